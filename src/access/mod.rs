@@ -1,0 +1,1 @@
+//! Login, sessions, groups, and what a person may do.

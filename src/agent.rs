@@ -1,0 +1,1 @@
+//! Wires, starts and stops; owns no logic.

@@ -1,0 +1,1 @@
+//! The HTTP door: routes, problem+json, OpenAPI. Calls use cases only.

@@ -1,0 +1,1 @@
+//! Source to artifact: archives, split, hashed, uploaded once.

@@ -1,0 +1,1 @@
+//! Releases, deploy, rollback, delete, status, logs.

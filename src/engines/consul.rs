@@ -1,0 +1,1 @@
+//! Consul: KV, transactions, sessions, health, catalogue.

@@ -1,0 +1,1 @@
+//! Garage: admin API v2 and S3.

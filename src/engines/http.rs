@@ -1,0 +1,1 @@
+//! What the HTTP engines share: one client, time limits, errors.

@@ -1,0 +1,3 @@
+//! Reads the command line, nothing else.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The words of Terreau, as types: identifiers, project, placement, bindings, release, records.

@@ -1,0 +1,1 @@
+//! Lock, fence, record, run, resume, undo: how a change is carried out.

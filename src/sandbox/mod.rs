@@ -1,0 +1,1 @@
+//! What `terreau dev` supervises and embeds: processes, Garage, a directory, a development proxy.

@@ -1,0 +1,1 @@
+//! Terreau's own records: heads, names, operations in Consul; objects in Garage.

@@ -1,0 +1,1 @@
+//! The one watched copy of Nomad and Consul.
