@@ -1,0 +1,89 @@
+//! What a rendering must know of the cluster.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::project::seconds;
+
+/// The cluster's settings: the same for every app.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cluster {
+    /// `prod`, `staging`, `dev`: Consul's datacenter and Nomad's region.
+    pub name: String,
+    /// The sites (Nomad datacenters) that apps run at.
+    pub sites: Vec<String>,
+    /// Host and port of garage-web as nodes reach it; the artifact bucket's global alias is the host.
+    pub artifacts_host: String,
+    /// See `artifacts_host`.
+    pub artifacts_port: u16,
+    /// The driver for archives.
+    pub driver_archive: String,
+    /// Where volumes lie on a node.
+    pub volumes_root: String,
+    /// Whose tags are written.
+    pub proxy: ProxyKind,
+    /// How long the proxy goes on sending to an instance that has left the catalogue.
+    #[serde(with = "seconds")]
+    pub proxy_reaction: Duration,
+    /// The suffix of hosts that the cluster gives out (`localhost` in dev), without a leading dot.
+    pub domain: String,
+    /// Whether routes also get a `d53-cname` tag, and for which domains.
+    pub dns_domains: Vec<String>,
+    /// How apps reach the directory: URL.
+    pub ldap_url: String,
+    /// The directory's base.
+    pub ldap_base: String,
+    /// How apps reach S3: URL.
+    pub s3_endpoint: String,
+    /// S3's region.
+    pub s3_region: String,
+    /// How a person's browser reaches a host: `{host}` is replaced. `https://{host}/`, or `http://{host}:8080/` in dev.
+    pub url_pattern: String,
+}
+
+/// Whose service tags are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProxyKind {
+    /// `tricot <host>…`
+    Tricot,
+    /// `traefik.http.routers…`
+    Traefik,
+}
+
+impl Default for Cluster {
+    /// What `terreau render` uses offline where no cluster file is given.
+    fn default() -> Self {
+        Self {
+            name: "prod".to_owned(),
+            sites: vec!["dc1".to_owned()],
+            artifacts_host: "garage-web.service.prod.consul".to_owned(),
+            artifacts_port: 3902,
+            driver_archive: "exec".to_owned(),
+            volumes_root: "/mnt/storage".to_owned(),
+            proxy: ProxyKind::Tricot,
+            proxy_reaction: Duration::from_secs(3),
+            domain: "example.org".to_owned(),
+            dns_domains: Vec::new(),
+            ldap_url: "ldap://bottin.service.prod.consul:389".to_owned(),
+            ldap_base: "dc=example,dc=org".to_owned(),
+            s3_endpoint: "http://garage-api.service.prod.consul:3900".to_owned(),
+            s3_region: "garage".to_owned(),
+            url_pattern: "https://{host}/".to_owned(),
+        }
+    }
+}
+
+impl Cluster {
+    /// Where a person opens a host.
+    pub fn url_of(&self, host: &str) -> String {
+        let host = if self.domain == "localhost" && !host.ends_with("localhost") {
+            format!("{host}.localhost")
+        } else {
+            host.to_owned()
+        };
+        self.url_pattern.replace("{host}", &host)
+    }
+}
