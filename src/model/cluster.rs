@@ -31,12 +31,14 @@ pub struct Cluster {
     pub domain: String,
     /// Whether routes also get a `d53-cname` tag, and for which domains.
     pub dns_domains: Vec<String>,
-    /// How apps reach the directory: URL.
-    pub ldap_url: String,
+    /// The directory's service in the catalogue (`bottin`). `uses.ldap.url`, `.host` and `.port` are rendered into a
+    /// template of their own that follows this service (`{{ with service "bottin" }}…`, `change_mode = "restart"`
+    /// with splay), so that a directory that moves is followed without an address in any descriptor.
+    pub ldap_service: String,
     /// The directory's base.
     pub ldap_base: String,
-    /// How apps reach S3: URL.
-    pub s3_endpoint: String,
+    /// Garage's S3 service in the catalogue (`garage-api`); `uses.<bucket>.endpoint` follows it the same way.
+    pub s3_service: String,
     /// S3's region.
     pub s3_region: String,
     /// How a person's browser reaches a host: `{host}` is replaced. `https://{host}/`, or `http://{host}:8080/` in dev.
@@ -67,9 +69,9 @@ impl Default for Cluster {
             proxy_reaction: Duration::from_secs(3),
             domain: "example.org".to_owned(),
             dns_domains: Vec::new(),
-            ldap_url: "ldap://bottin.service.prod.consul:389".to_owned(),
+            ldap_service: "bottin".to_owned(),
             ldap_base: "dc=example,dc=org".to_owned(),
-            s3_endpoint: "http://garage-api.service.prod.consul:3900".to_owned(),
+            s3_service: "garage-api".to_owned(),
             s3_region: "garage".to_owned(),
             url_pattern: "https://{host}/".to_owned(),
         }
