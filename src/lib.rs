@@ -25,6 +25,8 @@ pub mod engines;
 pub mod descriptor;
 pub mod model;
 pub mod render;
+// what time it is: known to every floor that does I/O
+pub mod clock;
 // apart
 #[cfg(feature = "sandbox")]
 pub mod sandbox;

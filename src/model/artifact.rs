@@ -5,16 +5,17 @@ use serde::{Deserialize, Serialize};
 use super::canonical::Sha256Hex;
 
 /// A build's output: one or more archives, unpacked into one directory.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Artifact {
     /// The parts, in order; each at most 4,000 entries (Nomad refuses archives of more than 4,096 files).
     pub parts: Vec<ArtifactPart>,
 }
 
 /// One archive.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ArtifactPart {
     /// Of the archive's bytes.
+    #[schema(value_type = String)]
     pub sha256: Sha256Hex,
     /// Bytes.
     pub size: u64,

@@ -10,6 +10,7 @@ pub mod names;
 pub mod project;
 pub mod release;
 pub mod text;
+pub mod wire;
 
 pub use bindings::Bindings;
 pub use canonical::{Sha256Hex, canonical_json, sha256_hex};
