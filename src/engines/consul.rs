@@ -1,1 +1,0 @@
-//! Consul: KV, transactions, sessions, health, catalogue.

@@ -1,1 +1,0 @@
-//! Nomad's HTTP API.
