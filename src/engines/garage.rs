@@ -1,1 +1,0 @@
-//! Garage: admin API v2 and S3.
