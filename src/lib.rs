@@ -21,6 +21,8 @@ pub mod store;
 pub mod world;
 // the engines' clients
 pub mod engines;
+// bytes of archives: no engine, no decision
+pub mod archive;
 // pure
 pub mod descriptor;
 pub mod model;

@@ -1,1 +1,12 @@
-//! Pure: the difference between desired and observed, ordered, as one document with one token.
+//! Pure: the difference between desired and observed, in order, as one document with one token.
+//!
+//! `plan` knows `resources`, never the reverse. What is equal makes no step: an identical re-registration would move
+//! Nomad's indexes.
+
+mod build;
+mod document;
+mod names;
+mod steps;
+
+pub use build::{Data, DeleteInput, Input, delete, deploy};
+pub use document::{Action, Change, Guard, Impact, Obstacle, Plan};

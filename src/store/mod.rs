@@ -1,1 +1,113 @@
-//! Terreau's own records: heads, names, operations in Consul; objects in Garage.
+//! Terreau's own records: heads, names and operations in Consul KV, objects in Garage.
+//!
+//! The one room that knows where a record lies and how it is written. Consul holds little (each record has a size
+//! limit); what is larger is an object in Garage named by its SHA-256 and written *before* the record that names it.
+
+pub mod keys;
+pub mod objects;
+pub mod records;
+
+use serde::de::DeserializeOwned;
+
+use crate::engines::consul::{Consul, KvEntry};
+use crate::engines::{Engine, EngineError, Fault};
+use crate::model::desired::Space;
+use crate::model::{Head, Placement, Uid};
+
+pub use objects::Objects;
+pub use records::{Audit, Direction, Doomed, NameRecord, OpRecord, Step, StepSpec, StepState};
+
+/// A record and the index at which it was read: what a CAS needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Versioned<T> {
+    /// The record.
+    pub value: T,
+    /// Consul's `ModifyIndex`.
+    pub index: u64,
+}
+
+/// Reads Terreau's records. Writing is `operation`'s alone, by transactions.
+#[derive(Debug, Clone)]
+pub struct Store {
+    consul: Consul,
+    objects: Objects,
+}
+
+impl Store {
+    /// A store on these engines.
+    pub fn new(consul: Consul, objects: Objects) -> Self {
+        Self { consul, objects }
+    }
+
+    /// The objects in Garage.
+    pub fn objects(&self) -> &Objects {
+        &self.objects
+    }
+
+    /// The client of Consul that records are read with.
+    pub fn consul(&self) -> &Consul {
+        &self.consul
+    }
+
+    /// An app's head.
+    pub async fn head(&self, app: &Placement) -> Result<Option<Versioned<Head>>, EngineError> {
+        self.read(&keys::head(app)).await
+    }
+
+    /// Every head.
+    pub async fn heads(&self) -> Result<Vec<Versioned<Head>>, EngineError> {
+        self.list(keys::HEADS).await
+    }
+
+    /// An open operation; `None` once it has ended.
+    pub async fn operation(&self, id: &Uid) -> Result<Option<Versioned<OpRecord>>, EngineError> {
+        self.read(&keys::operation(id)).await
+    }
+
+    /// Every open operation.
+    pub async fn operations(&self) -> Result<Vec<Versioned<OpRecord>>, EngineError> {
+        self.list(keys::OPERATIONS).await
+    }
+
+    /// Who owns a flat name.
+    pub async fn name(&self, space: Space, name: &str) -> Result<Option<Versioned<NameRecord>>, EngineError> {
+        self.read(&keys::name(space, name)).await
+    }
+
+    /// What a sweep will delete.
+    pub async fn doomed(&self) -> Result<Vec<Versioned<Doomed>>, EngineError> {
+        self.list(keys::DOOMED).await
+    }
+
+    /// Reads one record. A record of a newer schema is refused, never guessed at.
+    pub async fn read<T: DeserializeOwned>(&self, key: &str) -> Result<Option<Versioned<T>>, EngineError> {
+        match self.consul.kv_get(key).await? {
+            Some(entry) => decode(&entry).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn list<T: DeserializeOwned>(&self, prefix: &str) -> Result<Vec<Versioned<T>>, EngineError> {
+        self.consul.kv_list(prefix).await?.iter().map(decode).collect()
+    }
+}
+
+fn decode<T: DeserializeOwned>(entry: &KvEntry) -> Result<Versioned<T>, EngineError> {
+    #[derive(serde::Deserialize)]
+    struct Schema {
+        v: u32,
+    }
+    let broken = |why: String| {
+        EngineError::new(Engine::Consul, Fault::Broken, format!("read record {}", entry.key), why)
+    };
+    let schema: Schema = serde_json::from_slice(&entry.value).map_err(|e| broken(e.to_string()))?;
+    if schema.v > records::SCHEMA {
+        return Err(broken(format!(
+            "it is of schema {}, this agent reads up to {}; upgrade the agent",
+            schema.v,
+            records::SCHEMA
+        )));
+    }
+    let value = serde_json::from_slice(&entry.value).map_err(|e| broken(e.to_string()))?;
+    Ok(Versioned { value, index: entry.modify_index })
+}

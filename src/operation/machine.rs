@@ -1,0 +1,247 @@
+//! What an operation does next: a pure function of its record and of what was observed.
+//!
+//! # Guarantees
+//! - **G1** a step is run only after a record that says `begun`; this function never asks for a `Run` of a step whose
+//!   record does not.
+//! - **G2** the direction turns at most once, from forward to backward, and only before the job is registered.
+//!
+//! # Assumptions
+//! The caller writes what `Next::Write` holds (fenced by session and CAS) before it asks again, and runs steps that
+//! are idempotent by their kind.
+
+use std::collections::BTreeMap;
+
+use crate::model::head::Outcome;
+use crate::store::records::{Direction, OpRecord, StepSpec, StepState};
+
+/// What came of a step: ids, indexes, verdicts; never a secret.
+pub type Evidence = BTreeMap<String, String>;
+
+/// The key of a settle step's verdict in its evidence.
+pub const VERDICT: &str = "verdict";
+
+/// What was observed since the record was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// Nothing: the record was just written, or taken over.
+    Nothing,
+    /// The effect of the step in hand (or of its undoing) has happened.
+    Effected(Evidence),
+    /// The engine said no, for good: the effect has not happened.
+    Refused(String),
+    /// Whether the effect has happened is not known.
+    Unknown(String),
+}
+
+/// What to do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// Write this record, then ask again with [`Seen::Nothing`].
+    Write(OpRecord),
+    /// Run this step.
+    Run(usize),
+    /// Take this step back.
+    Undo(usize),
+    /// Pause, then do the same again: an engine is away.
+    Wait(usize, String),
+    /// End the operation: the record in its last form, and how it ended.
+    Close(OpRecord, Outcome),
+}
+
+/// Decides.
+pub fn decide(record: &OpRecord, seen: Seen) -> Next {
+    match record.direction {
+        Direction::Forward => forward(record, seen),
+        Direction::Backward => backward(record, seen),
+    }
+}
+
+/// The step whose effect may have happened.
+fn in_hand(record: &OpRecord) -> Option<usize> {
+    record.steps.iter().position(|s| s.state == StepState::Begun)
+}
+
+/// True once the job is registered: from here on an operation goes forward.
+pub fn is_past_return(record: &OpRecord) -> bool {
+    record.steps.iter().any(|s| {
+        matches!(s.spec, StepSpec::JobRegister { .. } | StepSpec::JobStop { .. })
+            && s.state == StepState::Done
+    })
+}
+
+fn forward(record: &OpRecord, seen: Seen) -> Next {
+    let Some(n) = in_hand(record) else { return begin_next(record.clone()) };
+    match seen {
+        Seen::Nothing => Next::Run(n),
+        Seen::Unknown(why) => Next::Wait(n, why),
+        Seen::Effected(evidence) => {
+            let mut record = record.clone();
+            let verdict = evidence.get(VERDICT).cloned();
+            record.steps[n].state = StepState::Done;
+            record.steps[n].evidence = evidence;
+            match verdict.as_deref() {
+                Some("reverted") => Next::Close(record, Outcome::Reverted),
+                Some("failed") => Next::Close(record, Outcome::Failed),
+                _ => begin_next(record),
+            }
+        }
+        Seen::Refused(why) => {
+            let mut record = record.clone();
+            let no_way_back =
+                is_past_return(&record) || matches!(record.steps[n].spec, StepSpec::SitePut { .. });
+            if no_way_back {
+                record.steps[n].evidence.insert("refused".to_owned(), why);
+                return Next::Close(record, Outcome::Failed);
+            }
+            // Refused means that this step's effect has not happened, but an earlier attempt at it may have been cut
+            // off: it stays `begun`, so that the way back looks at it too.
+            record.direction = Direction::Backward;
+            record.turned = Some(why);
+            Next::Write(record)
+        }
+    }
+}
+
+fn begin_next(mut record: OpRecord) -> Next {
+    match record.steps.iter().position(|s| s.state == StepState::Todo) {
+        Some(n) => {
+            record.steps[n].state = StepState::Begun;
+            Next::Write(record)
+        }
+        None => Next::Close(record, Outcome::Done),
+    }
+}
+
+fn backward(record: &OpRecord, seen: Seen) -> Next {
+    let last = record.steps.iter().rposition(|s| matches!(s.state, StepState::Begun | StepState::Done));
+    let Some(n) = last else { return Next::Close(record.clone(), Outcome::Undone) };
+    match seen {
+        Seen::Nothing => Next::Undo(n),
+        Seen::Unknown(why) => Next::Wait(n, why),
+        Seen::Effected(evidence) => Next::Write(undone(record, n, evidence)),
+        // What cannot be taken back stays with its mark, and doctor shows it.
+        Seen::Refused(why) => Next::Write(undone(record, n, Evidence::from([("left".to_owned(), why)]))),
+    }
+}
+
+fn undone(record: &OpRecord, n: usize, evidence: Evidence) -> OpRecord {
+    let mut record = record.clone();
+    record.steps[n].state = StepState::Undone;
+    record.steps[n].evidence.extend(evidence);
+    record
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Placement, ProjectName, SecretName, Uid, sha256_hex};
+    use crate::store::records::{After, By, First, Step, Verb};
+
+    fn record(steps: Vec<StepSpec>) -> OpRecord {
+        let uid = Uid::new("01hzzzzzzzzzzzzzzzzzzzzzzz").unwrap();
+        OpRecord {
+            v: 1,
+            id: uid.clone(),
+            app: Placement::production(ProjectName::new("carnet").unwrap()),
+            uid: uid.clone(),
+            verb: Verb::Deploy,
+            by: By { login: "a".into(), address: "b".into() },
+            at: String::new(),
+            plan: sha256_hex(""),
+            direction: Direction::Forward,
+            turned: None,
+            claim: 0,
+            agent: uid,
+            steps: steps
+                .into_iter()
+                .enumerate()
+                .map(|(n, spec)| Step {
+                    spec,
+                    state: if n == 0 { StepState::Begun } else { StepState::Todo },
+                    evidence: Evidence::new(),
+                })
+                .collect(),
+            after: After {
+                release: None,
+                spec_hash: None,
+                owned: vec![],
+                names: vec![],
+                secrets: BTreeMap::new(),
+                owners: vec![],
+                node: None,
+                doomed: vec![],
+            },
+        }
+    }
+
+    fn three() -> OpRecord {
+        record(vec![
+            StepSpec::SecretGenerate { name: SecretName::new("a").unwrap(), version: 1, length: 32 },
+            StepSpec::JobRegister {
+                namespace: "default".into(),
+                id: "carnet".into(),
+                json: sha256_hex(""),
+                hcl: sha256_hex(""),
+                enforce: 0,
+                spec_hash: sha256_hex(""),
+            },
+            StepSpec::JobSettle { namespace: "default".into(), id: "carnet".into(), first: First::Yes },
+        ])
+    }
+
+    /// Every path through every answer: the machine always ends, turns at most once, never runs what is not begun.
+    #[test]
+    fn every_path_ends_turns_at_most_once_and_runs_only_what_is_begun() {
+        let mut paths = 0;
+        let mut todo = vec![(three(), false, 0)];
+        while let Some((record, turned, depth)) = todo.pop() {
+            assert!(depth < 20, "a path without an end");
+            match decide(&record, Seen::Nothing) {
+                Next::Close(..) => paths += 1,
+                Next::Write(next) => todo.push((next, turned, depth + 1)),
+                Next::Wait(..) => unreachable!("nothing was seen"),
+                Next::Run(n) | Next::Undo(n) => {
+                    let back = record.direction == Direction::Backward;
+                    assert!(record.steps[n].state == StepState::Begun || back, "G1");
+                    let verdicts = ["healthy", "reverted", "failed"];
+                    let mut seen: Vec<Seen> = verdicts
+                        .iter()
+                        .map(|v| Seen::Effected(Evidence::from([(VERDICT.to_owned(), (*v).to_owned())])))
+                        .take(if matches!(record.steps[n].spec, StepSpec::JobSettle { .. }) { 3 } else { 1 })
+                        .collect();
+                    seen.push(Seen::Refused("no".into()));
+                    assert!(matches!(decide(&record, Seen::Unknown("?".into())), Next::Wait(m, _) if m == n));
+                    for s in seen {
+                        match decide(&record, s) {
+                            Next::Write(next) => {
+                                let turns = next.direction != record.direction;
+                                assert!(!(turns && (turned || back)), "G2: it turned twice");
+                                assert!(
+                                    !(turns && is_past_return(&record)),
+                                    "G2: it turned after registration"
+                                );
+                                todo.push((next, turned || turns, depth + 1));
+                            }
+                            Next::Close(..) => paths += 1,
+                            other => panic!("{other:?} after a step's end"),
+                        }
+                    }
+                }
+            }
+        }
+        assert!(paths > 5, "{paths}");
+    }
+
+    #[test]
+    fn a_refused_registration_is_undone_and_a_refused_wait_is_not() {
+        let mut r = three();
+        r.steps[0].state = StepState::Done;
+        r.steps[1].state = StepState::Begun;
+        let Next::Write(back) = decide(&r, Seen::Refused("bad job".into())) else { panic!() };
+        assert_eq!(back.direction, Direction::Backward);
+        assert_eq!(decide(&back, Seen::Nothing), Next::Undo(1));
+        r.steps[1].state = StepState::Done;
+        r.steps[2].state = StepState::Begun;
+        assert!(matches!(decide(&r, Seen::Refused("?".into())), Next::Close(_, Outcome::Failed)));
+    }
+}

@@ -1,0 +1,306 @@
+//! What each kind of resource needs: a change for people, a step for the operation. Each function is one comparison.
+
+use super::document::{Action, Change, Guard, Impact, Obstacle};
+use crate::model::desired::{AccountWanted, BucketWanted, JobWanted, SecretWanted, SiteWanted};
+use crate::model::head::{Kind, Owned};
+use crate::model::project::SecretKind;
+use crate::model::{Bindings, Head, Placement, Sha256Hex, Uid, canonical::hash_of};
+use crate::resources::observed::{AccountSeen, DryRun, JobSeen};
+use crate::resources::{Observed, key};
+use crate::store::records::{Create, First, StepSpec};
+
+/// What comes of comparing one thing.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) changes: Vec<Change>,
+    pub(super) steps: Vec<StepSpec>,
+    pub(super) obstacles: Vec<Obstacle>,
+    pub(super) owned: Vec<Owned>,
+    pub(super) notes: Vec<String>,
+}
+
+fn change(kind: Kind, target: &str, action: Action, guard: Guard, details: Vec<String>) -> Change {
+    Change { kind, target: target.to_owned(), action, impact: Impact::InPlace, guard, details }
+}
+
+fn not_ours(what: &str, target: &str) -> Obstacle {
+    Obstacle {
+        code: "not_ours".to_owned(),
+        target: target.to_owned(),
+        why: format!("{what} {target} exists, and is not ours"),
+        hint: "rename the project, or remove it by hand if nobody needs it".to_owned(),
+    }
+}
+
+fn owned(kind: Kind, id: &str, hash: Sha256Hex) -> Owned {
+    Owned { kind, id: id.to_owned(), hash }
+}
+
+pub(super) fn secret(want: &SecretWanted, version: u64, is_given: bool, seen: &Observed) -> Found {
+    let mut found = Found::default();
+    found.owned.push(owned(Kind::Secret, want.name.as_str(), hash_of(&version)));
+    let there = seen.secrets.get(&want.name).is_some_and(|v| v.contains(&version));
+    if there {
+        return found;
+    }
+    let action = if version == 1 { Action::Create } else { Action::Update };
+    let how = match (&want.kind, is_given) {
+        (SecretKind::Generated { length, .. }, _) => {
+            format!("version {version}, {length} characters, made here")
+        }
+        (SecretKind::User { .. }, _) => format!("version {version}, as given"),
+    };
+    found.changes.push(change(Kind::Secret, want.name.as_str(), action, Guard::Atomic, vec![how]));
+    found.steps.push(match &want.kind {
+        SecretKind::Generated { length, .. } => {
+            StepSpec::SecretGenerate { name: want.name.clone(), version, length: *length }
+        }
+        SecretKind::User { .. } => StepSpec::SecretGiven { name: want.name.clone(), version },
+    });
+    if matches!(want.kind, SecretKind::User { .. }) && !is_given {
+        found.steps.clear();
+        found.changes.clear();
+        found.obstacles.push(Obstacle {
+            code: "missing".to_owned(),
+            target: want.name.to_string(),
+            why: format!("secret {} has no value yet", want.name),
+            hint: match &want.kind {
+                SecretKind::User { description, .. } if !description.is_empty() => {
+                    format!("give one: {description}")
+                }
+                _ => "give one at the prompt of terreau deploy".to_owned(),
+            },
+        });
+    }
+    found
+}
+
+pub(super) fn account(want: &AccountWanted, version: u64, seen: &Observed) -> Found {
+    let mut found = Found::default();
+    found.owned.push(owned(Kind::Account, &want.dn, hash_of(&version)));
+    let step = StepSpec::AccountAdd { dn: want.dn.clone(), password: want.password.clone(), version };
+    match seen.accounts.get(&want.dn) {
+        Some(AccountSeen::Ours) => {}
+        Some(AccountSeen::Foreign) => found.obstacles.push(not_ours("account", &want.dn)),
+        Some(AccountSeen::OursWithOtherPassword) => {
+            let details = vec!["its password is set again".to_owned()];
+            found.changes.push(change(Kind::Account, &want.dn, Action::Update, Guard::Checked, details));
+            found.steps.push(step);
+        }
+        Some(AccountSeen::Absent) | None => {
+            found.changes.push(change(Kind::Account, &want.dn, Action::Create, Guard::Atomic, vec![]));
+            found.steps.push(step);
+        }
+    }
+    found
+}
+
+pub(super) fn bucket(
+    want: &BucketWanted,
+    version: u64,
+    uid: &Uid,
+    seen: &Observed,
+    is_new_name: bool,
+) -> Found {
+    let mut found = Found::default();
+    let limits = (want.max_size, want.max_objects);
+    found.owned.push(owned(Kind::Bucket, &want.alias, hash_of(&limits)));
+    found.owned.push(owned(Kind::Key, &want.access_key_id, hash_of(&version)));
+    let bucket = seen.buckets.get(&want.alias).and_then(Option::as_ref);
+    let set = |create, before| StepSpec::BucketSet {
+        alias: want.alias.clone(),
+        max_size: want.max_size,
+        max_objects: want.max_objects,
+        create,
+        before,
+    };
+    match bucket {
+        Some(_) if is_new_name => found.obstacles.push(not_ours("bucket", &want.alias)),
+        Some(b) if (b.max_size, b.max_objects) != limits => {
+            let details = vec!["quotas".to_owned()];
+            found.changes.push(change(Kind::Bucket, &want.alias, Action::Update, Guard::Checked, details));
+            found.steps.push(set(Create::Existing, Some((b.max_size, b.max_objects))));
+        }
+        Some(_) => {}
+        None => {
+            found.changes.push(change(Kind::Bucket, &want.alias, Action::Create, Guard::Checked, vec![]));
+            found.steps.push(set(Create::New, None));
+        }
+    }
+    let name = key::name(uid, want.of.as_str());
+    let there = seen.keys.get(&want.access_key_id).and_then(Option::as_ref);
+    match there {
+        Some(k) if k.name != name => found.obstacles.push(not_ours("key", &want.access_key_id)),
+        Some(k) if bucket.is_some_and(|b| k.buckets.contains(&b.id)) => {}
+        other => {
+            let action = if other.is_some() { Action::Update } else { Action::Create };
+            found.changes.push(change(Kind::Key, &want.access_key_id, action, Guard::Checked, vec![]));
+            found.steps.push(StepSpec::KeyImport {
+                id: want.access_key_id.clone(),
+                mark: name,
+                secret: want.secret.clone(),
+                version,
+                bucket: want.alias.clone(),
+            });
+        }
+    }
+    found
+}
+
+pub(super) fn site(
+    want: &SiteWanted,
+    bindings: &Bindings,
+    head: Option<&Head>,
+    seen: &Observed,
+    is_new: bool,
+) -> Found {
+    let mut found = Found::default();
+    let first = want.hosts.first().map(ToString::to_string).unwrap_or_default();
+    let hash = hash_of(want);
+    found.owned.push(owned(Kind::Site, &first, hash.clone()));
+    let (exists, all_there, served) = seen.site.as_ref().map_or((false, false, false), |s| {
+        let exists = s.aliases.get(&first).is_some_and(Option::is_some);
+        (exists, s.aliases.values().all(Option::is_some), s.served)
+    });
+    if exists && is_new {
+        found.obstacles.push(not_ours("bucket", &first));
+        return found;
+    }
+    let known =
+        head.is_some_and(|h| h.owned.iter().any(|o| o.kind == Kind::Site && o.id == first && o.hash == hash));
+    if known && exists && all_there && served {
+        return found;
+    }
+    let action = if exists { Action::Update } else { Action::Create };
+    let mut details =
+        vec![format!("{} files", want.artifact.parts.iter().map(|p| u64::from(p.entries)).sum::<u64>())];
+    details.extend(want.hosts.iter().map(|h| format!("host {h}")));
+    found.changes.push(change(Kind::Site, &first, action, Guard::Checked, details));
+    if exists {
+        found.notes.push("while files are copied, readers may see pages of both releases".to_owned());
+    }
+    found.steps.push(StepSpec::SitePut {
+        hosts: want.hosts.clone(),
+        index: want.index.clone(),
+        error: want.error.clone(),
+        artifact: want.artifact.clone(),
+        capability: bindings.capability.clone(),
+    });
+    found
+}
+
+/// The rendered job's objects: named before they are written.
+#[derive(Debug, Clone)]
+pub(super) struct JobObjects {
+    pub(super) json: Sha256Hex,
+    pub(super) hcl: Sha256Hex,
+}
+
+pub(super) fn job(
+    want: &JobWanted,
+    objects: &JobObjects,
+    seen: &Observed,
+    dry_run: Option<&DryRun>,
+) -> Found {
+    let mut found = Found::default();
+    found.owned.push(owned(Kind::Job, &want.id, want.spec_hash.clone()));
+    let (enforce, first, action) = match &seen.job {
+        JobSeen::Foreign => {
+            found.obstacles.push(not_ours("job", &want.id));
+            return found;
+        }
+        JobSeen::Ours(job) if job.differs == Some(false) => return found,
+        JobSeen::Ours(job) if job.stopped => (job.index, First::Yes, Action::Create),
+        JobSeen::Ours(job) => (job.index, First::No, Action::Update),
+        JobSeen::Absent => (0, First::Yes, Action::Create),
+    };
+    let mut details = Vec::new();
+    let impact = impact(want, action, dry_run);
+    if let Some(dry) = dry_run {
+        details.extend(dry.updates.iter().map(|(group, u)| {
+            let parts = [
+                (u.place, "start"),
+                (u.destructive_update, "replace"),
+                (u.canary, "canary"),
+                (u.in_place_update, "update in place"),
+                (u.stop, "stop"),
+                (u.migrate, "migrate"),
+                (u.ignore, "leave"),
+            ];
+            let words: Vec<String> =
+                parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{what} {n}")).collect();
+            format!(
+                "{group}: {}",
+                if words.is_empty() { "nothing to do".to_owned() } else { words.join(", ") }
+            )
+        }));
+        found.notes.extend(dry.unplaced.iter().map(|why| format!("no room now: {why}")));
+        if !dry.warnings.is_empty() {
+            found.notes.push(dry.warnings.clone());
+        }
+    }
+    if matches!(impact, Impact::Replaces { gap: true, .. }) {
+        found.notes.push(
+            "a gap is certain: a static port or a volume lets no new instance run beside the old one"
+                .to_owned(),
+        );
+    }
+    let mut job = change(Kind::Job, &want.id, action, Guard::Checked, details);
+    job.impact = impact;
+    found.changes.push(job);
+    found.steps.push(StepSpec::JobRegister {
+        namespace: want.namespace.clone(),
+        id: want.id.clone(),
+        json: objects.json.clone(),
+        hcl: objects.hcl.clone(),
+        enforce,
+        spec_hash: want.spec_hash.clone(),
+    });
+    found.steps.push(StepSpec::JobSettle { namespace: want.namespace.clone(), id: want.id.clone(), first });
+    found
+}
+
+fn impact(want: &JobWanted, action: Action, dry_run: Option<&DryRun>) -> Impact {
+    let groups = want.json.get("TaskGroups").and_then(|g| g.as_array()).cloned().unwrap_or_default();
+    let number = |g: &serde_json::Value, path: &str| g.pointer(path).and_then(serde_json::Value::as_u64);
+    if action == Action::Create {
+        return Impact::Starts { instances: groups.iter().filter_map(|g| number(g, "/Count")).sum() };
+    }
+    let Some(dry) = dry_run else { return Impact::Replaces { instances: None, gap: false } };
+    let mut replaced = 0;
+    let mut gap = false;
+    for (name, u) in &dry.updates {
+        // With canaries Nomad counts only them; all old instances go after the promotion.
+        let group = groups.iter().find(|g| g.get("Name").and_then(|n| n.as_str()) == Some(name));
+        let count = group.and_then(|g| number(g, "/Count")).unwrap_or(0);
+        let instances = if u.canary > 0 { count } else { u.destructive_update };
+        replaced += instances;
+        gap |= u.canary == 0 && u.destructive_update > 0;
+    }
+    if replaced == 0 { Impact::InPlace } else { Impact::Replaces { instances: Some(replaced), gap } }
+}
+
+/// What is owned and no longer wanted: made useless now, deleted by the sweep.
+pub(super) fn removal(thing: &Owned, app: &Placement, head: &Head) -> Option<(Change, Option<StepSpec>)> {
+    let step = match thing.kind {
+        Kind::Secret => None,
+        Kind::Account => Some(StepSpec::AccountDisable { dn: thing.id.clone() }),
+        Kind::Key => Some(StepSpec::KeyDeny { id: thing.id.clone() }),
+        // Data stays unless asked for.
+        Kind::Bucket => return None,
+        Kind::Site => Some(StepSpec::SiteClose {
+            hosts: head
+                .names
+                .iter()
+                .filter(|n| n.space == crate::model::desired::Space::Host)
+                .filter_map(|n| crate::model::HostName::new(&n.name).ok())
+                .collect(),
+        }),
+        Kind::Job => Some(StepSpec::JobStop { namespace: app.namespace().to_owned(), id: thing.id.clone() }),
+    };
+    let mut c = change(thing.kind, &thing.id, Action::Remove, Guard::Checked, vec![]);
+    if thing.kind == Kind::Job {
+        c.impact = Impact::Stops;
+    }
+    Some((c, step))
+}

@@ -1,0 +1,102 @@
+//! Secrets: `secrets/<app>/.v/<name>/<n>` (never changed once written) and `secrets/<app>/<name>`, the current value.
+//!
+//! Conditional: every write is one transaction that also checks the lock's session, so a late writer writes nothing.
+
+use rand::distr::{Alphanumeric, SampleString};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{Evidence, Work, conflict};
+use crate::engines::consul::{Consul, TxnOp};
+use crate::engines::{Engine, EngineError, Fault};
+use crate::model::{Placement, SecretName};
+
+/// Makes a value of `length` characters of `[A-Za-z0-9]`.
+pub fn fresh(length: u32) -> SecretString {
+    Alphanumeric.sample_string(&mut rand::rng(), length as usize).into()
+}
+
+/// The operations that write a version and make it the current one.
+pub fn write_ops(app: &Placement, name: &SecretName, version: u64, value: &SecretString) -> [TxnOp; 2] {
+    let bytes = value.expose_secret().as_bytes().to_vec();
+    [
+        TxnOp::Create { key: app.secret_version_key(name, version), value: bytes.clone() },
+        TxnOp::Set { key: app.secret_key(name), value: bytes },
+    ]
+}
+
+pub(super) async fn generate(
+    work: &Work<'_>,
+    name: &SecretName,
+    version: u64,
+    length: u32,
+) -> Result<Evidence, EngineError> {
+    let key = work.app.secret_version_key(name, version);
+    if work.hands.consul.kv_get(&key).await?.is_some() {
+        // Both keys were written in one transaction, so the current value is this one or a later one.
+        return Ok(Evidence::new());
+    }
+    let mut ops = vec![TxnOp::CheckSession { key: work.lock(), session: work.session.to_owned() }];
+    ops.extend(write_ops(work.app, name, version, &fresh(length)));
+    work.hands.consul.txn(&ops).await?;
+    Ok(Evidence::new())
+}
+
+pub(super) async fn take_back(
+    work: &Work<'_>,
+    name: &SecretName,
+    version: u64,
+) -> Result<Evidence, EngineError> {
+    let consul = &work.hands.consul;
+    let key = work.app.secret_version_key(name, version);
+    let Some(entry) = consul.kv_get(&key).await? else { return Ok(Evidence::new()) };
+    let mut ops = vec![TxnOp::CheckSession { key: work.lock(), session: work.session.to_owned() }];
+    ops.push(TxnOp::DeleteCas { key, index: entry.modify_index });
+    let plain = work.app.secret_key(name);
+    // The current value goes back to the version before, or away with the only one.
+    match version.checked_sub(1).filter(|v| *v > 0) {
+        Some(before) => match consul.kv_get(&work.app.secret_version_key(name, before)).await? {
+            Some(old) => ops.push(TxnOp::Set { key: plain, value: old.value.to_vec() }),
+            None => ops.push(TxnOp::Delete { key: plain }),
+        },
+        None => ops.push(TxnOp::Delete { key: plain }),
+    }
+    consul.txn(&ops).await?;
+    Ok(Evidence::new())
+}
+
+/// A version's value.
+pub async fn read(
+    consul: &Consul,
+    app: &Placement,
+    name: &SecretName,
+    version: u64,
+) -> Result<SecretString, EngineError> {
+    let key = app.secret_version_key(name, version);
+    let entry = consul.kv_get(&key).await?.ok_or_else(|| {
+        EngineError::new(Engine::Consul, Fault::NotFound, format!("read {key}"), "there is no such key")
+    })?;
+    let text = String::from_utf8(entry.value.to_vec())
+        .map_err(|_| conflict(Engine::Consul, format!("read {key}"), "its value is not text"))?;
+    Ok(text.into())
+}
+
+/// The versions that exist, by name: keys only, no value is read.
+pub async fn versions(
+    consul: &Consul,
+    app: &Placement,
+) -> Result<std::collections::BTreeMap<SecretName, Vec<u64>>, EngineError> {
+    let prefix = format!("{}.v/", app.secrets_prefix());
+    let mut found: std::collections::BTreeMap<SecretName, Vec<u64>> = std::collections::BTreeMap::new();
+    for key in consul.kv_keys(&prefix).await? {
+        let Some((name, version)) = key.strip_prefix(&prefix).and_then(|r| r.rsplit_once('/')) else {
+            continue;
+        };
+        if let (Ok(name), Ok(version)) = (SecretName::new(name), version.parse()) {
+            found.entry(name).or_default().push(version);
+        }
+    }
+    for list in found.values_mut() {
+        list.sort_unstable();
+    }
+    Ok(found)
+}

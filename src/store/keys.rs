@@ -1,0 +1,50 @@
+//! Where records lie: everything of ours stands under `terreau/v1/`.
+
+use crate::model::desired::Space;
+use crate::model::{Placement, Uid};
+
+/// Heads of apps.
+pub const HEADS: &str = "terreau/v1/app/";
+/// Open operations.
+pub const OPERATIONS: &str = "terreau/v1/op/";
+/// What a sweep will delete.
+pub const DOOMED: &str = "terreau/v1/doomed/";
+/// Locks of apps.
+pub const LOCKS: &str = "terreau/v1/lock/";
+/// Audit events waiting for export.
+pub const AUDIT: &str = "terreau/v1/audit/";
+/// The leader's lock key.
+pub const LEADER: &str = "terreau/v1/leader";
+/// Ring of the last changed keys.
+pub const BELL: &str = "terreau/v1/bell";
+/// Live agents.
+pub const AGENTS: &str = "terreau/v1/agent/";
+
+/// The head of an app.
+pub fn head(app: &Placement) -> String {
+    format!("{HEADS}{}", app.path())
+}
+/// The lock of an app.
+pub fn lock(app: &Placement) -> String {
+    format!("{LOCKS}{}", app.path())
+}
+/// An open operation.
+pub fn operation(id: &Uid) -> String {
+    format!("{OPERATIONS}{id}")
+}
+/// An entry of the name index.
+pub fn name(space: Space, name: &str) -> String {
+    format!("terreau/v1/name/{}/{name}", space.as_str())
+}
+/// An audit event.
+pub fn audit(id: &Uid) -> String {
+    format!("{AUDIT}{id}")
+}
+/// Something doomed.
+pub fn doomed(id: &Uid) -> String {
+    format!("{DOOMED}{id}")
+}
+/// A live agent, held by its session.
+pub fn agent(id: &Uid) -> String {
+    format!("{AGENTS}{id}")
+}

@@ -1,0 +1,411 @@
+//! The records' shapes. Never a secret in any of them: ids, hashes and object names only.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::artifact::Artifact;
+use crate::model::desired::Name;
+use crate::model::head::{Kind, Outcome, Owned, ReleaseRef};
+use crate::model::project::Owner;
+use crate::model::{HostName, Placement, SecretName, Sha256Hex, Uid};
+
+/// The schema that this agent writes, and the newest that it reads.
+pub const SCHEMA: u32 = 1;
+
+/// Who asked for a change, and from where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct By {
+    /// Login.
+    pub login: String,
+    /// Source address.
+    pub address: String,
+}
+
+/// What kind of operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verb {
+    /// A new release.
+    Deploy,
+    /// A new release with an old one's content.
+    Rollback,
+    /// The end of an app.
+    Delete,
+}
+
+impl Verb {
+    /// As in messages and kill points.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Deploy => "deploy",
+            Self::Rollback => "rollback",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+/// Which way an operation goes. It turns from forward to backward at most once (guarantee G2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// Towards what was asked.
+    Forward,
+    /// Towards what was.
+    Backward,
+}
+
+/// Where a step stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StepState {
+    /// Its effect has not happened.
+    Todo,
+    /// Its effect may have happened.
+    Begun,
+    /// Its effect has happened.
+    Done,
+    /// Its effect has been taken back, or never happened and never will.
+    Undone,
+}
+
+/// An **open** operation (`terreau/v1/op/<ulid>`), at most 64 KiB.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpRecord {
+    /// Schema.
+    pub v: u32,
+    /// Its id, a ULID.
+    pub id: Uid,
+    /// On which app.
+    pub app: Placement,
+    /// The app's identity.
+    pub uid: Uid,
+    /// What kind.
+    pub verb: Verb,
+    /// Who asked.
+    pub by: By,
+    /// Accepted when (RFC 3339, UTC).
+    pub at: String,
+    /// The plan's token.
+    pub plan: Sha256Hex,
+    /// Which way it goes.
+    pub direction: Direction,
+    /// Why it turned back, in one line.
+    pub turned: Option<String>,
+    /// How many agents have taken it: each take-over adds one, so that the old owner's next record fails.
+    pub claim: u64,
+    /// The agent that runs it.
+    pub agent: Uid,
+    /// What to do, in order.
+    pub steps: Vec<Step>,
+    /// What the head becomes when it ends as asked.
+    pub after: After,
+}
+
+/// What a head becomes when its operation ends as asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct After {
+    /// The release; `None` for a delete.
+    pub release: Option<ReleaseRef>,
+    /// The job's specification.
+    pub spec_hash: Option<Sha256Hex>,
+    /// Everything that the app then owns.
+    pub owned: Vec<Owned>,
+    /// Every name that it then holds.
+    pub names: Vec<Name>,
+    /// Current secret versions.
+    pub secrets: BTreeMap<SecretName, u64>,
+    /// Owners.
+    pub owners: Vec<Owner>,
+    /// The node of its volumes.
+    pub node: Option<String>,
+    /// What the sweep shall take, besides the time.
+    pub doomed: Vec<DoomedThing>,
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// What it does.
+    pub spec: StepSpec,
+    /// Where it stands.
+    pub state: StepState,
+    /// What came of it (an id, an index, a verdict): never a secret.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub evidence: BTreeMap<String, String>,
+}
+
+/// What a step does, with everything that it needs: after a kill another agent reads it here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum StepSpec {
+    /// Makes version `version` of a secret and the plain key, in one transaction with the lock's session.
+    SecretGenerate {
+        /// Which.
+        name: SecretName,
+        /// Which version; never used before.
+        version: u64,
+        /// Characters.
+        length: u32,
+    },
+    /// A person's values, written by the very transaction that opened the operation; here so that they can be undone.
+    SecretGiven {
+        /// Which.
+        name: SecretName,
+        /// Which version.
+        version: u64,
+    },
+    /// Adds an account to the directory under a DN that is ours.
+    AccountAdd {
+        /// The DN.
+        dn: String,
+        /// Its password: a secret's name…
+        password: SecretName,
+        /// …and version.
+        version: u64,
+    },
+    /// Takes an account's password away: it can log in no more.
+    AccountDisable {
+        /// The DN.
+        dn: String,
+    },
+    /// Makes a bucket under its global alias, or sets its quotas.
+    BucketSet {
+        /// Global alias.
+        alias: String,
+        /// Quota in bytes.
+        max_size: Option<u64>,
+        /// Quota in objects.
+        max_objects: Option<u64>,
+        /// The bucket did not exist when the plan was made.
+        create: Create,
+        /// Quotas before, for going back.
+        before: Option<(Option<u64>, Option<u64>)>,
+    },
+    /// Imports a key with an id chosen by us, and grants it a bucket.
+    KeyImport {
+        /// `GK` + 24 hex digits.
+        id: String,
+        /// The key's name: our mark.
+        mark: String,
+        /// Its secret: a secret's name…
+        secret: SecretName,
+        /// …and version.
+        version: u64,
+        /// The bucket's alias.
+        bucket: String,
+    },
+    /// Denies a key every bucket: it opens nothing any more.
+    KeyDeny {
+        /// Its id.
+        id: String,
+    },
+    /// Puts a static site's objects into its bucket, and serves it. Goes forward only.
+    SitePut {
+        /// First host: the bucket's alias.
+        hosts: Vec<HostName>,
+        /// Page of a folder.
+        index: String,
+        /// Page of what is not there.
+        error: Option<String>,
+        /// The files.
+        artifact: Artifact,
+        /// Opens the artifact.
+        capability: String,
+    },
+    /// Stops serving a static site.
+    SiteClose {
+        /// The bucket's aliases.
+        hosts: Vec<HostName>,
+    },
+    /// Registers a job.
+    JobRegister {
+        /// Nomad's namespace.
+        namespace: String,
+        /// Job id.
+        id: String,
+        /// Object: the job's JSON.
+        json: Sha256Hex,
+        /// Object: its HCL.
+        hcl: Sha256Hex,
+        /// `EnforceIndex`: the job's `JobModifyIndex` when the plan was made, 0 for none.
+        enforce: u64,
+        /// The specification's hash.
+        spec_hash: Sha256Hex,
+    },
+    /// Waits until Nomad calls the release healthy, or gives up on it.
+    JobSettle {
+        /// Nomad's namespace.
+        namespace: String,
+        /// Job id.
+        id: String,
+        /// Whether there is an old release to go back to.
+        first: First,
+    },
+    /// Stops a job.
+    JobStop {
+        /// Nomad's namespace.
+        namespace: String,
+        /// Job id.
+        id: String,
+    },
+}
+
+/// Whether something did not exist before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Create {
+    /// It did not.
+    New,
+    /// It did, and is ours.
+    Existing,
+}
+
+/// Whether a release is an app's first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum First {
+    /// It is.
+    Yes,
+    /// An older one has run.
+    No,
+}
+
+impl StepSpec {
+    /// The name of its kind, as in kill points and messages.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::SecretGenerate { .. } => "secret",
+            Self::SecretGiven { .. } => "secret-given",
+            Self::AccountAdd { .. } => "account",
+            Self::AccountDisable { .. } => "account-disable",
+            Self::BucketSet { .. } => "bucket",
+            Self::KeyImport { .. } => "key",
+            Self::KeyDeny { .. } => "key-deny",
+            Self::SitePut { .. } => "site",
+            Self::SiteClose { .. } => "site-close",
+            Self::JobRegister { .. } => "job",
+            Self::JobSettle { .. } => "settle",
+            Self::JobStop { .. } => "job-stop",
+        }
+    }
+
+    /// One line for people.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::SecretGenerate { name, version, .. } => format!("make secret {name} (version {version})"),
+            Self::SecretGiven { name, version } => format!("keep secret {name} (version {version})"),
+            Self::AccountAdd { dn, .. } => format!("add account {dn}"),
+            Self::AccountDisable { dn } => format!("disable account {dn}"),
+            Self::BucketSet { alias, create: Create::New, .. } => format!("make bucket {alias}"),
+            Self::BucketSet { alias, .. } => format!("set quotas of bucket {alias}"),
+            Self::KeyImport { bucket, .. } => format!("make a key for bucket {bucket}"),
+            Self::KeyDeny { id } => format!("disable key {id}"),
+            Self::SitePut { hosts, .. } => {
+                format!("publish site {}", hosts.first().map_or("?", HostName::as_str))
+            }
+            Self::SiteClose { hosts } => {
+                format!("close site {}", hosts.first().map_or("?", HostName::as_str))
+            }
+            Self::JobRegister { id, .. } => format!("register job {id}"),
+            Self::JobSettle { id, .. } => format!("wait for job {id} to be healthy"),
+            Self::JobStop { id, .. } => format!("stop job {id}"),
+        }
+    }
+}
+
+/// Who owns a flat name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameRecord {
+    /// Schema.
+    pub v: u32,
+    /// The owner's identity.
+    pub uid: Uid,
+    /// The owner.
+    pub app: Placement,
+}
+
+/// A thing that the sweep shall delete.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DoomedThing {
+    /// Which kind.
+    pub kind: Kind,
+    /// Its id on the engine.
+    pub id: String,
+    /// Names that it holds until it is gone.
+    #[serde(default)]
+    pub names: Vec<Name>,
+}
+
+/// What a sweep will delete, and when (`terreau/v1/doomed/<ulid>`): one record for each operation that leaves
+/// something behind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Doomed {
+    /// Schema.
+    pub v: u32,
+    /// Its own id.
+    pub id: Uid,
+    /// Whose it was.
+    pub uid: Uid,
+    /// The app.
+    pub app: Placement,
+    /// What.
+    pub things: Vec<DoomedThing>,
+    /// Not before (RFC 3339, UTC).
+    pub not_before: String,
+}
+
+/// An event for the audit chain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Audit {
+    /// Schema.
+    pub v: u32,
+    /// When (RFC 3339, UTC).
+    pub at: String,
+    /// Who, from where.
+    pub by: By,
+    /// On which app.
+    pub app: Placement,
+    /// What.
+    pub verb: String,
+    /// The operation.
+    pub operation: Uid,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// One line for people.
+    pub summary: String,
+}
+
+/// Who holds a lock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockHolder {
+    /// Schema.
+    pub v: u32,
+    /// The agent.
+    pub agent: Uid,
+    /// The operation, where one is open.
+    pub operation: Uid,
+    /// Who asked for it.
+    pub login: String,
+    /// What it does.
+    pub verb: String,
+}
+
+/// How an operation ended: an object in Garage (`operations/<ulid>.json`), written before its record is deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// Schema.
+    pub v: u32,
+    /// The record as it was at the end.
+    pub record: OpRecord,
+    /// How.
+    pub outcome: Outcome,
+    /// One line for people.
+    pub summary: String,
+    /// Why, in full: placement, exit codes, checks, last log lines.
+    pub why: Vec<String>,
+    /// Where the app answers.
+    pub urls: Vec<String>,
+    /// When (RFC 3339, UTC).
+    pub at: String,
+}
