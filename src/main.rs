@@ -1,3 +1,8 @@
 //! Reads the command line, nothing else.
 
-fn main() {}
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    terreau::cli::run().await
+}

@@ -1,2 +1,5 @@
 //! Whole-system tests, on the real engines. One binary, rooms by topic.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, missing_docs)]
+
+mod harness;
+mod sandbox;
