@@ -1,1 +1,0 @@
-//! Wires, starts and stops; owns no logic.
