@@ -47,7 +47,7 @@ pub struct ManualClock(Arc<Mutex<(Timestamp, Duration)>>);
 impl ManualClock {
     /// Stands at `now`, one hour after the machine's start.
     pub fn at(now: Timestamp) -> Self {
-        Self(Arc::new(Mutex::new((now, Duration::from_secs(3600)))))
+        Self(Arc::new(Mutex::new((now, Duration::from_hours(1)))))
     }
 
     /// Moves both times forward.

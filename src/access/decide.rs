@@ -1,0 +1,293 @@
+//! The one place where it is decided what somebody may do. Pure: the policies are in the subject, the facts about
+//! the object are handed in.
+
+use std::collections::{HashMap, HashSet};
+
+use cedar_policy::{
+    Authorizer, Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression,
+};
+
+use super::{Standing, Subject};
+use crate::model::Placement;
+use crate::model::project::Owner;
+
+/// What somebody wants to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Verb {
+    /// See that it is there: status, releases, operations.
+    Read,
+    /// Read its logs.
+    Logs,
+    /// See what a deploy would do.
+    Plan,
+    /// Upload an artifact.
+    Upload,
+    /// Deploy; the first deploy included.
+    Deploy,
+    /// Roll back.
+    Rollback,
+    /// Take it offline, keeping its data.
+    Delete,
+    /// Delete its data too.
+    DeleteData,
+    /// Use parts of a descriptor that reach the machine below (DESIGN §5).
+    RawJob,
+    /// Read the agent's figures.
+    Metrics,
+}
+
+impl Verb {
+    /// Every verb.
+    pub const ALL: [Self; 10] = [
+        Self::Read,
+        Self::Logs,
+        Self::Plan,
+        Self::Upload,
+        Self::Deploy,
+        Self::Rollback,
+        Self::Delete,
+        Self::DeleteData,
+        Self::RawJob,
+        Self::Metrics,
+    ];
+
+    /// As in policies.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Logs => "logs",
+            Self::Plan => "plan",
+            Self::Upload => "upload",
+            Self::Deploy => "deploy",
+            Self::Rollback => "rollback",
+            Self::Delete => "delete",
+            Self::DeleteData => "deleteData",
+            Self::RawJob => "rawJob",
+            Self::Metrics => "metrics",
+        }
+    }
+}
+
+/// What it would be done to.
+#[derive(Debug, Clone, Copy)]
+pub enum Object<'a> {
+    /// An app.
+    App {
+        /// Which one.
+        app: &'a Placement,
+        /// Its owners; `None` where nobody has deployed it yet.
+        owners: Option<&'a [Owner]>,
+    },
+    /// The cluster as a whole.
+    Cluster,
+}
+
+/// The answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Go on.
+    Allowed,
+    /// They may know that it is there, but not do this.
+    NotAllowed,
+    /// They may not even know that it is there; or it is not.
+    NotFound,
+    /// Somebody else's: the answer to a first deploy of its name.
+    NameNotAvailable,
+}
+
+/// Decides. Deny by default: an error in a policy is a refusal.
+pub fn decide(subject: &Subject, verb: Verb, object: &Object<'_>) -> Decision {
+    match object {
+        Object::Cluster => allowed_or_not(ask(subject, verb.as_str(), object)),
+        Object::App { owners: None, .. } => match verb {
+            Verb::Plan | Verb::Upload | Verb::Deploy => allowed_or_not(ask(subject, "create", object)),
+            // Nobody is there to own it: only who may use raw parts anywhere may use them here.
+            Verb::RawJob => allowed_or_not(ask(subject, verb.as_str(), object)),
+            _ => Decision::NotFound,
+        },
+        Object::App { owners: Some(_), .. } => {
+            if ask(subject, verb.as_str(), object) {
+                Decision::Allowed
+            } else if verb != Verb::Read && ask(subject, Verb::Read.as_str(), object) {
+                Decision::NotAllowed
+            } else if matches!(verb, Verb::Deploy | Verb::Upload) {
+                Decision::NameNotAvailable
+            } else {
+                Decision::NotFound
+            }
+        }
+    }
+}
+
+fn allowed_or_not(is_allowed: bool) -> Decision {
+    if is_allowed { Decision::Allowed } else { Decision::NotAllowed }
+}
+
+fn ask(subject: &Subject, action: &str, object: &Object<'_>) -> bool {
+    question(subject, action, object).unwrap_or_else(|why| {
+        tracing::error!(%why, action, "a question to the policies could not be put; refused");
+        false
+    })
+}
+
+fn question(subject: &Subject, action: &str, object: &Object<'_>) -> Result<bool, String> {
+    let schema = Some(&subject.law.schema);
+    let person = uid("Person", subject.login.as_str())?;
+    let mut entities = vec![somebody(subject, &person)?];
+    let resource = match object {
+        Object::App { app, owners } => {
+            let entity = of_app(app, *owners)?;
+            let id = entity.uid();
+            entities.push(entity);
+            id
+        }
+        Object::Cluster => uid("Cluster", "cluster")?,
+    };
+    let request = Request::new(person, uid("Action", action)?, resource, Context::empty(), schema)
+        .map_err(|e| e.to_string())?;
+    let entities = Entities::from_entities(entities, schema).map_err(|e| e.to_string())?;
+    let response = Authorizer::new().is_authorized(&request, &subject.law.set, &entities);
+    if let Some(error) = response.diagnostics().errors().next() {
+        // An error in a `permit` takes nothing away, one in a `forbid` would: so any error is a refusal.
+        return Err(error.to_string());
+    }
+    Ok(response.decision() == cedar_policy::Decision::Allow)
+}
+
+fn somebody(subject: &Subject, id: &EntityUid) -> Result<Entity, String> {
+    let groups = subject.groups.iter().map(|g| uid("Group", g)).collect::<Result<HashSet<_>, _>>()?;
+    let admin = RestrictedExpression::new_bool(subject.standing == Standing::Admin);
+    Entity::new(id.clone(), HashMap::from([("admin".to_owned(), admin)]), groups).map_err(|e| e.to_string())
+}
+
+fn of_app(app: &Placement, owners: Option<&[Owner]>) -> Result<Entity, String> {
+    let text = |s: &str| RestrictedExpression::new_string(s.to_owned());
+    let entity = RestrictedExpression::new_entity_uid;
+    let (mut people, mut groups) = (Vec::new(), Vec::new());
+    for owner in owners.unwrap_or_default() {
+        match owner {
+            Owner::User(login) => people.push(entity(uid("Person", login.as_str())?)),
+            Owner::Group(name) => groups.push(entity(uid("Group", name.as_str())?)),
+        }
+    }
+    let members = uid("Group", &format!("tenant-{}", app.tenant))?;
+    let attributes = HashMap::from([
+        ("tenant".to_owned(), text(app.tenant.as_str())),
+        ("environment".to_owned(), text(app.environment.as_str())),
+        ("project".to_owned(), text(app.project.as_str())),
+        ("exists".to_owned(), RestrictedExpression::new_bool(owners.is_some())),
+        ("owners".to_owned(), RestrictedExpression::new_set(people)),
+        ("ownerGroups".to_owned(), RestrictedExpression::new_set(groups)),
+        ("tenantMembers".to_owned(), entity(members)),
+    ]);
+    Entity::new(uid("App", &app.path())?, attributes, HashSet::new()).map_err(|e| e.to_string())
+}
+
+fn uid(kind: &str, id: &str) -> Result<EntityUid, String> {
+    let kind: EntityTypeName = kind.parse().map_err(|e| format!("{kind}: {e}"))?;
+    Ok(EntityUid::from_type_name_and_id(kind, EntityId::new(id)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::Policies;
+    use super::*;
+    use crate::model::Login;
+    use Decision::{Allowed, NameNotAvailable, NotAllowed, NotFound};
+
+    fn who(login: &str, groups: &[&str], standing: Standing) -> Subject {
+        let groups = groups.iter().map(|&g| g.to_owned()).collect::<BTreeSet<_>>();
+        Subject::new(Login::new(login).unwrap(), groups, standing, Policies::built_in())
+    }
+
+    fn app(text: &str) -> Placement {
+        text.parse().unwrap()
+    }
+
+    fn owners() -> Vec<Owner> {
+        vec![Owner::User(Login::new("alice").unwrap()), Owner::Group(Login::new("devs").unwrap())]
+    }
+
+    /// Verbs on an app that exists: what each kind of person gets.
+    #[test]
+    fn who_may_do_what_with_an_app_that_exists() {
+        let carnet = app("carnet");
+        let owners = owners();
+        let object = Object::App { app: &carnet, owners: Some(&owners) };
+        let owner = who("alice", &[], Standing::Member);
+        let by_group = who("bob", &["devs"], Standing::Member);
+        let stranger = who("mallory", &["alice", "others"], Standing::Member);
+        let admin = who("root", &["admin"], Standing::Admin);
+        for verb in Verb::ALL {
+            if verb == Verb::Metrics {
+                continue;
+            }
+            let owners_get = if verb == Verb::RawJob { NotAllowed } else { Allowed };
+            let strangers_get =
+                if matches!(verb, Verb::Deploy | Verb::Upload) { NameNotAvailable } else { NotFound };
+            for (person, wanted) in
+                [(&owner, owners_get), (&by_group, owners_get), (&stranger, strangers_get), (&admin, Allowed)]
+            {
+                assert_eq!(decide(person, verb, &object), wanted, "{person:?} {verb:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_may_do_what_with_a_name_that_is_free() {
+        let member = who("bob", &[], Standing::Member);
+        let tenants = who("eve", &["tenant-acme"], Standing::Member);
+        let admin = who("root", &[], Standing::Admin);
+        let free = app("carnet");
+        let acme = app("acme/carnet");
+        let in_default = Object::App { app: &free, owners: None };
+        let in_acme = Object::App { app: &acme, owners: None };
+        for verb in [Verb::Plan, Verb::Upload, Verb::Deploy] {
+            assert_eq!(decide(&member, verb, &in_default), Allowed, "{verb:?}");
+            assert_eq!(decide(&member, verb, &in_acme), NotAllowed, "{verb:?}");
+            assert_eq!(decide(&tenants, verb, &in_acme), Allowed, "{verb:?}");
+            assert_eq!(decide(&admin, verb, &in_acme), Allowed, "{verb:?}");
+        }
+        for verb in [Verb::Read, Verb::Logs, Verb::Rollback, Verb::Delete, Verb::DeleteData] {
+            for person in [&member, &tenants, &admin] {
+                assert_eq!(decide(person, verb, &in_default), NotFound, "{person:?} {verb:?}");
+            }
+        }
+        assert_eq!(decide(&member, Verb::RawJob, &in_default), NotAllowed);
+        assert_eq!(decide(&admin, Verb::RawJob, &in_default), Allowed);
+    }
+
+    #[test]
+    fn being_in_a_group_named_admin_is_not_being_an_admin_where_the_configuration_says_otherwise() {
+        let carnet = app("carnet");
+        let owners = owners();
+        let object = Object::App { app: &carnet, owners: Some(&owners) };
+        assert_eq!(decide(&who("bob", &["admin"], Standing::Member), Verb::Read, &object), NotFound);
+    }
+
+    #[test]
+    fn figures_are_for_whoever_is_logged_in_and_other_verbs_do_not_fit_the_cluster() {
+        let member = who("bob", &[], Standing::Member);
+        assert_eq!(decide(&member, Verb::Metrics, &Object::Cluster), Allowed);
+        assert_eq!(decide(&member, Verb::Delete, &Object::Cluster), NotAllowed);
+    }
+
+    #[test]
+    fn an_operators_own_policies_replace_ours() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = r#"permit(principal, action == Action::"read", resource)
+            when { resource.environment == "production" && principal in Group::"lookers" };"#;
+        std::fs::write(folder.path().join("own.cedar"), text).unwrap();
+        let law = Policies::from_folder(folder.path()).unwrap();
+        let login = Login::new("root").unwrap();
+        let admin = Subject::new(login, BTreeSet::from(["lookers".to_owned()]), Standing::Admin, law);
+        let (live, tried) = (app("carnet"), app("carnet@test"));
+        let owners = owners();
+        let at = |app, verb| decide(&admin, verb, &Object::App { app, owners: Some(&owners) });
+        assert_eq!(at(&live, Verb::Read), Allowed);
+        assert_eq!(at(&live, Verb::Delete), NotAllowed);
+        assert_eq!(at(&tried, Verb::Read), NotFound);
+    }
+}
