@@ -69,7 +69,7 @@ async fn a_killed_nomad_finds_its_tasks_again() {
 }
 
 /// Calls Garage's admin API.
-async fn admin(stack: &Stack, name: &str, body: Value) -> Value {
+pub async fn admin(stack: &Stack, name: &str, body: Value) -> Value {
     let reply = stack
         .http()
         .post(format!("{}/v2/{name}", stack.garage_admin()))
@@ -85,7 +85,7 @@ async fn admin(stack: &Stack, name: &str, body: Value) -> Value {
 }
 
 /// A bucket with a key that may do everything in it.
-async fn bucket(stack: &Stack, alias: &str) -> (aws_sdk_s3::Client, String) {
+pub async fn bucket(stack: &Stack, alias: &str) -> (aws_sdk_s3::Client, String) {
     let made = admin(stack, "CreateBucket", json!({ "globalAlias": alias })).await;
     let bucket = made["id"].as_str().unwrap().to_owned();
     let key = admin(stack, "CreateKey", json!({ "name": alias })).await;

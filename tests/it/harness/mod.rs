@@ -76,7 +76,7 @@ pub struct Stack {
 /// The stack that all tests of a run share. Ended after the last test by its guard.
 pub async fn shared() -> &'static Stack {
     static SHARED: OnceCell<Stack> = OnceCell::const_new();
-    SHARED.get_or_init(|| Stack::start(StackOptions::engines())).await
+    SHARED.get_or_init(|| Stack::start(StackOptions::with_proxy())).await
 }
 
 /// A random name that fits every flat space: `<prefix>-<8 hex>`.
