@@ -1,8 +1,5 @@
 //! Reads the command line, nothing else.
 
-use std::process::ExitCode;
-
-#[tokio::main]
-async fn main() -> anyhow::Result<ExitCode> {
-    terreau::cli::run().await
+fn main() -> std::process::ExitCode {
+    terreau::cli::main()
 }

@@ -1,41 +1,90 @@
-//! The command line: a file per command. Speaks HTTP to the API, except for the local commands.
+//! The command line: a file per command. Speaks HTTP to the API, except for the local commands; decides nothing that
+//! the server decides. Only [`printer`] writes to the terminal.
 
+pub mod args;
+pub mod client;
+pub mod context;
+pub mod exit;
+pub mod failure;
+pub mod printer;
+pub mod reference;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
+pub mod server;
+pub mod session;
+pub mod sse;
 
+mod completions;
+mod login;
+mod logout;
+mod whoami;
+
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
 
-/// What may stand on the command line.
-#[derive(Debug, Parser)]
-#[command(name = "terreau", version, about)]
-struct Line {
-    #[command(subcommand)]
-    command: Command,
+use args::{Command, Line};
+use context::Context;
+use exit::ExitStatus;
+use failure::{Failure, Ran};
+use printer::{Printer, Talk};
+
+/// Reads the process's command line and does what it says.
+pub fn main() -> ExitCode {
+    run(std::env::args_os())
 }
 
-#[derive(Debug, clap::Subcommand)]
-enum Command {
-    #[cfg(feature = "sandbox")]
-    #[command(hide = true)]
-    Sandbox(sandbox::SandboxArgs),
-    #[cfg(feature = "sandbox")]
-    #[command(hide = true)]
-    Proxy(sandbox::ProxyArgs),
-    #[cfg(feature = "sandbox")]
-    #[command(hide = true)]
-    Guard(sandbox::GuardArgs),
+/// Reads a command line and does what it says.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let line = match Line::try_parse_from(args) {
+        Ok(line) => line,
+        Err(e) => {
+            // Help and version go to stdout and are no error; clap knows which is which.
+            let _ = e.print();
+            return if e.use_stderr() { ExitStatus::Usage } else { ExitStatus::Done }.into();
+        }
+    };
+    let printer = Printer::new(if line.global.quiet { Talk::Quiet } else { Talk::Normal });
+    let context = Context::new(printer, line.global);
+    dispatch(line.command, &context).unwrap_or_else(|failure| {
+        printer.failure(&failure);
+        failure.status.into()
+    })
 }
 
-/// Reads the command line and runs what it says.
-pub async fn run() -> anyhow::Result<ExitCode> {
-    match Line::parse().command {
+fn dispatch(command: Command, cx: &Context) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Login(args) => login::run(&args, cx),
+        Command::Logout => logout::run(cx),
+        Command::Whoami(args) => whoami::run(&args, cx),
+        Command::Completions(args) => completions::run(&args, cx),
         #[cfg(feature = "sandbox")]
-        Command::Sandbox(args) => sandbox::run_sandbox(args).await,
+        Command::Sandbox(args) => return serving(sandbox::run_sandbox(args)),
         #[cfg(feature = "sandbox")]
-        Command::Proxy(args) => sandbox::run_proxy(args).await,
+        Command::Proxy(args) => return serving(sandbox::run_proxy(args)),
         #[cfg(feature = "sandbox")]
-        Command::Guard(args) => sandbox::run_guard(args).await,
+        Command::Guard(args) => return serving(sandbox::run_guard(args)),
     }
+    .map(ExitCode::from)
+}
+
+/// Runs a command that waits for a server: on this very thread.
+fn waiting(work: impl Future<Output = Ran>) -> Ran {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::failed("cannot start").because(e.to_string()))?
+        .block_on(work)
+}
+
+/// Runs a command that serves: on as many threads as there are cores.
+#[cfg(feature = "sandbox")]
+fn serving(work: impl Future<Output = anyhow::Result<ExitCode>>) -> Result<ExitCode, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::failed("cannot start").because(e.to_string()))?
+        .block_on(work)
+        .map_err(Failure::from)
 }

@@ -1,6 +1,7 @@
 //! Whole-system tests, on the real engines. One binary, rooms by topic.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, missing_docs)]
 
+mod cli;
 mod dev_proxy;
 mod harness;
 mod sandbox;
