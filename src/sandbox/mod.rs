@@ -4,6 +4,7 @@
 //! nothing here is fit to face a network.
 
 pub mod config;
+pub mod directory;
 pub mod engines;
 pub mod garage;
 pub mod guard;

@@ -3,5 +3,6 @@
 
 mod cli;
 mod dev_proxy;
+mod directory;
 mod harness;
 mod sandbox;
