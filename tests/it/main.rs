@@ -1,7 +1,9 @@
 //! Whole-system tests, on the real engines. One binary, rooms by topic.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, missing_docs)]
 
+mod artifacts;
 mod cli;
+mod contract_garage;
 mod dev_proxy;
 mod directory;
 mod harness;

@@ -6,6 +6,7 @@
 
 mod admin;
 mod admin_wire;
+mod presigned;
 mod s3;
 mod s3_big;
 
@@ -13,6 +14,7 @@ pub use admin::Admin;
 pub use admin_wire::{
     Bucket, BucketKey, BucketRef, BucketSettings, Health, Key, KeyBucket, KeyRef, Perm, Quotas, Website,
 };
+pub use presigned::Sender;
 pub use s3::{ObjectInfo, S3};
 pub use s3_big::{Multipart, PART_SIZE, PartDone};
 

@@ -130,6 +130,17 @@ impl S3 {
         self
     }
 
+    /// The same key at another address of the same Garage, as clients reach it: for presigned URLs.
+    pub fn at(&self, endpoint: &str) -> Result<Self, EngineError> {
+        let doing = "set up the client of S3";
+        if let Err(e) = url::Url::parse(endpoint) {
+            return Err(fail(Fault::Invalid, doing, format!("{endpoint}: {e}")));
+        }
+        let config = self.client.config().to_builder().endpoint_url(endpoint.trim_end_matches('/')).build();
+        let client = aws_sdk_s3::Client::from_conf(config);
+        Ok(Self { client, endpoint: endpoint.into(), gate: self.gate.clone() })
+    }
+
     /// The address that presigned URLs will point to.
     pub fn endpoint(&self) -> &str {
         &self.endpoint

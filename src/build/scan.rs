@@ -1,0 +1,207 @@
+//! Looks for an app's secrets in what is uploaded for it: names come out, never values.
+//!
+//! Searched are the bytes of the archive after decompression, so a file's text in whole, across all borders. Not
+//! seen: values under 8 bytes (they would match by chance), and values packed once more inside (a zip in the tar).
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io::{self, Read};
+
+use aho_corasick::AhoCorasick;
+use secrecy::{ExposeSecret, SecretString};
+
+/// Values shorter than this are not looked for.
+pub const SHORTEST: usize = 8;
+/// Bytes searched at once.
+const WINDOW: usize = 256 << 10;
+/// A zstd stream that asks for a larger window than 32 MiB (2^25) is refused.
+pub(super) const WINDOW_LOG: u32 = 25;
+
+/// Known secrets, ready to be looked for.
+pub struct Secrets {
+    names: Vec<String>,
+    search: Option<AhoCorasick>,
+    longest: usize,
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Secrets").field("names", &self.names).finish_non_exhaustive()
+    }
+}
+
+impl Secrets {
+    /// Takes names and values. White space around a value does not count; values under 8 bytes are left out, and so
+    /// are those that cannot be searched together (over 2 GiB).
+    pub fn new<'a>(secrets: impl IntoIterator<Item = (&'a str, &'a SecretString)>) -> Self {
+        let (mut names, mut values) = (Vec::new(), Vec::new());
+        for (name, value) in secrets {
+            let value = value.expose_secret().trim();
+            if value.len() >= SHORTEST {
+                names.push(name.to_owned());
+                values.push(value);
+            }
+        }
+        let longest = values.iter().map(|v| v.len()).max().unwrap_or(0);
+        let search = if values.is_empty() { None } else { AhoCorasick::new(&values).ok() };
+        Self { names, search, longest }
+    }
+
+    /// True where there is nothing to look for.
+    pub fn is_empty(&self) -> bool {
+        self.search.is_none()
+    }
+
+    /// A search over one stream of bytes.
+    pub fn search(&self) -> Search<'_> {
+        Search { secrets: self, buffer: Vec::new(), found: BTreeSet::new() }
+    }
+}
+
+/// One search under way. Feed it pieces of any size.
+pub struct Search<'a> {
+    secrets: &'a Secrets,
+    buffer: Vec<u8>,
+    found: BTreeSet<usize>,
+}
+
+impl Search<'_> {
+    /// Searches the next piece, with the end of those before.
+    pub fn feed(&mut self, piece: &[u8]) {
+        let Some(search) = &self.secrets.search else { return };
+        for some in piece.chunks(WINDOW) {
+            if self.found.len() == self.secrets.names.len() {
+                return;
+            }
+            self.buffer.extend_from_slice(some);
+            // Overlapping: a value may be part of another one.
+            let hits = search.find_overlapping_iter(&self.buffer);
+            self.found.extend(hits.map(|hit| hit.pattern().as_usize()));
+            let keep = (self.secrets.longest - 1).min(self.buffer.len());
+            self.buffer.drain(..self.buffer.len() - keep);
+        }
+    }
+
+    /// The names of the secrets that were found, sorted.
+    pub fn found(self) -> Vec<String> {
+        let names: BTreeSet<_> = self.found.iter().map(|i| self.secrets.names[*i].clone()).collect();
+        names.into_iter().collect()
+    }
+}
+
+/// Why an upload could not be searched.
+#[derive(Debug, thiserror::Error)]
+pub enum ScanError {
+    /// It unpacks to more than allowed.
+    #[error("it unpacks to more than {0} bytes")]
+    TooLarge(u64),
+    /// Not the format that its name says, or cut.
+    #[error("it is not a whole .{ext}: {source}")]
+    Format {
+        /// What it should be.
+        ext: String,
+        /// What the reader said.
+        source: io::Error,
+    },
+    /// An ending that nobody here can look into.
+    #[error(".{0} is not among the formats that are accepted (tar.zst, tar)")]
+    Unknown(String),
+}
+
+/// Searches one part (`tar.zst` or `tar`) to its end. Blocking. Memory is bounded: a window of zstd of 32 MiB at most
+/// and the longest secret twice; `limit` bounds the bytes after decompression, so that a bomb ends early.
+pub fn scan(from: impl Read, ext: &str, secrets: &Secrets, limit: u64) -> Result<Vec<String>, ScanError> {
+    let broken = |source| ScanError::Format { ext: ext.to_owned(), source };
+    match ext {
+        "tar.zst" => {
+            let mut plain = zstd::stream::read::Decoder::new(from).map_err(broken)?;
+            plain.window_log_max(WINDOW_LOG).map_err(broken)?;
+            search_all(plain, ext, secrets, limit)
+        }
+        "tar" => search_all(from, ext, secrets, limit),
+        other => Err(ScanError::Unknown(other.to_owned())),
+    }
+}
+
+fn search_all(
+    mut from: impl Read,
+    ext: &str,
+    secrets: &Secrets,
+    limit: u64,
+) -> Result<Vec<String>, ScanError> {
+    let mut search = secrets.search();
+    let mut buffer = vec![0; WINDOW];
+    let mut sum = 0_u64;
+    loop {
+        let n = match from.read(&mut buffer) {
+            Ok(0) => return Ok(search.found()),
+            Ok(n) => n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(source) => return Err(ScanError::Format { ext: ext.to_owned(), source }),
+        };
+        sum += n as u64;
+        if sum > limit {
+            return Err(ScanError::TooLarge(limit));
+        }
+        search.feed(&buffer[..n]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secrets() -> Vec<(&'static str, SecretString)> {
+        vec![
+            ("long", "correct-horse-battery-staple".into()),
+            ("part", "horse-battery".into()),
+            ("short", "abc".into()),
+            ("spaced", "  twelve-bytes\n".into()),
+            ("same", "twelve-bytes".into()),
+        ]
+    }
+
+    fn found(pieces: &[&[u8]]) -> Vec<String> {
+        let all = secrets();
+        let known = Secrets::new(all.iter().map(|(n, v)| (*n, v)));
+        let mut search = known.search();
+        pieces.iter().for_each(|p| search.feed(p));
+        search.found()
+    }
+
+    #[test]
+    fn a_value_is_found_wherever_the_stream_is_cut() {
+        let text = b"xx correct-horse-battery-staple yy";
+        for cut in 0..text.len() {
+            assert_eq!(found(&[&text[..cut], &text[cut..]]), ["long", "part"], "cut at {cut}");
+        }
+        let single: Vec<&[u8]> = text.chunks(1).collect();
+        assert_eq!(found(&single), ["long", "part"]);
+    }
+
+    #[test]
+    fn short_values_are_not_looked_for_and_equal_ones_are_all_named() {
+        assert_eq!(found(&[b"abc abc twelve-bytes"]), ["same", "spaced"]);
+        assert!(found(&[b"abc"]).is_empty());
+    }
+
+    #[test]
+    fn debug_shows_names_only() {
+        let all = secrets();
+        let shown = format!("{:?}", Secrets::new(all.iter().map(|(n, v)| (*n, v))));
+        assert!(shown.contains("long") && !shown.contains("horse"), "{shown}");
+    }
+
+    #[test]
+    fn a_bomb_ends_at_the_limit_and_garbage_is_no_archive() {
+        let none = Secrets::new([]);
+        let bomb = zstd::encode_all(io::repeat(0).take(50 << 20), 3).expect("packs");
+        assert!(bomb.len() < 50_000);
+        assert!(matches!(scan(&bomb[..], "tar.zst", &none, 1 << 20), Err(ScanError::TooLarge(_))));
+        assert!(scan(&bomb[..], "tar.zst", &none, 60 << 20).is_ok());
+        assert!(matches!(scan(&b"garbage"[..], "tar.zst", &none, 1 << 20), Err(ScanError::Format { .. })));
+        let cut = &bomb[..bomb.len() - 3];
+        assert!(matches!(scan(cut, "tar.zst", &none, 60 << 20), Err(ScanError::Format { .. })));
+        assert!(matches!(scan(&b""[..], "zip", &none, 1), Err(ScanError::Unknown(_))));
+    }
+}
