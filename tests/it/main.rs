@@ -3,6 +3,7 @@
 
 mod artifacts;
 mod cli;
+mod contract;
 mod contract_garage;
 mod dev_proxy;
 mod directory;

@@ -94,8 +94,9 @@ impl Consul {
         Ok(true)
     }
 
-    /// Ends a session; its locks are free at once (no lock-delay). Fine where it is gone. The gate is not
-    /// asked: a process whose fence is closed must still be able to let go.
+    /// Ends a session. Fine where it is gone. Its locks stay shut for the lock-delay, as after a death: release
+    /// them first (`kv_release`) where another shall have them at once. The gate is not asked: a process whose
+    /// fence is closed must still be able to let go.
     pub async fn session_destroy(&self, id: &str) -> Result<(), EngineError> {
         let path = format!("/v1/session/destroy/{}", segment(id));
         self.http.ask(Method::PUT, format!("end session {id}"), &path).send().await?;

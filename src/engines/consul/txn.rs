@@ -53,7 +53,7 @@ pub enum TxnOp {
     /// Changes a service last changed at `index`; fails otherwise.
     ServiceCas { node: String, service: ServiceRecord, index: u64 },
     /// Deletes a service last changed at `index`; fails otherwise.
-    ServiceDeleteCas { node: String, id: String, index: u64 },
+    ServiceDeleteCas { node: String, id: String, service: String, index: u64 },
 }
 
 /// A service of the catalogue that no agent watches.
@@ -171,8 +171,8 @@ impl TxnOp {
             }
             TxnOp::ServiceCreate { node, service } => service_json(verb, node, service, 0),
             TxnOp::ServiceCas { node, service, index } => service_json(verb, node, service, *index),
-            TxnOp::ServiceDeleteCas { node, id, index } => {
-                json!({ "Service": { "Verb": verb, "Node": node, "Service": { "ID": id, "ModifyIndex": index } } })
+            TxnOp::ServiceDeleteCas { node, id, service, index } => {
+                json!({ "Service": { "Verb": verb, "Node": node, "Service": { "ID": id, "Service": service, "ModifyIndex": index } } })
             }
             _ => {
                 let mut kv = json!({ "Verb": verb, "Key": self.name() });

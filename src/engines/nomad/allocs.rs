@@ -4,10 +4,10 @@
 //! collected there (50 terminal ones are kept), and 404 or 500 while it cannot be reached.
 
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::types::{AllocStub, Allocation, FileInfo};
-use super::{Nomad, judge};
+use super::{EvalAnswer, Nomad, judge};
 use crate::engines::http::segment;
 use crate::engines::{EngineError, Fault};
 
@@ -55,8 +55,7 @@ impl Nomad {
     pub async fn stop_allocation(&self, id: &str) -> Result<String, EngineError> {
         let path = format!("/v1/allocation/{}/stop", segment(id));
         let call = self.write(Method::POST, format!("stop instance {id}"), &path);
-        let answer: Value = judge(call.send_any().await?)?.json()?;
-        Ok(answer.get("EvalID").and_then(Value::as_str).unwrap_or_default().to_owned())
+        Ok(judge(call.send_any().await?)?.json::<EvalAnswer>()?.eval_id)
     }
 
     /// The files in a folder of an instance (`/`, `/alloc/logs`). `NotFound` once it is collected.
@@ -76,6 +75,8 @@ impl Nomad {
 
     /// One file's bytes (for small ones: read whole). Nomad refuses files below `secrets/`.
     pub async fn file(&self, id: &str, path: &str) -> Result<bytes::Bytes, EngineError> {
+        // Of a missing file Nomad answers 200 with the error as its content: look first.
+        self.file_stat(id, path).await?;
         let at = format!("/v1/client/fs/cat/{}", segment(id));
         let call = self.read(format!("read {path} of instance {id}"), &at).query("path", path);
         Ok(gone_is_not_found(call.send_any().await?)?.body)

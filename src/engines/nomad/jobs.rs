@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::types::{AllocMetric, DesiredUpdates, JobStub, or_default};
-use super::{Nomad, judge};
+use super::{EvalAnswer, Nomad, judge};
 use crate::engines::http::segment;
 use crate::engines::{EngineError, Fault};
 
@@ -267,8 +267,7 @@ impl Nomad {
             .write(Method::DELETE, format!("stop job {id}"), &path)
             .query("namespace", namespace)
             .query("purge", purge == Purge::Purge);
-        let answer: Value = judge(call.send_any().await?)?.json()?;
-        Ok(answer.get("EvalID").and_then(Value::as_str).unwrap_or_default().to_owned())
+        Ok(judge(call.send_any().await?)?.json::<EvalAnswer>()?.eval_id)
     }
 
     /// Sets a group's count.

@@ -69,6 +69,14 @@ impl Nomad {
     }
 }
 
+/// What many writes answer with.
+#[derive(serde::Deserialize)]
+struct EvalAnswer {
+    /// "" where no evaluation was needed.
+    #[serde(default, rename = "EvalID", deserialize_with = "types::or_default")]
+    eval_id: String,
+}
+
 /// Nomad answers 500 to much that is the caller's fault; its words tell the cases apart. What is not known
 /// stays `Broken`, so that a passing trouble of Nomad's is never taken for a wrong job.
 fn judge(reply: Reply) -> Result<Reply, EngineError> {
@@ -76,8 +84,12 @@ fn judge(reply: Reply) -> Result<Reply, EngineError> {
         return Ok(reply);
     }
     let mut error = reply.refusal();
+    let words = String::from_utf8_lossy(&reply.body);
     if reply.status.as_u16() == 500 {
-        error.fault = fault_of_words(&String::from_utf8_lossy(&reply.body));
+        error.fault = fault_of_words(&words);
+    } else if words.contains("blocked due to active deployment") {
+        // A scale beside a rollout: 400, yet nothing is wrong with it but the time.
+        error.fault = Fault::Conflict;
     }
     Err(error)
 }

@@ -1,10 +1,10 @@
 //! Evaluations and deployments: what the scheduler decided and how a rollout goes.
 
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::types::{Deployment, Evaluation};
-use super::{Nomad, judge};
+use super::{EvalAnswer, Nomad, judge};
 use crate::engines::EngineError;
 use crate::engines::http::segment;
 
@@ -29,7 +29,7 @@ impl Nomad {
             .write(Method::POST, format!("evaluate job {id}"), &path)
             .query("namespace", namespace)
             .json(&json!({ "JobID": id }));
-        eval_id(&judge(call.send_any().await?)?.json()?)
+        Ok(judge(call.send_any().await?)?.json::<EvalAnswer>()?.eval_id)
     }
 
     /// All deployments of a job that Nomad still has, newest first.
@@ -52,19 +52,15 @@ impl Nomad {
     pub async fn deployment_fail(&self, id: &str) -> Result<String, EngineError> {
         let path = format!("/v1/deployment/fail/{}", segment(id));
         let call = self.write(Method::POST, format!("fail deployment {id}"), &path);
-        eval_id(&judge(call.json(&json!({ "DeploymentID": id })).send_any().await?)?.json()?)
+        let call = call.json(&json!({ "DeploymentID": id }));
+        Ok(judge(call.send_any().await?)?.json::<EvalAnswer>()?.eval_id)
     }
 
     /// Promotes all canaries of a deployment; gives the evaluation.
     pub async fn deployment_promote(&self, id: &str) -> Result<String, EngineError> {
         let path = format!("/v1/deployment/promote/{}", segment(id));
         let call = self.write(Method::POST, format!("promote deployment {id}"), &path);
-        eval_id(&judge(call.json(&json!({ "DeploymentID": id, "All": true })).send_any().await?)?.json()?)
+        let call = call.json(&json!({ "DeploymentID": id, "All": true }));
+        Ok(judge(call.send_any().await?)?.json::<EvalAnswer>()?.eval_id)
     }
-}
-
-/// Nomad gives "" where no evaluation was needed.
-#[expect(clippy::unnecessary_wraps, reason = "ends a chain of fallible calls")]
-fn eval_id(answer: &Value) -> Result<String, EngineError> {
-    Ok(answer.get("EvalID").and_then(Value::as_str).unwrap_or_default().to_owned())
 }

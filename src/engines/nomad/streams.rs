@@ -17,8 +17,11 @@ use super::types::or_default;
 use crate::engines::http::{ByteStream, lines, segment};
 use crate::engines::{Engine, EngineError, Fault};
 
-/// Nomad sends a heartbeat every 10 s: three missing ones are a dead connection.
-const SILENCE: Duration = Duration::from_secs(31);
+/// Nomad sends a heartbeat every 30 s: two missing ones are a dead connection (a dead peer is found sooner, by
+/// the sockets' keep-alive).
+const SILENCE: Duration = Duration::from_secs(65);
+/// A log that does not follow has its bytes at hand.
+const LOG_SILENCE: Duration = Duration::from_secs(30);
 
 /// Which output of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -59,7 +62,8 @@ pub enum LogFrom {
         /// From which end.
         origin: LogOrigin,
     },
-    /// What is there now, then what comes, until the instance ends.
+    /// What is there now, then what comes. **The stream does not end with the instance**: who follows watches
+    /// the instance too.
     Follow {
         /// Bytes.
         offset: u64,
@@ -148,7 +152,7 @@ impl Event {
 }
 
 impl Nomad {
-    /// A task's output as it was written, byte for byte. The stream ends where `from` says. `NotFound` when
+    /// A task's output as it was written, byte for byte. `NotFound` when
     /// the instance is collected or the task has not begun; a follower is given no time limit, since a quiet
     /// task is no fault.
     pub async fn logs(
@@ -167,7 +171,7 @@ impl Nomad {
             LogOrigin::Start => "start",
             LogOrigin::End => "end",
         };
-        let silence = if follow { None } else { Some(SILENCE) };
+        let silence = if follow { None } else { Some(LOG_SILENCE) };
         self.read(format!("read {} of task {task} of instance {alloc}", stream.as_str()), &path)
             .query("task", task)
             .query("type", stream.as_str())
@@ -187,7 +191,7 @@ impl Nomad {
     }
 
     /// What happens from raft index `index` on (0: from now), in all namespaces. Heartbeats are dropped here;
-    /// three missing ones end the stream with `Away`. After any end, subscribe again with the last batch's
+    /// two missing ones end the stream with `Away`. After any end, subscribe again with the last batch's
     /// index plus one, and list: the stream may have skipped.
     pub async fn events(
         &self,
