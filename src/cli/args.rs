@@ -56,6 +56,9 @@ pub enum Command {
     Whoami(JsonArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
+    #[cfg(feature = "sandbox")]
+    /// Start a whole cluster on this machine, in one folder
+    Dev(super::dev::DevArgs),
     /// Run the embedded engines (started by `terreau dev`)
     #[cfg(feature = "sandbox")]
     #[command(hide = true)]

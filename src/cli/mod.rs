@@ -4,6 +4,8 @@
 pub mod args;
 pub mod client;
 pub mod context;
+#[cfg(feature = "sandbox")]
+pub mod dev;
 pub mod exit;
 pub mod failure;
 pub mod printer;
@@ -59,6 +61,8 @@ fn dispatch(command: Command, cx: &Context) -> Result<ExitCode, Failure> {
         Command::Logout => logout::run(cx),
         Command::Whoami(args) => whoami::run(&args, cx),
         Command::Completions(args) => completions::run(&args, cx),
+        #[cfg(feature = "sandbox")]
+        Command::Dev(args) => return serving(dev::run(args)),
         #[cfg(feature = "sandbox")]
         Command::Sandbox(args) => return serving(sandbox::run_sandbox(args)),
         #[cfg(feature = "sandbox")]

@@ -1,4 +1,5 @@
 //! Hidden commands: the processes that `terreau dev` and the tests supervise. People never type them.
+//! The embedded Garage needs a runtime of several threads.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -60,7 +61,7 @@ pub async fn run_guard(args: GuardArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Logs go where the supervisor put our standard error.
-fn log_to_stderr() {
+pub(super) fn log_to_stderr() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,terreau=info"));
     // A subscriber that stands already (wired by the program's door) is as good.

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::garage::{self, GarageConfig};
 use super::ports::Ports;
 use super::proxy::ProxyConfig;
-use super::{SandboxConfig, SandboxError};
+use super::{DirectoryAt, SandboxConfig, SandboxError};
 
 /// The Consul datacenter and Nomad region of a stack.
 pub const CLUSTER: &str = "dev";
@@ -49,6 +49,30 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// Everything that a stack may leave in its folder.
+    pub const ENTRIES: [&str; 20] = [
+        "agent.toml",
+        "consul",
+        "consul.json",
+        "dev.json",
+        "directory",
+        "garage",
+        "garage-key.json",
+        "lock",
+        "log",
+        "mark",
+        "nomad",
+        "nomad.hcl",
+        "password",
+        "ports.json",
+        "proxy.toml",
+        "sandbox.toml",
+        "service-password",
+        "supervisor.json",
+        "volumes",
+        "alloc_mounts",
+    ];
+
     /// A part's folder or file.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
@@ -92,6 +116,18 @@ impl Layout {
         }
     }
 
+    /// What the embedded directory is told.
+    pub fn directory(&self) -> DirectoryAt {
+        DirectoryAt {
+            listen: Ports::address(self.ports.ldap()),
+            base: BASE_DN.to_owned(),
+            data: self.path("directory"),
+            user: self.user.clone(),
+            password_file: self.password_file(),
+            service_password_file: self.service_password_file(),
+        }
+    }
+
     /// What the development proxy is told.
     pub fn proxy(&self) -> ProxyConfig {
         let p = self.ports;
@@ -115,7 +151,7 @@ impl Layout {
         keep_secret(&self.key_file(), fresh_key)?;
         write_public(&self.path("consul.json"), &format!("{:#}\n", self.consul()))?;
         write_public(&self.path("nomad.hcl"), &self.nomad())?;
-        let sandbox = SandboxConfig { garage: self.garage() };
+        let sandbox = SandboxConfig { garage: self.garage(), directory: self.directory() };
         write_public(&self.path("sandbox.toml"), &as_toml(&sandbox)?)?;
         write_public(&self.path("proxy.toml"), &as_toml(&self.proxy())?)?;
         write_public(&self.path("agent.toml"), &as_toml(&self.agent())?)
@@ -272,6 +308,8 @@ consul {{
                 "bind_dn": Self::service_dn(),
                 "password_file": self.service_password_file(),
                 "plain_ok": true,
+                "login_group": "login",
+                "admin_group": "admin",
             },
             "garage": {
                 "admin": Ports::url(p.garage_admin()),

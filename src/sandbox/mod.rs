@@ -4,6 +4,7 @@
 //! nothing here is fit to face a network.
 
 pub mod config;
+pub mod dev;
 pub mod directory;
 pub mod engines;
 pub mod garage;
@@ -15,8 +16,10 @@ pub mod process;
 pub mod proxy;
 pub mod routes;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use self::directory::{DirectoryServerConfig, Seed, SeedPerson, SeedService};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -80,11 +83,64 @@ impl SandboxError {
 pub struct SandboxConfig {
     /// The embedded Garage.
     pub garage: garage::GarageConfig,
+    /// The embedded directory.
+    pub directory: DirectoryAt,
+}
+
+/// The embedded directory, and who is in it at first.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DirectoryAt {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// The suffix.
+    pub base: String,
+    /// The folder that keeps the tree.
+    pub data: PathBuf,
+    /// The login of a person who may do everything.
+    pub user: String,
+    /// The file with that person's password.
+    pub password_file: PathBuf,
+    /// The file with the password of the agent's account, `cn=terreau`.
+    pub service_password_file: PathBuf,
+}
+
+impl DirectoryAt {
+    /// The server's configuration; the passwords are read from their files.
+    fn server(&self) -> Result<DirectoryServerConfig, SandboxError> {
+        let secret = |path: &Path| -> Result<secrecy::SecretString, SandboxError> {
+            Ok(std::fs::read_to_string(path).map_err(SandboxError::file("read", path))?.trim().into())
+        };
+        let group = str::to_owned;
+        let mut config = DirectoryServerConfig::new(self.listen, self.base.clone(), self.data.clone());
+        config.seed = Seed {
+            people: vec![SeedPerson {
+                login: self.user.clone(),
+                password: secret(&self.password_file)?,
+                mail: Some(format!("{}@localhost", self.user)),
+                groups: vec![group("login"), group("admin")],
+            }],
+            services: vec![SeedService {
+                cn: "terreau".to_owned(),
+                password: secret(&self.service_password_file)?,
+                groups: vec![group("admin")],
+            }],
+            groups: vec![group("login"), group("admin")],
+        };
+        Ok(config)
+    }
 }
 
 /// Runs the embedded engines until `stop` turns true, or one of them fails.
 pub async fn run(config: SandboxConfig, stop: watch::Receiver<bool>) -> Result<(), SandboxError> {
-    garage::serve(config.garage, stop).await
+    let listen = config.directory.listen;
+    // First: Garage's S3, opened last, tells the others that all is there.
+    let directory = directory::serve(config.directory.server()?)
+        .await
+        .map_err(|e| SandboxError::Other(format!("the directory cannot serve on {listen}: {e}")))?;
+    let ended = garage::serve(config.garage, stop).await;
+    directory.shutdown().await;
+    ended
 }
 
 /// Turns true at SIGTERM, SIGINT or SIGHUP.

@@ -28,6 +28,9 @@ impl Part {
     /// Every part, in the order in which they are started.
     pub const ALL: [Part; 4] = [Part::Consul, Part::Sandbox, Part::Nomad, Part::Proxy];
 
+    /// All engines are ready before what comes after this one is started.
+    pub const BEFORE_AGENT: Part = Part::Proxy;
+
     /// Its name, as in `log/<name>.log`.
     pub fn name(self) -> &'static str {
         match self {
@@ -58,28 +61,33 @@ impl Part {
                 ("garage web", p.web()),
                 ("garage admin", p.garage_admin()),
                 ("garage rpc", p.garage_rpc()),
+                ("ldap", p.ldap()),
             ],
             Part::Proxy => vec![("proxy", p.proxy())],
         }
     }
 
+    /// The file that it reads; no other process has it on its command line.
+    pub fn config_file(self, layout: &Layout) -> PathBuf {
+        layout.path(match self {
+            Part::Consul => "consul.json",
+            Part::Nomad => "nomad.hcl",
+            Part::Sandbox => "sandbox.toml",
+            Part::Proxy => "proxy.toml",
+        })
+    }
+
     /// How it is started. `terreau` is our own program.
     pub fn launch(self, layout: &Layout, engines: &Engines, terreau: &std::path::Path) -> Launch {
-        let file = |name: &str| layout.path(name).to_string_lossy().into_owned();
-        let own =
-            |args: &[&str]| (terreau.to_owned(), args.iter().map(|a| (*a).to_owned()).collect::<Vec<_>>());
-        let (program, args): (PathBuf, Vec<String>) = match self {
-            Part::Consul => (
-                engines.consul.path.clone(),
-                vec!["agent".into(), "-config-file".into(), file("consul.json")],
-            ),
-            Part::Nomad => {
-                (engines.nomad.path.clone(), vec!["agent".into(), "-config".into(), file("nomad.hcl")])
-            }
-            Part::Sandbox => own(&["sandbox", "--config", &file("sandbox.toml")]),
-            Part::Proxy => own(&["proxy", "--config", &file("proxy.toml")]),
+        let file = self.config_file(layout).to_string_lossy().into_owned();
+        let (program, words): (&std::path::Path, &[&str]) = match self {
+            Part::Consul => (&engines.consul.path, &["agent", "-config-file"]),
+            Part::Nomad => (&engines.nomad.path, &["agent", "-config"]),
+            Part::Sandbox => (terreau, &["sandbox", "--config"]),
+            Part::Proxy => (terreau, &["proxy", "--config"]),
         };
-        Launch { program, args, env: vec![], log: layout.log(self.name()) }
+        let args = words.iter().map(|w| (*w).to_owned()).chain([file]).collect();
+        Launch { program: program.to_owned(), args, env: vec![], log: layout.log(self.name()) }
     }
 
     /// True when it does what the others expect of it.
@@ -125,8 +133,32 @@ impl Part {
         layout: &Layout,
         process: &Identity,
         patience: Duration,
-    ) -> Result<(), SandboxError> {
-        self.wait(layout, process, patience, async || self.is_ready(layout).await).await
+    ) -> Result<Readiness, SandboxError> {
+        let (stuck, since) = (std::cell::Cell::new(false), std::cell::Cell::new(None));
+        self.wait(layout, process, patience, async || {
+            if self.is_ready(layout).await {
+                return true;
+            }
+            let now = tokio::time::Instant::now();
+            since.set(if self.is_stuck(layout).await { since.get().or(Some(now)) } else { None });
+            stuck.set(since.get().is_some_and(|s| now.duration_since(s) > Duration::from_millis(600)));
+            stuck.get()
+        })
+        .await?;
+        Ok(if stuck.get() { Readiness::Stuck } else { Readiness::Ready })
+    }
+
+    /// Nomad's client registers as soon as there is a leader; at the very first start that is often before the
+    /// leader has made its signing key, and then the client waits 15 to 30 s. Seen on 1.11.1.
+    async fn is_stuck(self, layout: &Layout) -> bool {
+        if self != Part::Nomad {
+            return false;
+        }
+        let client = http::client(Duration::from_secs(2));
+        let nomad = Ports::url(layout.ports.nomad_http());
+        let empty = |v: Option<serde_json::Value>| v.and_then(|v| v.as_array().map(Vec::is_empty));
+        empty(http::json(&client, &format!("{nomad}/v1/nodes")).await) == Some(true)
+            && empty(http::json(&client, &format!("{nomad}/v1/operator/keyring/keys")).await) == Some(false)
     }
 
     /// Waits until its door is open; the same otherwise.
@@ -164,6 +196,15 @@ impl Part {
             return Err(SandboxError::Part { part: self.name(), message, log: layout.log(self.name()) });
         }
     }
+}
+
+/// What waiting came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// It does its work.
+    Ready,
+    /// It would take long to; started again (killed, nothing is lost) it is quick.
+    Stuck,
 }
 
 /// The last line of a part's log, if any.

@@ -76,10 +76,19 @@ fn start_time(pid: u32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_ascii_whitespace();
     let state = fields.next()?;
-    if matches!(state, "Z" | "X") {
+    // The first thread of a killed program is a zombie before the others have let go of its sockets.
+    if matches!(state, "Z" | "X")
+        && std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count) <= 1
+    {
         return None;
     }
     fields.nth(18)?.parse().ok()
+}
+
+/// The arguments of a process, as they were given.
+pub fn arguments(pid: u32) -> Vec<String> {
+    let bytes = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    bytes.split(|b| *b == 0).map(|a| String::from_utf8_lossy(a).into_owned()).collect()
 }
 
 /// All living processes whose environment holds `MARK=mark`, but for ourselves.

@@ -5,6 +5,7 @@ mod artifacts;
 mod cli;
 mod contract;
 mod contract_garage;
+mod dev;
 mod dev_proxy;
 mod directory;
 mod harness;

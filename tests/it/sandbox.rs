@@ -11,7 +11,7 @@ use terreau::sandbox::process::{MARK, marked};
 use crate::harness::{Part, Stack, StackOptions, eventually, unique};
 
 /// A `raw_exec` job of one process that runs for ever.
-fn sleeper(name: &str) -> Value {
+pub fn sleeper(name: &str) -> Value {
     json!({ "Job": {
         "ID": name, "Name": name, "Type": "service", "Datacenters": ["dc1"],
         "TaskGroups": [{ "Name": "main", "Tasks": [{

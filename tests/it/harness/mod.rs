@@ -21,6 +21,7 @@ pub use terreau::sandbox::config::Layout;
 use terreau::sandbox::config::{BASE_DN, CLUSTER, Capacity, SITE};
 use terreau::sandbox::engines::Engines;
 pub use terreau::sandbox::parts::Part;
+use terreau::sandbox::parts::Readiness;
 use terreau::sandbox::ports::{Claim, Ports};
 use terreau::sandbox::process::{Identity, detached};
 use terreau::sandbox::{garage, http};
@@ -149,9 +150,18 @@ impl Stack {
 
     /// Waits until the part is ready.
     pub async fn ready(&self, part: Part) {
-        let identity = self.identity(part).unwrap_or_else(|| panic!("{} was not started", part.name()));
-        let patience = Duration::from_secs(40);
-        part.wait_ready(&self.layout, &identity, patience).await.unwrap_or_else(|e| panic!("{e}"));
+        let patience = Duration::from_mins(1);
+        loop {
+            let identity = self.identity(part).unwrap_or_else(|| panic!("{} was not started", part.name()));
+            let waited = part.wait_ready(&self.layout, &identity, patience).await;
+            match waited.unwrap_or_else(|e| panic!("{e}")) {
+                Readiness::Ready => return,
+                Readiness::Stuck => {
+                    self.kill(part).await;
+                    self.launch(part);
+                }
+            }
+        }
     }
 
     /// Starts a part (again) and waits until it is ready.

@@ -1,0 +1,163 @@
+//! `terreau dev`: a whole cluster on this machine, in one folder.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use crate::sandbox::dev::{self, DevInfo, DevOptions, DevStatus};
+
+/// Start a whole cluster on this machine, in one folder
+///
+/// Consul, Nomad, Garage, a directory, the agent and a proxy, on loopback. Without a word it starts them in the
+/// background and returns once all are ready. What is deployed here stays until `reset`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct DevArgs {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    #[command(flatten)]
+    place: Place,
+    /// Stay in front: log here, and end everything at Ctrl-C
+    #[arg(long)]
+    foreground: bool,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+struct Place {
+    /// The folder that holds everything
+    #[arg(long, value_name = "DIR", default_value = ".terreau")]
+    dir: PathBuf,
+    /// Print JSON for programs
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, clap::Subcommand)]
+enum Verb {
+    /// Show what runs, and where
+    Status(Place),
+    /// End everything; the data stays
+    Stop(Place),
+    /// End everything and forget the data
+    Reset(Place),
+}
+
+/// Runs the command.
+pub async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
+    match args.verb {
+        None if args.foreground => foreground(&args.place.dir).await,
+        None => start(&args.place).await,
+        Some(Verb::Status(place)) => status(&place).await,
+        Some(Verb::Stop(place)) => {
+            dev::stop(&place.dir).await?;
+            say(&format!("stopped; `terreau dev{}` starts it again with its data", dir_option(&place.dir)))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Verb::Reset(place)) => {
+            dev::reset(&place.dir).await?;
+            say("ended and forgotten")?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn options(dir: &Path) -> anyhow::Result<DevOptions> {
+    let terreau = std::env::current_exe()?;
+    Ok(DevOptions { dir: dir.to_owned(), terreau })
+}
+
+async fn foreground(dir: &Path) -> anyhow::Result<ExitCode> {
+    super::sandbox::log_to_stderr();
+    let stop = crate::sandbox::stop_signal()?;
+    let shown = dir.to_owned();
+    dev::supervise(&options(dir)?, stop, |info| {
+        let _ = say(&told(info, &shown));
+    })
+    .await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn start(place: &Place) -> anyhow::Result<ExitCode> {
+    let info = dev::start(&options(&place.dir)?).await?;
+    if place.json {
+        say(&serde_json::to_string_pretty(&info)?)?;
+    } else {
+        say(&told(&info, &place.dir))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn status(place: &Place) -> anyhow::Result<ExitCode> {
+    let status = dev::status(&place.dir).await?;
+    if place.json {
+        say(&serde_json::to_string_pretty(&status)?)?;
+    } else {
+        say(&listed(&status))?;
+    }
+    let well = status.supervisor.is_some() && status.parts.iter().all(|p| p.ready);
+    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn told(info: &DevInfo, dir: &Path) -> String {
+    let option = dir_option(dir);
+    format!(
+        "The cluster {cluster} is ready.\n\
+         \n\
+         \x20 Terreau    {api}\n\
+         \x20 apps       {proxy}  (each at http://<host>.localhost:{port})\n\
+         \x20 Nomad      {nomad}/ui\n\
+         \x20 Consul     {consul}/ui\n\
+         \x20 Garage     S3 {s3}, K2V {k2v}, web {web}, admin {admin}\n\
+         \x20 directory  {ldap}, base {base}\n\
+         \n\
+         Log in as {user}; the password is in {password}:\n\
+         \n\
+         \x20 terreau login --server {api} --user {user} --password-stdin < {password}\n\
+         \n\
+         `terreau dev stop{option}` ends it and keeps the data.",
+        cluster = info.cluster,
+        api = info.api,
+        proxy = info.proxy,
+        port = info.proxy.rsplit(':').next().unwrap_or_default(),
+        nomad = info.nomad,
+        consul = info.consul,
+        s3 = info.s3,
+        k2v = info.k2v,
+        web = info.web,
+        admin = info.garage_admin,
+        ldap = info.ldap,
+        base = info.ldap_base,
+        user = info.user,
+        password = info.password_file.display(),
+    )
+}
+
+fn listed(status: &DevStatus) -> String {
+    if status.parts.is_empty() {
+        return format!("nothing was started in {}", status.dir.display());
+    }
+    let mut lines = vec![match status.supervisor {
+        Some(pid) => format!("supervisor  pid {pid}"),
+        None => "supervisor  not running".to_owned(),
+    }];
+    lines.extend(status.parts.iter().map(|p| {
+        let state = match (p.pid, p.ready) {
+            (Some(pid), true) => format!("ready     pid {pid}"),
+            (Some(pid), false) => format!("not ready pid {pid}, log {}", p.log.display()),
+            (None, _) => "not running".to_owned(),
+        };
+        format!("{:<11} 127.0.0.1:{:<6} {state}", p.part.name(), p.port)
+    }));
+    lines.join("\n")
+}
+
+/// ` --dir DIR` where it is not the default.
+fn dir_option(dir: &Path) -> String {
+    if dir == Path::new(".terreau") { String::new() } else { format!(" --dir {}", dir.display()) }
+}
+
+fn say(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}")?;
+    out.flush()
+}
