@@ -165,9 +165,7 @@ mod tests {
         let all = secrets();
         let known = Secrets::new(all.iter().map(|(n, v)| (*n, v)));
         let mut search = known.search();
-        for piece in pieces {
-            search.feed(piece);
-        }
+        pieces.iter().for_each(|p| search.feed(p));
         search.found()
     }
 
