@@ -22,6 +22,8 @@ pub enum Part {
     Sandbox,
     /// The development proxy.
     Proxy,
+    /// Terreau's own agent.
+    Agent,
 }
 
 impl Part {
@@ -38,6 +40,7 @@ impl Part {
             Part::Nomad => "nomad",
             Part::Sandbox => "sandbox",
             Part::Proxy => "proxy",
+            Part::Agent => "agent",
         }
     }
 
@@ -64,6 +67,7 @@ impl Part {
                 ("ldap", p.ldap()),
             ],
             Part::Proxy => vec![("proxy", p.proxy())],
+            Part::Agent => vec![("agent", p.api())],
         }
     }
 
@@ -74,6 +78,7 @@ impl Part {
             Part::Nomad => "nomad.hcl",
             Part::Sandbox => "sandbox.toml",
             Part::Proxy => "proxy.toml",
+            Part::Agent => "agent.toml",
         })
     }
 
@@ -85,6 +90,7 @@ impl Part {
             Part::Nomad => (&engines.nomad.path, &["agent", "-config"]),
             Part::Sandbox => (terreau, &["sandbox", "--config"]),
             Part::Proxy => (terreau, &["proxy", "--config"]),
+            Part::Agent => (terreau, &["agent", "--config"]),
         };
         let args = words.iter().map(|w| (*w).to_owned()).chain([file]).collect();
         Launch { program: program.to_owned(), args, env: vec![], log: layout.log(self.name()) }
@@ -118,6 +124,8 @@ impl Part {
             // S3 opens last, once the layout is in force.
             Part::Sandbox => tokio::net::TcpStream::connect(Ports::address(p.s3())).await.is_ok(),
             Part::Proxy => self.is_open(layout).await,
+            // It names each engine that it misses; 200 when it misses none.
+            Part::Agent => http::answers(&client, &format!("{}/readyz", Ports::url(p.api()))).await,
         }
     }
 

@@ -151,13 +151,18 @@ impl Launch {
             .map_err(SandboxError::file("open", &self.log))?;
         let errors = log.try_clone().map_err(SandboxError::file("open", &self.log))?;
         let mut command = detached(&self.program);
+        // Settings of the user's own shell must not lead a part elsewhere: its file says all.
+        let settings = std::env::vars_os().map(|(name, _)| name);
+        for name in settings.filter(|n| n.to_str().is_some_and(|n| n.starts_with("TERREAU_"))) {
+            command.env_remove(name);
+        }
         command
             .args(&self.args)
             .envs(self.env.iter().map(|(k, v)| (k.as_str(), v.as_str())))
             .env(MARK, mark)
             // Nomad 1.11's cloud fingerprint stops at start where it is set.
             .env_remove("AWS_CA_BUNDLE")
-            // Settings of the user's own shell must not lead an engine or a client of it elsewhere.
+            // The same for the engines' own clients.
             .env_remove("NOMAD_ADDR")
             .env_remove("NOMAD_TOKEN")
             .env_remove("NOMAD_NAMESPACE")

@@ -49,6 +49,11 @@ impl StackOptions {
         Self::engines().with(Part::Proxy)
     }
 
+    /// The engines, the proxy, and the agent.
+    pub fn with_agent() -> Self {
+        Self::with_proxy().with(Part::Agent)
+    }
+
     /// Exactly these parts.
     pub fn only(parts: &[Part]) -> Self {
         Self { parts: parts.to_vec() }
@@ -132,7 +137,11 @@ impl Stack {
             }
         };
         tokio::join!(first, second);
-        futures::future::join_all(options.parts.iter().map(|p| stack.ready(*p))).await;
+        let engines = options.parts.iter().filter(|p| **p != Part::Agent);
+        futures::future::join_all(engines.map(|p| stack.ready(*p))).await;
+        if has(Part::Agent) {
+            stack.start_part(Part::Agent).await;
+        }
         stack
     }
 
