@@ -165,7 +165,9 @@ mod tests {
         let all = secrets();
         let known = Secrets::new(all.iter().map(|(n, v)| (*n, v)));
         let mut search = known.search();
-        pieces.iter().for_each(|p| search.feed(p));
+        for piece in pieces {
+            search.feed(piece);
+        }
         search.found()
     }
 

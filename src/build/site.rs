@@ -21,8 +21,7 @@ impl Pass {
         let ending = name.rsplit_once('.').map_or("", |(_, e)| e).to_ascii_lowercase();
         match ending.as_str() {
             _ if name == "index.html" => Self::Front,
-            "html" | "htm" | "xhtml" => Self::Pages,
-            "xml" | "atom" | "rss" | "webmanifest" => Self::Pages,
+            "html" | "htm" | "xhtml" | "xml" | "atom" | "rss" | "webmanifest" => Self::Pages,
             _ => Self::Assets,
         }
     }

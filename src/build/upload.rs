@@ -175,12 +175,12 @@ async fn send(
 ) -> Result<(usize, usize, String), EngineError> {
     let mut tries = 0;
     loop {
-        let (mine, counted) = (Arc::new(AtomicU64::new(0)), Arc::clone(meter));
-        let counter = Arc::clone(&mine);
+        let (mine, whole) = (Arc::new(AtomicU64::new(0)), Arc::clone(meter));
+        let tally = Arc::clone(&mine);
         let sent: Arc<dyn Fn(u64) + Send + Sync> = Arc::new(move |n| {
-            counter.fetch_add(n, Ordering::Relaxed);
-            counted.done.fetch_add(n, Ordering::Relaxed);
-            counted.tell();
+            tally.fetch_add(n, Ordering::Relaxed);
+            whole.done.fetch_add(n, Ordering::Relaxed);
+            whole.tell();
         });
         match sender.put(piece.url, piece.path, piece.start, piece.size, sent).await {
             Ok(etag) => return Ok((piece.part, piece.index, etag)),

@@ -7,6 +7,7 @@ mod contract;
 mod contract_garage;
 mod dev;
 mod dev_proxy;
+mod descriptor;
 mod directory;
 mod harness;
 mod render;

@@ -31,6 +31,10 @@ pub struct Admin {
 impl Admin {
     /// `url` is the admin endpoint, as `http://127.0.0.1:3903`; `token` a bearer token whose scope covers what is
     /// asked (a call out of scope answers like a wrong token: [`Fault::Denied`]).
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers hand the secret over: no second copy stays with them"
+    )]
     pub fn new(url: &str, token: SecretString, options: &HttpOptions) -> Result<Self, EngineError> {
         let mut options = options.clone();
         options.timeout = options.timeout.max(PATIENCE);

@@ -21,7 +21,7 @@ pub use s3_big::{Multipart, PART_SIZE, PartDone};
 use super::{Engine, EngineError, Fault};
 
 /// The longest life of a presigned URL: Garage, as S3, refuses more than a week.
-pub const PRESIGN_MAX: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 3600);
+pub const PRESIGN_MAX: std::time::Duration = std::time::Duration::from_hours(7 * 24);
 
 /// Cuts what an engine said to 400 bytes, on one line, at a character's border.
 fn brief(text: &str) -> String {

@@ -15,7 +15,7 @@ use crate::engines::http::{HttpOptions, install_crypto, tls_config};
 use crate::engines::{Engine, EngineError, Fault};
 
 /// A body is given at least this time, and a second more for each 64 KiB.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Read from the file at once.
 const BUFFER: usize = 256 << 10;
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
     BehaviorVersion, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
-    SharedHttpClient, StalledStreamProtectionConfig, retry::RetryConfig,
+    RuntimeComponents, SharedHttpClient, StalledStreamProtectionConfig, retry::RetryConfig,
 };
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::presigning::PresigningConfig;
@@ -91,6 +91,10 @@ impl S3 {
 
     /// The same, trusting the authorities of `options.ca` instead. Client certificates and the time limit of
     /// `options` are not used: S3 proves itself by its signatures, and limits grow with what is sent.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers hand the secret over: no second copy stays with them"
+    )]
     pub fn with_options(
         endpoint: &str,
         region: &str,
@@ -349,7 +353,7 @@ fn connector(is_tls: bool, options: &HttpOptions) -> Result<SharedHttpClient, En
         return Ok(aws_smithy_http_client::Builder::new().build_with_connector_fn(|settings, parts| {
             let mut builder = Connector::builder().proxy_config(ProxyConfig::disabled());
             builder.set_connector_settings(settings.cloned());
-            builder.set_sleep_impl(parts.and_then(|p| p.sleep_impl()));
+            builder.set_sleep_impl(parts.and_then(RuntimeComponents::sleep_impl));
             builder.build_http()
         }));
     }
@@ -367,7 +371,7 @@ fn connector(is_tls: bool, options: &HttpOptions) -> Result<SharedHttpClient, En
     Ok(aws_smithy_http_client::Builder::new().build_with_connector_fn(move |settings, parts| {
         let mut builder = Connector::builder().proxy_config(ProxyConfig::disabled());
         builder.set_connector_settings(settings.cloned());
-        builder.set_sleep_impl(parts.and_then(|p| p.sleep_impl()));
+        builder.set_sleep_impl(parts.and_then(RuntimeComponents::sleep_impl));
         builder
             .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
             .tls_context(context.clone())
