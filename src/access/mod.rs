@@ -251,6 +251,22 @@ impl Access {
         Ok(Session { id, subject, expires, freshness, dn, fingerprint })
     }
 
+    /// Whether a session that was good at its request still is: for answers that go on for long. `true` where
+    /// nobody can be asked just now.
+    pub async fn still_good(&self, session: &Session) -> bool {
+        match sessions::is_there(&self.inner.consul, &session.id, self.inner.clock.now()).await {
+            Ok(false) => return false,
+            Ok(true) => {}
+            Err(e) => {
+                tracing::warn!(error = %e, "a session could not be looked at; its answer goes on");
+                return true;
+            }
+        }
+        let s = session.clone();
+        let now = self.session(s.id, s.subject.login, s.dn, s.fingerprint, s.expires, None, GROUPS_FOR).await;
+        !matches!(now, Err(AccessError::NotLoggedIn(_) | AccessError::Refused))
+    }
+
     /// Ends the session of a token: on every agent, at once. Fine where it has ended already.
     pub async fn logout(&self, session: &Session) -> Result<(), AccessError> {
         Ok(self.inner.consul.kv_delete(&sessions::key(&session.id)).await?)

@@ -89,6 +89,12 @@ pub(super) async fn read(
     Ok((id.to_owned(), record))
 }
 
+/// True where a session has neither ended nor expired.
+pub(super) async fn is_there(consul: &Consul, id: &str, now: Timestamp) -> Result<bool, EngineError> {
+    let Some(entry) = consul.kv_get(&key(id)).await? else { return Ok(false) };
+    Ok(serde_json::from_slice::<SessionRecord>(&entry.value).is_ok_and(|r| r.expires > now))
+}
+
 /// Deletes what has expired, each only if nobody changed it since.
 pub(super) async fn sweep(consul: &Consul, now: Timestamp) -> Result<usize, EngineError> {
     let mut gone = 0;

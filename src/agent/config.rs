@@ -43,8 +43,6 @@ pub struct GarageAt {
     pub admin_token: SecretString,
     /// The S3 API.
     pub s3: String,
-    /// S3 as people's machines reach it.
-    pub s3_public: String,
     /// S3's region.
     pub region: String,
     /// Id of the agent's own key.
@@ -198,7 +196,6 @@ fn garage(r: &mut Reader) -> Option<GarageAt> {
     let admin = r.text("garage.admin");
     let admin_token = r.content("garage.admin_token_file");
     let s3 = r.text("garage.s3");
-    let s3_public = r.text("garage.s3_public");
     // Read by other rooms when they are built; checked here, so that a wrong one is told now.
     let _ = (r.text("garage.k2v"), r.text("garage.web"));
     let region = r.text("garage.region");
@@ -211,12 +208,10 @@ fn garage(r: &mut Reader) -> Option<GarageAt> {
         r.wrong("records.bucket", "is the bucket of artifacts, which the cluster's nodes read without a key");
     }
     let (key_id, key_secret) = key?;
-    let s3 = s3?;
     Some(GarageAt {
         admin: admin?,
         admin_token: admin_token?,
-        s3_public: s3_public.unwrap_or_else(|| s3.clone()),
-        s3,
+        s3: s3?,
         region: region?,
         key_id,
         key_secret,
@@ -340,7 +335,6 @@ reaction = "500ms"
         assert_eq!(config.cluster.url_pattern, "http://{host}:8080/");
         assert_eq!(config.cluster.proxy_reaction, Duration::from_millis(500));
         assert_eq!(config.directory.bind_dn, "cn=terreau,ou=services,ou=users,dc=home,dc=localhost");
-        assert_eq!(config.garage.s3_public, config.garage.s3);
         let shown = format!("{config:?}");
         assert!(!shown.contains("canary") && !shown.contains(&"a".repeat(64)), "{shown}");
     }

@@ -180,17 +180,16 @@ pub(super) const SETTINGS: &[Setting] = &[
     ),
     setting("garage.s3", HTTP, R(r#""http://garage-api.service.prod.consul:3900""#), "Garage's S3 API."),
     setting(
-        "garage.s3_public",
+        "garage.k2v",
         HTTP,
-        N(r#""https://garage.example.org""#),
-        "S3 as people's machines reach it, for uploads; as above by default.",
+        N(r#""http://garage-k2v.service.prod.consul:3904""#),
+        "Garage's K2V API. Not used by this version.",
     ),
-    setting("garage.k2v", HTTP, N(r#""http://garage-k2v.service.prod.consul:3904""#), "Garage's K2V API."),
     setting(
         "garage.web",
         HTTP,
         N(r#""http://garage-web.service.prod.consul:3902""#),
-        "Garage's web server, as the agent reaches it.",
+        "Garage's web server. Not used by this version.",
     ),
     setting("garage.region", Text, D(r#""garage""#), "S3's region."),
     setting(
@@ -284,7 +283,7 @@ pub fn example() -> String {
         "# The agent's configuration: every setting that there is. A line that is commented out shows a default, or an\n\
          # example where there is none. A setting is taken from `--set key=value`, else from the environment\n\
          # (`nomad.address` is TERREAU_NOMAD_ADDRESS), else from this file, else its default holds.\n\
-         # Made from src/agent/settings.rs: `UPDATE_GOLDEN=1 cargo test agent::`.\n",
+         # Made from src/agent/settings.rs: `TERREAU_BLESS=1 cargo test agent::`.\n",
     );
     let mut section = "";
     for s in SETTINGS {
@@ -310,10 +309,10 @@ mod tests {
     #[test]
     fn the_example_in_the_docs_is_what_the_table_says() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/agent.example.toml");
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        if std::env::var_os("TERREAU_BLESS").is_some() {
             std::fs::write(path, example()).unwrap();
         }
-        assert_eq!(std::fs::read_to_string(path).unwrap(), example(), "UPDATE_GOLDEN=1 regenerates it");
+        assert_eq!(std::fs::read_to_string(path).unwrap(), example(), "TERREAU_BLESS=1 regenerates it");
     }
 
     #[test]

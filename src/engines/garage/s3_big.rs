@@ -144,7 +144,9 @@ impl S3 {
                 Ok(chunk) if chunk.is_empty() => None,
                 chunk => Some((chunk, (None, from))),
             }
-        });
+        })
+        // Boxed, or else no handler of a web server can hold this future: rustc cannot prove it `Send` (E0308).
+        .boxed();
         let mut sending = std::pin::pin!(
             chunks
                 .enumerate()
