@@ -54,6 +54,29 @@ pub enum Command {
     Logout,
     /// Show who is logged in, where, and for how long
     Whoami(JsonArgs),
+    /// Write a terreau.hcl for what is in this folder
+    Init(InitArgs),
+    /// Check a terreau.hcl: every fault, with its line
+    Validate(ValidateArgs),
+    /// Print the Nomad job that a terreau.hcl becomes, without any server
+    Render(RenderArgs),
+    /// Show what a deploy would change, and change nothing
+    Plan(PlanArgs),
+    /// Put an app online, or a new release of it
+    Deploy(DeployArgs),
+    /// Take an app offline and its credentials out of use
+    Delete(DeleteArgs),
+    /// Show what apps are doing
+    Status(AppJsonArgs),
+    /// Show what an app writes to stdout and stderr
+    Logs(LogsArgs),
+    /// List an app's releases
+    Releases(AppJsonArgs),
+    /// Make a new release from an older one
+    Rollback(RollbackArgs),
+    /// Follow changes that are under way
+    #[command(subcommand)]
+    Operations(OperationsCommand),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
     #[cfg(feature = "sandbox")]

@@ -38,13 +38,25 @@ pub struct Client {
 impl Client {
     /// Without a session.
     pub fn anonymous(server: &Server) -> Result<Self, Failure> {
+        Self::build(server, Some(SILENCE))
+    }
+
+    /// The same, for streams that may be silent for hours; the system's keep-alive finds a dead peer.
+    pub fn patient(self) -> Result<Self, Failure> {
+        Ok(Self { authorization: self.authorization, ..Self::build(&self.server, None)? })
+    }
+
+    fn build(server: &Server, silence: Option<Duration>) -> Result<Self, Failure> {
         // Another part of the process may have installed it before: the same one.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("terreau/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(5))
-            .read_timeout(SILENCE);
+            .tcp_keepalive(Duration::from_secs(30));
+        if let Some(silence) = silence {
+            builder = builder.read_timeout(silence);
+        }
         if server.as_str().starts_with("http://") {
             // No certificate is looked at: do not spend time on reading the machine's.
             builder = builder.tls_certs_only([]);
@@ -67,11 +79,6 @@ impl Client {
     /// The server.
     pub fn server(&self) -> &Server {
         &self.server
-    }
-
-    /// A client for presigned URLs: it never carries the session.
-    pub fn bare(&self) -> &reqwest::Client {
-        &self.http
     }
 
     /// A request for `path` (with its query), with the session.

@@ -65,9 +65,15 @@ impl Failure {
         }
         self
     }
-    /// Adds a block printed as it is.
+    /// Adds a block of foreign text: lines kept, control characters dropped.
     #[must_use]
-    pub fn detail(mut self, block: impl Into<String>) -> Self {
+    pub fn detail(mut self, block: impl AsRef<str>) -> Self {
+        self.details.push(harmless(block.as_ref()));
+        self
+    }
+    /// Adds a block of our own, colours included.
+    #[must_use]
+    pub fn painted(mut self, block: impl Into<String>) -> Self {
         self.details.push(block.into());
         self
     }
@@ -76,6 +82,14 @@ impl Failure {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
     }
 }
 

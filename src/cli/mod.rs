@@ -17,8 +17,23 @@ pub mod session;
 pub mod sse;
 
 mod completions;
+mod delete;
+mod deploy;
+mod follow;
+mod init;
+mod local;
 mod login;
 mod logout;
+mod logs;
+mod operations;
+mod plan;
+mod plan_words;
+mod releases;
+mod render;
+mod rollback;
+mod status;
+mod upload;
+mod validate;
 mod whoami;
 
 use std::ffi::OsString;
@@ -60,6 +75,17 @@ fn dispatch(command: Command, cx: &Context) -> Result<ExitCode, Failure> {
         Command::Login(args) => login::run(&args, cx),
         Command::Logout => logout::run(cx),
         Command::Whoami(args) => whoami::run(&args, cx),
+        Command::Init(args) => init::run(&args, cx),
+        Command::Validate(args) => validate::run(&args, cx),
+        Command::Render(args) => render::run(&args, cx),
+        Command::Plan(args) => plan::run(&args, cx),
+        Command::Deploy(args) => deploy::run(&args, cx),
+        Command::Delete(args) => delete::run(&args, cx),
+        Command::Status(args) => status::run(&args, cx),
+        Command::Logs(args) => logs::run(&args, cx),
+        Command::Releases(args) => releases::run(&args, cx),
+        Command::Rollback(args) => rollback::run(&args, cx),
+        Command::Operations(command) => operations::run(&command, cx),
         Command::Completions(args) => completions::run(&args, cx),
         #[cfg(feature = "sandbox")]
         Command::Dev(args) => return serving(dev::run(args)),

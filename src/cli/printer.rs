@@ -97,7 +97,7 @@ impl Printer {
             let _ = writeln!(text, "  {DIM}why:{DIM:#} {}", harmless(cause).replace('\n', "\n       "));
         }
         for detail in &failure.details {
-            let _ = writeln!(text, "{}", harmless(detail).trim_end_matches('\n'));
+            let _ = writeln!(text, "{}", detail.trim_end_matches('\n'));
         }
         for hint in &failure.hints {
             let _ = writeln!(text, "{CYAN}hint{CYAN:#}: {}", harmless(hint));

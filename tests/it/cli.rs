@@ -79,7 +79,7 @@ fn wrong_usage_exits_2_and_says_what_is_allowed() {
         assert_eq!((r.code, r.out.as_str()), (2, ""), "{args:?}: {}", r.err);
         assert!(!r.err.is_empty(), "{args:?}");
     }
-    assert!(home.run(&["logn"]).err.contains("login"), "the nearest command is named");
+    assert!(home.run(&["deply"]).err.contains("deploy"), "the nearest command is named");
 }
 
 #[test]
@@ -96,12 +96,22 @@ fn help_and_version_are_data() {
 fn without_a_session_every_command_exits_3_and_does_nothing_else() {
     let home = Home::new();
     let dead = dead_url();
-    let cases: [&[&str]; 2] = [&["whoami"], &["whoami", "--server", &dead]];
+    let cases: [&[&str]; 8] = [
+        &["whoami"],
+        &["whoami", "--server", &dead],
+        &["status"],
+        &["delete", "x"],
+        &["logs", "x"],
+        &["releases", "x"],
+        &["rollback", "1", "--app", "x"],
+        &["operations", "follow", OPERATION],
+    ];
     for args in cases {
         let r = home.run(args);
         assert_eq!((r.code, r.out.as_str()), (3, ""), "{args:?}: {}", r.err);
         assert!(r.err.contains("not logged in") && r.err.contains("hint: "), "{}", r.err);
     }
+    assert_eq!(home.run(&["logout", "--server", &dead]).code, 3);
     assert!(!home.config().exists());
 }
 
@@ -199,6 +209,284 @@ fn completions_are_made_for_every_shell() {
 fn no_colour_is_written_into_a_pipe() {
     let r = Home::new().run(&["whoami"]);
     assert!(!r.err.contains('\u{1b}'));
+}
+
+const DESCRIPTOR: &str = r#"project "carnet" {
+  build "archive" {
+    dir = "."
+  }
+  process "web" {
+    command = ["./server"]
+    port "http" {}
+    check "http" { path = "/healthz" }
+    route "carnet.example.org" {}
+  }
+}
+"#;
+
+fn project(home: &Home, text: &str) -> PathBuf {
+    let dir = home.dir.path().join("project");
+    std::fs::create_dir_all(dir.join("deep/er")).unwrap();
+    std::fs::write(dir.join("terreau.hcl"), text).unwrap();
+    dir
+}
+
+#[test]
+fn validate_accepts_the_descriptor_above_this_folder() {
+    let home = Home::new();
+    let dir = project(&home, DESCRIPTOR);
+    let r = home.run_in(&dir.join("deep/er"), &["validate"], "");
+    assert_eq!((r.code, r.out.as_str()), (0, ""), "{}", r.err);
+    assert!(r.err.contains("carnet"));
+    let r = home.run_in(&dir, &["validate", "--json"], "");
+    let json: serde_json::Value = serde_json::from_str(&r.out).unwrap();
+    assert_eq!((&json["valid"], &json["project"]), (&true.into(), &"carnet".into()));
+}
+
+#[test]
+fn validate_names_every_fault_with_its_line_and_exits_1() {
+    let home = Home::new();
+    let dir =
+        project(&home, &DESCRIPTOR.replace("port \"http\" {}", "prot \"http\" {}\n    instances = \"x\""));
+    let r = home.run_in(&dir, &["validate"], "");
+    assert_eq!((r.code, r.out.as_str()), (1, ""));
+    assert!(r.err.contains("terreau.hcl:7:") && r.err.contains("terreau.hcl:8:"), "{}", r.err);
+    let r = home.run_in(&dir, &["validate", "--json"], "");
+    let json: serde_json::Value = serde_json::from_str(&r.out).unwrap();
+    assert_eq!((r.code, &json["valid"]), (1, &false.into()));
+    assert!(json["errors"].as_array().unwrap().len() >= 2);
+}
+
+#[test]
+fn without_a_descriptor_it_is_said_what_writes_one() {
+    let home = Home::new();
+    for command in ["validate", "render", "deploy", "plan", "logs"] {
+        let r = home.run(&[command]);
+        assert_eq!((r.code, r.out.as_str()), (1, ""), "{command}: {}", r.err);
+        assert!(r.err.contains("terreau init"), "{command}: {}", r.err);
+    }
+}
+
+#[test]
+fn render_prints_the_job_offline_twice_the_same() {
+    let home = Home::new();
+    let dir = project(&home, DESCRIPTOR);
+    let hcl = home.run_in(&dir, &["render"], "");
+    assert_eq!((hcl.code, hcl.err.as_str()), (0, ""));
+    assert!(hcl.out.starts_with("# ") && hcl.out.contains("job \"carnet\""), "{}", hcl.out);
+    assert_eq!(home.run_in(&dir, &["render"], "").out, hcl.out);
+    let json = home.run_in(&dir, &["render", "--json"], "");
+    let job: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(job["Job"]["ID"], "carnet");
+    let other = home.run_in(&dir, &["render", "--environment", "preproduction"], "");
+    assert!(other.out.contains("carnet--preproduction"));
+}
+
+#[test]
+fn render_takes_a_clusters_settings_and_names_the_line_of_a_wrong_one() {
+    let home = Home::new();
+    let dir = project(&home, DESCRIPTOR);
+    std::fs::write(dir.join("c.toml"), "sites = [\"neptune\"]\n").unwrap();
+    let r = home.run_in(&dir, &["render", "--cluster", "c.toml"], "");
+    assert!(r.code == 0 && r.out.contains("neptune"), "{}", r.err);
+    std::fs::write(dir.join("c.toml"), "sitess = []\n").unwrap();
+    let r = home.run_in(&dir, &["render", "--cluster", "c.toml"], "");
+    assert!(r.code == 1 && r.err.contains("sitess"), "{}", r.err);
+}
+
+#[test]
+fn init_writes_a_descriptor_that_validates_and_never_over_another() {
+    let home = Home::new();
+    for (name, file) in [("site", "index.html"), ("prog", "run")] {
+        let dir = home.dir.path().join(name);
+        std::fs::create_dir(&dir).unwrap();
+        std::fs::write(dir.join(file), "x").unwrap();
+        if file == "run" {
+            use std::os::unix::fs::PermissionsExt;
+            std::fs::set_permissions(dir.join(file), std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let r = home.run_in(&dir, &["init"], "");
+        assert_eq!(r.code, 0, "{}", r.err);
+        let text = std::fs::read_to_string(dir.join("terreau.hcl")).unwrap();
+        assert!(text.contains(&format!("project \"{name}\"")), "{text}");
+        assert_eq!(home.run_in(&dir, &["validate"], "").code, 0, "{text}");
+        let again = home.run_in(&dir, &["init", "other"], "");
+        assert_eq!(again.code, 0);
+        assert_eq!(std::fs::read_to_string(dir.join("terreau.hcl")).unwrap(), text);
+    }
+}
+
+/// A session at a server that need not be there.
+fn log_in(home: &Home, url: &str) {
+    std::fs::create_dir_all(home.config()).unwrap();
+    std::fs::write(
+        home.config().join("session.json"),
+        serde_json::json!({"current": url, "sessions": {url: {
+            "user": "ada", "token": "id.canary", "expires_at": "2999-01-01T00:00:00Z"}}})
+        .to_string(),
+    )
+    .unwrap();
+}
+
+#[test]
+fn every_command_that_needs_a_server_exits_7_when_it_is_away() {
+    let home = Home::new();
+    let dir = project(&home, DESCRIPTOR);
+    std::fs::write(dir.join("server"), "x").unwrap();
+    log_in(&home, &dead_url());
+    let cases: [&[&str]; 10] = [
+        &["whoami"],
+        &["plan"],
+        &["deploy"],
+        &["delete", "--yes"],
+        &["status"],
+        &["logs"],
+        &["releases"],
+        &["rollback"],
+        &["rollback", "2", "--app", "other@staging"],
+        &["logs", "acme/other", "--tail", "5", "--since", "10m"],
+    ];
+    for args in cases {
+        let r = home.run_in(&dir, args, "");
+        assert_eq!((r.code, r.out.as_str()), (7, ""), "{args:?}: {}", r.err);
+        assert!(!r.err.contains("canary"), "{args:?}");
+    }
+}
+
+#[test]
+fn pt_69_delete_asks_for_the_name_and_the_end_of_input_aborts() {
+    let home = Home::new();
+    log_in(&home, &dead_url());
+    for answer in ["", "carne\n", "y\n", "\n"] {
+        let r = home.run_in(home.dir.path(), &["delete", "carnet"], answer);
+        assert_eq!(r.code, 1, "{answer:?}: {}", r.err);
+        assert!(r.err.contains("nothing was deleted"), "{}", r.err);
+    }
+    let r = home.run_in(home.dir.path(), &["delete", "carnet"], "carnet\n");
+    assert_eq!(r.code, 7, "only now the server is asked: {}", r.err);
+}
+
+#[test]
+fn a_descriptor_of_another_project_is_not_deployed_under_a_wrong_name() {
+    let home = Home::new();
+    let dir = project(&home, DESCRIPTOR);
+    log_in(&home, &dead_url());
+    let r = home.run_in(&dir, &["deploy", "other"], "");
+    assert_eq!(r.code, 2, "{}", r.err);
+}
+
+/// A request's line and headers.
+fn request_head(s: &mut std::net::TcpStream) -> String {
+    use std::io::Read;
+    let mut seen = Vec::new();
+    let mut buffer = [0; 4096];
+    while !seen.windows(4).any(|w| w == b"\r\n\r\n") {
+        let n = s.read(&mut buffer).unwrap();
+        assert!(n > 0);
+        seen.extend_from_slice(&buffer[..n]);
+    }
+    String::from_utf8_lossy(&seen).into_owned()
+}
+
+/// Answers each connection with the next text, and gives back what each one asked.
+fn scripted(answers: Vec<String>) -> (String, std::thread::JoinHandle<Vec<String>>) {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", socket.local_addr().unwrap());
+    let server = std::thread::spawn(move || {
+        let mut asked = Vec::new();
+        for answer in answers {
+            let (mut s, _) = socket.accept().unwrap();
+            asked.push(request_head(&mut s));
+            s.write_all(answer.as_bytes()).unwrap();
+        }
+        asked
+    });
+    (url, server)
+}
+
+const STREAM: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n";
+const OPERATION: &str = "01arz3ndektsv4rrffq69g5fav";
+
+#[test]
+fn pt_68_a_broken_event_stream_is_taken_up_where_it_stopped() {
+    let step = |n: usize, state: &str| {
+        format!(
+            "id: {n}\nevent: progress\ndata: {{\"event\":\"step\",\"n\":1,\"of\":1,\"what\":\"job\",\"state\":\"{state}\"}}\n\n"
+        )
+    };
+    let end = "id: 2\nevent: end\ndata: {\"outcome\":\"done\",\"summary\":\"release 1 runs\",\"url\":\"http://x.localhost/\"}\n\n";
+    let (url, server) = scripted(vec![
+        format!("{STREAM}: alive\n\n{}", step(0, "begun")),
+        "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_owned(),
+        format!("{STREAM}{}{end}", step(1, "done")),
+    ]);
+    let home = Home::new();
+    log_in(&home, &url);
+    let r = home.run(&["operations", "follow", OPERATION]);
+    let asked = server.join().unwrap();
+    assert_eq!((r.code, r.out.as_str()), (0, "http://x.localhost/\n"), "{}", r.err);
+    assert!(r.err.contains("[1/1] job") && r.err.contains("waiting"), "{}", r.err);
+    assert!(!asked[0].to_lowercase().contains("last-event-id"));
+    assert!(asked[2].to_lowercase().contains("last-event-id: 0"), "{}", asked[2]);
+}
+
+#[test]
+fn a_failed_operation_says_why_and_exits_1() {
+    let end = "event: end\ndata: {\"outcome\":\"reverted\",\"summary\":\"release 2 crashed\",\"why\":\"exit code 3\\npanic!\\u001b[2J\"}\n\n";
+    let (url, server) = scripted(vec![format!("{STREAM}{end}")]);
+    let home = Home::new();
+    log_in(&home, &url);
+    let r = home.run(&["operations", "follow", OPERATION]);
+    server.join().unwrap();
+    assert_eq!((r.code, r.out.as_str()), (1, ""));
+    assert!(r.err.contains("release 2 crashed") && r.err.contains("  exit code 3\n  panic!"), "{}", r.err);
+    assert!(!r.err.contains('\u{1b}'), "foreign text cannot steer the terminal");
+}
+
+#[test]
+fn ctrl_c_stops_the_watching_and_says_how_to_go_on() {
+    use std::io::{BufRead, BufReader};
+    let step = "id: 0\nevent: progress\ndata: {\"event\":\"note\",\"text\":\"instance starts\"}\n\n";
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let home = Home::new();
+    log_in(&home, &format!("http://{}", socket.local_addr().unwrap()));
+    let mut child = home
+        .command(home.dir.path(), &["operations", "follow", OPERATION])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut s, _) = socket.accept().unwrap();
+    request_head(&mut s);
+    s.write_all(format!("{STREAM}{step}").as_bytes()).unwrap();
+    let mut err = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    err.read_line(&mut line).unwrap();
+    assert!(line.contains("instance starts"), "{line}");
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let mut rest = String::new();
+    std::io::Read::read_to_string(&mut err, &mut rest).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(rest.contains(&format!("terreau operations follow {OPERATION}")), "{rest}");
+}
+
+#[test]
+fn logs_are_exact_bytes() {
+    let body = "a\r\nb\u{1b}[31m\u{0}c";
+    let (url, server) = scripted(vec![format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )]);
+    let home = Home::new();
+    log_in(&home, &url);
+    let r = home.run(&["logs", "acme/carnet@staging", "-n", "5", "--since", "10m", "--previous"]);
+    let asked = server.join().unwrap();
+    assert_eq!((r.code, r.out.as_str()), (0, body));
+    assert!(asked[0].starts_with("GET /v1/apps/acme%2Fcarnet@staging/logs?"), "{}", asked[0]);
+    assert!(
+        asked[0].contains("tail=5") && asked[0].contains("since=600s") && asked[0].contains("previous=true")
+    );
 }
 
 /// Set `TERREAU_BLESS=1` to write it anew.

@@ -1,0 +1,36 @@
+//! `terreau delete`: asks for the app's name first, then removes it from use.
+
+use http::Method;
+
+use super::args::DeleteArgs;
+use super::client::app_path;
+use super::context::Context;
+use super::failure::{Failure, Ran};
+use super::follow::{self, Form, Then};
+use super::{local, waiting};
+use crate::model::wire::Accepted;
+
+/// Runs it.
+pub fn run(args: &DeleteArgs, cx: &Context) -> Ran {
+    let app = local::app(args.app.app.as_ref(), &cx.printer)?;
+    let client = cx.client()?;
+    if !args.yes {
+        let data = if args.with_data { " and its data" } else { "" };
+        let question =
+            format!("This takes {app}{data} offline at {}. Type the app's name to go on: ", client.server());
+        match cx.printer.ask(&question)? {
+            Some(answer) if answer.trim() == app.to_string() => {}
+            Some(_) => return Err(Failure::failed("that is not the app's name: nothing was deleted")),
+            None => {
+                return Err(Failure::failed("no answer: nothing was deleted").hint("scripts say --yes"));
+            }
+        }
+    }
+    waiting(async {
+        let rest = format!("?with_data={}", args.with_data);
+        let request = client.request(Method::DELETE, &app_path(&app, &rest));
+        let it: Accepted = client.read(client.send(request).await?).await?;
+        let then = if args.detach { Then::Detach } else { Then::Follow };
+        follow::accepted(cx, &client, &it, then, if args.json { Form::Json } else { Form::Words }).await
+    })
+}

@@ -1,0 +1,171 @@
+//! `terreau deploy`: packs, uploads what is missing, asks for missing secrets, and watches until the app answers.
+
+use std::collections::BTreeMap;
+
+use http::Method;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::args::DeployArgs;
+use super::client::{Client, app_path};
+use super::context::Context;
+use super::exit::ExitStatus;
+use super::failure::{Failure, Ran, harmless};
+use super::follow::{self, Form, Then};
+use super::local::{self, Descriptor};
+use super::{plan, upload, waiting};
+use crate::model::Placement;
+use crate::model::project::SecretKind;
+use crate::model::wire::{Accepted, AppStatus, DeployRequest, Hidden, PlanRequest, Unchanged};
+
+/// What a server answers to a change.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Answer {
+    /// 202.
+    Accepted(Accepted),
+    /// 200.
+    Unchanged(Unchanged),
+}
+
+/// Runs it.
+pub fn run(args: &DeployArgs, cx: &Context) -> Ran {
+    let then = if args.detach { Then::Detach } else { Then::Follow };
+    let form = if args.json { Form::Json } else { Form::Words };
+    if let Some(path) = &args.plan {
+        let file = plan::load(path)?;
+        if args.app.app.as_ref().is_some_and(|app| *app != file.app) {
+            return Err(Failure::usage(format!("{} is a plan for {}", path.display(), file.app)));
+        }
+        let client = cx.client()?;
+        if client.server().as_str() != file.server {
+            return Err(Failure::usage(format!(
+                "{} was made by {}, and {} is meant now",
+                path.display(),
+                file.server,
+                client.server()
+            )));
+        }
+        return waiting(async {
+            let request = DeployRequest {
+                descriptor: file.descriptor,
+                artifact: file.artifact,
+                ticket: file.ticket,
+                token: Some(file.plan.token.to_string()),
+                message: args.message.clone(),
+                secrets: BTreeMap::new(),
+            };
+            let done = submit(cx, &client, &file.app, &request, then, form).await;
+            done.map_err(|f| match f.status {
+                ExitStatus::Conflict => f.hint("make a new plan, review it, and deploy that one"),
+                _ => f,
+            })
+        });
+    }
+    let descriptor = local::load(args.file.file.as_deref(), &cx.printer)?;
+    let app = local::app_of(&descriptor, args.app.app.as_ref())?;
+    // Not being logged in is found before a large folder is packed.
+    let client = cx.client()?;
+    let packed = upload::pack(&descriptor, &cx.printer)?;
+    waiting(async {
+        let ticket = match &packed {
+            Some(packed) => Some(upload::send(&client, &app, packed, &cx.printer).await?),
+            None => None,
+        };
+        let mut request = DeployRequest {
+            descriptor: descriptor.text.clone(),
+            artifact: packed.as_ref().map(|p| p.artifact.clone()),
+            ticket,
+            token: None,
+            message: args.message.clone(),
+            secrets: BTreeMap::new(),
+        };
+        request.secrets = missing_secrets(cx, &client, &app, &descriptor, &request).await?;
+        submit(cx, &client, &app, &request, then, form).await
+    })
+}
+
+/// Sends a deploy and goes on from the answer.
+async fn submit(
+    cx: &Context,
+    client: &Client,
+    app: &Placement,
+    request: &DeployRequest,
+    then: Then,
+    form: Form,
+) -> Ran {
+    match client.call(Method::POST, &app_path(app, "/deploy"), request).await? {
+        Answer::Accepted(it) => follow::accepted(cx, client, &it, then, form).await,
+        Answer::Unchanged(it) => unchanged(cx, client, app, &it, form).await,
+    }
+}
+
+/// Says that there was nothing to do; the URL is printed all the same, for scripts.
+pub async fn unchanged(cx: &Context, client: &Client, app: &Placement, it: &Unchanged, form: Form) -> Ran {
+    let status: Option<AppStatus> = client.get(&app_path(app, "")).await.ok();
+    let url = status.and_then(|s| s.urls.into_iter().next());
+    cx.printer.say(format!("no changes: release {} of {app} runs already", it.release));
+    match form {
+        Form::Json => cx.printer.json(&json!({ "unchanged": true, "release": it.release, "url": url }))?,
+        Form::Words => {
+            if let Some(url) = url {
+                cx.printer.data(harmless(&url))?;
+            }
+        }
+    }
+    Ok(ExitStatus::Done)
+}
+
+/// Asks for the values of `user` secrets that the server does not have. Values are never shown.
+async fn missing_secrets(
+    cx: &Context,
+    client: &Client,
+    app: &Placement,
+    descriptor: &Descriptor,
+    request: &DeployRequest,
+) -> Result<BTreeMap<String, Hidden>, Failure> {
+    let mine: Vec<_> = descriptor
+        .project
+        .secrets
+        .iter()
+        .filter_map(|s| match &s.kind {
+            SecretKind::User { description, example } => Some((s.name.to_string(), description, example)),
+            SecretKind::Generated { .. } => None,
+        })
+        .collect();
+    if mine.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let question = PlanRequest {
+        descriptor: request.descriptor.clone(),
+        artifact: request.artifact.clone(),
+        ticket: request.ticket.clone(),
+    };
+    let plan = plan::ask(client, app, &question).await?;
+    let missing: Vec<_> = mine
+        .into_iter()
+        .filter(|(name, ..)| plan.obstacles.iter().any(|o| o.code == "missing" && o.target == *name))
+        .collect();
+    if missing.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    if !cx.printer.can_ask() {
+        let mut failure = Failure::failed(format!("{app} needs secrets that have no value yet"));
+        for (name, description, _) in missing {
+            failure = failure.because(format!("{name}: {description}"));
+        }
+        return Err(failure.hint("run `terreau deploy` on a terminal once: it asks for them"));
+    }
+    let mut values = BTreeMap::new();
+    for (name, description, example) in missing {
+        let about = harmless(description);
+        let like = example.as_deref().map(|e| format!(", for example {}", harmless(e))).unwrap_or_default();
+        let value = rpassword::prompt_password(format!("Secret {name} ({about}{like}): "))
+            .map_err(|e| Failure::failed("cannot read the secret").because(e.to_string()))?;
+        if value.is_empty() {
+            return Err(Failure::failed(format!("no value was given for {name}: nothing was deployed")));
+        }
+        values.insert(name, Hidden::new(value));
+    }
+    Ok(values)
+}

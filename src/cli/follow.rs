@@ -1,0 +1,224 @@
+//! Follows an operation by its events until it ends. A connection that breaks is made again where it stopped, so no
+//! timeout of anything in between ends the watching; Ctrl-C does, and leaves the operation alone.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use http::Method;
+use http::header::ACCEPT;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use super::client::Client;
+use super::context::Context;
+use super::exit::ExitStatus;
+use super::failure::{Failure, Ran, harmless};
+use super::printer::{DIM, GREEN, Printer, RED, YELLOW};
+use super::sse;
+use crate::model::head::Outcome;
+use crate::model::wire::{Accepted, OperationEnd};
+use crate::operation::Progress;
+
+/// How long a server may be away before the watching is given up. The operation goes on with another agent.
+const PATIENCE: Duration = Duration::from_mins(5);
+
+/// What a command does once its change is accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// Watch it to its end.
+    Follow,
+    /// Say how to, and return.
+    Detach,
+}
+
+/// Whether what is said at the end is for people or for programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Words.
+    Words,
+    /// JSON.
+    Json,
+}
+
+/// Goes on from an accepted change.
+pub async fn accepted(cx: &Context, client: &Client, it: &Accepted, then: Then, form: Form) -> Ran {
+    if then == Then::Follow {
+        return follow(cx, client, &it.operation, form).await;
+    }
+    match form {
+        Form::Json => cx.printer.json(it)?,
+        Form::Words => cx.printer.data(harmless(&it.operation))?,
+    }
+    cx.printer.hint(how_to(&it.operation));
+    Ok(ExitStatus::Done)
+}
+
+fn how_to(id: &str) -> String {
+    format!("follow it with `terreau operations follow {id}`")
+}
+
+/// Watches an operation until it ends.
+pub async fn follow(cx: &Context, client: &Client, id: &str, form: Form) -> Ran {
+    let mut board = Board::new(cx.printer);
+    let end = tokio::select! {
+        end = watch(client, id, &mut board) => end?,
+        _ = tokio::signal::ctrl_c() => {
+            board.close();
+            cx.printer.say("no longer watching; the operation goes on");
+            cx.printer.hint(how_to(id));
+            return Ok(ExitStatus::Done);
+        }
+    };
+    board.close();
+    if form == Form::Json {
+        cx.printer.json(&json!({
+            "operation": id, "outcome": end.outcome, "summary": end.summary, "url": end.url, "why": end.why,
+        }))?;
+    }
+    if end.outcome == Outcome::Done {
+        cx.printer.say(format!("{GREEN}done{GREEN:#}: {}", harmless(&end.summary)));
+        if let (Some(url), Form::Words) = (&end.url, form) {
+            cx.printer.data(harmless(url))?;
+        }
+        return Ok(ExitStatus::Done);
+    }
+    let failure = Failure::failed(end.summary);
+    Err(match end.why {
+        Some(why) => failure.detail(indented(&why)),
+        None => failure,
+    })
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|l| format!("  {l}")).collect::<Vec<_>>().join("\n")
+}
+
+/// Reads events until the last one, over as many connections as it takes.
+async fn watch(client: &Client, id: &str, board: &mut Board) -> Result<OperationEnd, Failure> {
+    let path = format!("/v1/operations/{id}/events");
+    let mut last: Option<String> = None;
+    let mut away_since: Option<tokio::time::Instant> = None;
+    let mut pause = Duration::from_millis(200);
+    loop {
+        let mut request = client.request(Method::GET, &path).header(ACCEPT, "text/event-stream");
+        if let Some(id) = &last {
+            request = request.header("last-event-id", id);
+        }
+        let broken = match client.send(request).await {
+            Ok(response) => {
+                let mut reader = sse::Reader::default();
+                let mut body = response.bytes_stream();
+                loop {
+                    let bytes = match body.next().await {
+                        Some(Ok(bytes)) => bytes,
+                        Some(Err(e)) => break client.away(&e),
+                        None => break Failure::new(ExitStatus::EngineAway, "the server ended the stream"),
+                    };
+                    (away_since, pause) = (None, Duration::from_millis(200));
+                    for event in
+                        reader.feed(&bytes).map_err(|e| Failure::failed(e).because("an event stream"))?
+                    {
+                        last.clone_from(&event.id);
+                        if let Some(end) = heard(&event, board)? {
+                            return Ok(end);
+                        }
+                    }
+                }
+            }
+            Err(failure) if failure.status == ExitStatus::EngineAway => failure,
+            Err(failure) => return Err(failure),
+        };
+        let since = *away_since.get_or_insert_with(tokio::time::Instant::now);
+        if since.elapsed() > PATIENCE {
+            return Err(broken.because("the operation itself goes on").hint(how_to(id)));
+        }
+        board.waiting(&broken.message);
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(5));
+    }
+}
+
+fn heard(event: &sse::Event, board: &mut Board) -> Result<Option<OperationEnd>, Failure> {
+    match event.name.as_str() {
+        "end" => serde_json::from_str(&event.data).map(Some).map_err(|e| {
+            Failure::failed("the server told the end in words that this terreau does not know")
+                .because(e.to_string())
+        }),
+        "progress" => {
+            // Kinds of progress that a newer server tells are passed over.
+            if let Ok(progress) = serde_json::from_str::<Progress>(&event.data) {
+                board.show(&progress);
+            }
+            Ok(None)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Progress as people see it: a moving line on a terminal, one plain line a step in a pipe.
+struct Board {
+    printer: Printer,
+    bar: Option<ProgressBar>,
+    waiting: String,
+}
+
+impl Board {
+    fn new(printer: Printer) -> Self {
+        let bar = printer.is_live().then(|| {
+            let style = ProgressStyle::with_template("{spinner} {wide_msg} {elapsed}")
+                .unwrap_or_else(|_| ProgressStyle::default_spinner());
+            let bar = ProgressBar::new_spinner().with_style(style);
+            bar.enable_steady_tick(Duration::from_millis(120));
+            bar
+        });
+        Self { printer, bar, waiting: String::new() }
+    }
+
+    fn line(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| self.printer.say(text)),
+            None => self.printer.say(text),
+        }
+    }
+
+    fn show(&mut self, progress: &Progress) {
+        match progress {
+            Progress::Step { n, of, what, state } => {
+                let what = harmless(what);
+                match (state.as_str(), &self.bar) {
+                    ("begun", Some(bar)) => bar.set_message(format!("[{n}/{of}] {what}")),
+                    ("begun", None) => self.line(&format!("[{n}/{of}] {what}")),
+                    ("done", Some(_)) => self.line(&format!("[{n}/{of}] {GREEN}done{GREEN:#} {what}")),
+                    ("undone", _) => self.line(&format!("[{n}/{of}] {YELLOW}undone{YELLOW:#} {what}")),
+                    _ => {}
+                }
+            }
+            Progress::Waiting { why } => self.waiting(why),
+            Progress::Note { text } => self.line(&format!("  {DIM}{}{DIM:#}", harmless(text))),
+            Progress::Turned { why } => {
+                self.line(&format!("{RED}turning back{RED:#}: {}", harmless(why)));
+            }
+            Progress::End { .. } => {}
+        }
+    }
+
+    /// Says what is waited for, once.
+    fn waiting(&mut self, why: &str) {
+        if self.waiting != why {
+            why.clone_into(&mut self.waiting);
+            self.line(&format!("{YELLOW}waiting{YELLOW:#}: {}", harmless(why)));
+        }
+    }
+
+    fn close(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Drop for Board {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

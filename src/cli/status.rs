@@ -1,0 +1,129 @@
+//! `terreau status`: what one app is doing, or all of them.
+
+use anstyle::Style;
+
+use super::args::AppJsonArgs;
+use super::client::app_path;
+use super::context::Context;
+use super::exit::ExitStatus;
+use super::failure::{Failure, Ran, harmless};
+use super::printer::{DIM, GREEN, RED, YELLOW, table};
+use super::{local, waiting};
+use crate::model::wire::{AppCondition, AppStatus, Apps, ProcessStatus};
+
+/// Runs it.
+pub fn run(args: &AppJsonArgs, cx: &Context) -> Ran {
+    let client = cx.client()?;
+    // Neither named nor in a project's folder: all of them.
+    let all = args.app.app.is_none() && local::find(None).is_err();
+    let app = if all { None } else { Some(local::app(args.app.app.as_ref(), &cx.printer)?) };
+    waiting(async {
+        let Some(app) = app else {
+            let apps: Apps = client.get("/v1/apps").await?;
+            if args.json {
+                cx.printer.json(&apps)?;
+            } else if apps.apps.is_empty() {
+                cx.printer.say("there are no apps yet");
+                cx.printer.hint("`terreau init` and `terreau deploy` make the first one");
+            } else {
+                cx.printer.data(overview(&apps.apps))?;
+            }
+            return Ok(ExitStatus::Done);
+        };
+        let status: AppStatus = client.get(&app_path(&app, "")).await?;
+        if args.json {
+            cx.printer.json(&status)?;
+            return Ok(ExitStatus::Done);
+        }
+        one(&status, cx)?;
+        Ok(ExitStatus::Done)
+    })
+}
+
+fn overview(apps: &[AppStatus]) -> String {
+    let rows: Vec<Vec<String>> = apps
+        .iter()
+        .map(|a| {
+            vec![
+                harmless(&a.app),
+                word(a.status).to_owned(),
+                a.release.map(|n| n.to_string()).unwrap_or_default(),
+                instances(&a.processes),
+                harmless(a.why.as_deref().or(a.urls.first().map(String::as_str)).unwrap_or_default()),
+            ]
+        })
+        .collect();
+    table(&["APP", "STATUS", "RELEASE", "HEALTHY", "WHERE"], &rows)
+}
+
+fn one(a: &AppStatus, cx: &Context) -> Result<(), Failure> {
+    let style = colour(a.status);
+    let mut line = format!("{} is {style}{}{style:#}", harmless(&a.app), word(a.status));
+    if let Some(n) = a.release {
+        let at = a.released_at.as_deref().map(|t| format!(" of {}", harmless(t))).unwrap_or_default();
+        line = format!("{line}, release {n}{at}");
+    }
+    cx.printer.data(line)?;
+    if let Some(why) = &a.why {
+        cx.printer.data(format!("  {}", harmless(why)))?;
+    }
+    for url in &a.urls {
+        cx.printer.data(format!("  {}", harmless(url)))?;
+    }
+    for p in &a.processes {
+        cx.printer.data(format!("  {}", process(p)))?;
+    }
+    if !a.owners.is_empty() {
+        cx.printer.data(format!("  {DIM}owned by {}{DIM:#}", harmless(&a.owners.join(", "))))?;
+    }
+    if let Some(id) = &a.operation {
+        cx.printer.data(format!("  a change is under way: terreau operations follow {}", harmless(id)))?;
+    }
+    if let Some(last) = &a.last_operation {
+        cx.printer.data(format!("  {DIM}last change: {}{DIM:#}", harmless(last)))?;
+    }
+    Ok(())
+}
+
+fn process(p: &ProcessStatus) -> String {
+    let mut line =
+        format!("{}: {}/{} healthy, {} running", harmless(&p.name), p.healthy, p.wanted, p.running);
+    if p.restarts > 0 {
+        line = format!("{line}, {} restarts", p.restarts);
+    }
+    if p.oom_killed {
+        line += ", last one killed: out of memory";
+    } else if let Some(code) = p.exit_code {
+        line = format!("{line}, last one ended with exit code {code}");
+    }
+    line
+}
+
+fn instances(processes: &[ProcessStatus]) -> String {
+    if processes.is_empty() {
+        return String::new();
+    }
+    let sum = |f: fn(&ProcessStatus) -> u32| processes.iter().map(|p| u64::from(f(p))).sum::<u64>();
+    format!("{}/{}", sum(|p| p.healthy), sum(|p| p.wanted))
+}
+
+fn word(condition: AppCondition) -> &'static str {
+    match condition {
+        AppCondition::Unknown => "unknown",
+        AppCondition::Starting => "starting",
+        AppCondition::Running => "running",
+        AppCondition::Stopping => "stopping",
+        AppCondition::Stopped => "stopped",
+        AppCondition::Asleep => "asleep",
+        AppCondition::Failed => "failed",
+    }
+}
+
+fn colour(condition: AppCondition) -> Style {
+    match condition {
+        AppCondition::Running => GREEN,
+        AppCondition::Failed => RED,
+        AppCondition::Starting | AppCondition::Stopping | AppCondition::Unknown => YELLOW,
+        AppCondition::Stopped | AppCondition::Asleep => DIM,
+    }
+}

@@ -1,0 +1,34 @@
+//! `terreau validate`: every fault of a descriptor at once. Asks no server; a server accepts exactly the same.
+
+use serde_json::json;
+
+use super::args::ValidateArgs;
+use super::context::Context;
+use super::exit::ExitStatus;
+use super::failure::Ran;
+use super::local;
+use crate::descriptor::Paint;
+
+/// Runs it.
+pub fn run(args: &ValidateArgs, cx: &Context) -> Ran {
+    let path = local::find(args.file.file.as_deref())?;
+    let name = path.display().to_string();
+    let checked = local::check(path)?;
+    if args.json {
+        cx.printer.json(&json!({
+            "valid": checked.descriptor.is_some(),
+            "file": name,
+            "project": checked.descriptor.as_ref().map(|d| &d.project.name),
+            "errors": checked.faults,
+            "warnings": checked.warnings,
+        }))?;
+        let status = if checked.descriptor.is_some() { ExitStatus::Done } else { ExitStatus::Failed };
+        return Ok(status);
+    }
+    if !checked.warnings.is_empty() {
+        cx.printer.say(checked.warnings.pretty(Paint::Colour).trim_end());
+    }
+    let Some(descriptor) = checked.descriptor else { return Err(local::faulty(&name, &checked.faults)) };
+    cx.printer.say(format!("{name} is valid: project {}", descriptor.project.name));
+    Ok(ExitStatus::Done)
+}
