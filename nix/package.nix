@@ -1,0 +1,46 @@
+# The program. `sandbox` adds what `terreau dev` embeds (Garage, a directory); packages for production leave it out.
+{
+  lib,
+  rustPlatform,
+  pkg-config,
+  sqlite,
+  sandbox ? false,
+}:
+
+let
+  manifest = (lib.importTOML ../Cargo.toml).package;
+in
+rustPlatform.buildRustPackage {
+  pname = manifest.name;
+  inherit (manifest) version;
+
+  src = lib.fileset.toSource {
+    root = ../.;
+    fileset = lib.fileset.unions [
+      ../Cargo.toml
+      ../Cargo.lock
+      ../src
+      ../policies
+      ../tests
+    ];
+  };
+
+  cargoLock.lockFile = ../Cargo.lock;
+
+  buildNoDefaultFeatures = true;
+  buildFeatures = lib.optional sandbox "sandbox";
+
+  # Garage's database; without the sandbox nothing outside of the crates is linked.
+  nativeBuildInputs = lib.optional sandbox pkg-config;
+  buildInputs = lib.optional sandbox sqlite;
+
+  # The tests start real engines, and open sockets: `scripts/test`.
+  doCheck = false;
+
+  meta = {
+    inherit (manifest) description;
+    license = lib.licenses.agpl3Plus;
+    mainProgram = "terreau";
+    platforms = lib.platforms.linux;
+  };
+}
