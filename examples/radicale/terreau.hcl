@@ -28,9 +28,8 @@ project "radicale" {
   # An account of its own, to find people by their login.
   uses "ldap" {}
 
-  # Holds a password, so it is written under secrets/, for this process alone.
+  # Holds a password, so it is written under secrets/ of this process alone.
   file "radicale.conf" {
-    mode    = "0600"
     content = <<-EOT
       [server]
       hosts = 0.0.0.0:${port.http}
