@@ -436,7 +436,7 @@ async fn offer(stack: &Stack, name: &str, port: u16) {
 async fn running(stack: &Stack, job: &str) -> String {
     let path = format!("/v1/job/{job}/allocations");
     let mut last = Value::Null;
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    let deadline = tokio::time::Instant::now() + Duration::from_mins(1);
     loop {
         let found = get(stack, &path).await.unwrap_or_default();
         for alloc in found.as_array().into_iter().flatten() {
