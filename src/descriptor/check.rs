@@ -14,6 +14,9 @@ const NODE_KILL_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30
 /// Nomad's own range of dynamic ports.
 const DYNAMIC: std::ops::RangeInclusive<u16> = 20_000..=32_000;
 
+/// Bytes of a DNS label, which a service's name is.
+const MAX_LABEL: usize = 63;
+
 /// Checks a whole project.
 pub(super) fn check(ctx: &Ctx<'_>, draft: &Draft, whole: Whole) {
     shape(ctx, draft);
@@ -23,6 +26,7 @@ pub(super) fn check(ctx: &Ctx<'_>, draft: &Draft, whole: Whole) {
     volumes(ctx, draft);
     uses(ctx, draft);
     files(ctx, draft);
+    services(ctx, draft);
     resolve::references(ctx, draft);
     for process in &draft.processes {
         updates(ctx, process);
@@ -254,7 +258,56 @@ fn uses(ctx: &Ctx<'_>, draft: &Draft) {
     }
 }
 
+/// Each port is a service in the catalogue: `<app>` for the port of the first route, `<app>-<process>` for the main
+/// port of another process, `<app>-<process>-<port>` for the ports beside it. Names are DNS labels.
+fn services(ctx: &Ctx<'_>, draft: &Draft) {
+    let Some(project) = &draft.name else { return };
+    let mut seen: Vec<(String, &Span)> = Vec::new();
+    let mut first_routed = true;
+    for process in &draft.processes {
+        let Some(value) = &process.value else { continue };
+        let main = value.routes.first().map(|r| &r.port).or_else(|| value.ports.first().map(|p| &p.name));
+        let bears_the_app = first_routed && !value.routes.is_empty();
+        first_routed &= value.routes.is_empty();
+        for port in &process.ports {
+            let name = match (main.is_some_and(|m| m.as_str() == port.label), bears_the_app) {
+                (true, true) => project.to_string(),
+                (true, false) => format!("{project}-{}", process.label),
+                (false, _) => format!("{project}-{}-{}", process.label, port.label),
+            };
+            if name.len() > MAX_LABEL {
+                error(
+                    port.at.clone(),
+                    code::NAME,
+                    format!("the service `{name}` has {} bytes; at most {MAX_LABEL} are allowed", name.len()),
+                )
+                .help("shorten the name of the project, the process or the port")
+                .add(ctx);
+            }
+            if let Some((_, first)) = seen.iter().find(|(n, _)| *n == name) {
+                error(port.at.clone(), code::CONFLICT, format!("the service `{name}` would be made twice"))
+                    .help(format!(
+                        "the first one is that of line {}; rename a process or a port",
+                        line_of(ctx, first)
+                    ))
+                    .add(ctx);
+            }
+            seen.push((name, &port.at));
+        }
+    }
+}
+
 fn files(ctx: &Ctx<'_>, draft: &Draft) {
+    for one in &draft.files {
+        if let Some(outer) = draft.files.iter().find(|o| one.label.starts_with(&format!("{}/", o.label))) {
+            error(
+                one.at.clone(),
+                code::CONFLICT,
+                format!("file `{}` lies in `{}`, which is a file", one.label, outer.label),
+            )
+            .add(ctx);
+        }
+    }
     for file in draft.files.iter().filter_map(|f| f.value.as_ref()) {
         let mut seen: Vec<&str> = Vec::new();
         for (name, at) in &file.processes {

@@ -61,8 +61,9 @@ const DRIVERS: [(&str, &[(&str, Want)]); 3] = [
             ("shm_size", Want::Number),
         ],
     ),
-    ("exec", &[("command", Want::Text), ("args", Want::Texts)]),
-    ("raw_exec", &[("command", Want::Text), ("args", Want::Texts)]),
+    // Their program is the process's own `command`; everything else of theirs would reach beyond the app.
+    ("exec", &[]),
+    ("raw_exec", &[]),
 ];
 
 /// Every driver and the keys of its `config`, for reference documentation.
@@ -95,6 +96,13 @@ impl Ctx<'_> {
         let mut config = BTreeMap::new();
         for item in items {
             let Some((_, want)) = keys.iter().find(|(k, _)| *k == item.key) else {
+                if ["command", "args"].contains(&item.key.as_str()) {
+                    let message = format!("the program of the driver {driver} is not set in `config`");
+                    error(item.at.clone(), code::CONFLICT, message)
+                        .help("write it into the process: `command = [\"./server\", \"--port\", \"${port.http}\"]`")
+                        .add(self);
+                    continue;
+                }
                 let names = keys.iter().map(|(k, _)| *k);
                 let near = nearest(&item.key, names);
                 error(

@@ -41,7 +41,7 @@ pub fn write(name: &ProjectName, found: &Detected) -> String {
         "# How Terreau runs this project. Reference: docs/descriptor.md; check it with `terreau validate`."
     );
     if !because.trim().is_empty() {
-        let _ = writeln!(out, "# Written by `terreau init`, which found {}.", because.trim());
+        let _ = writeln!(out, "# Written by `terreau init`: {}.", because.trim());
     }
     let _ = writeln!(out, "project {} {{", quote(name.as_str()));
     let _ = writeln!(

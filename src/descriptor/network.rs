@@ -234,6 +234,16 @@ fn read_headers(ctx: &Ctx<'_>, inner: &Scope<'_>) -> Vec<(String, String)> {
             .add(ctx);
             continue;
         }
+        if text.contains("${") || text.contains("%{") {
+            error(
+                span_of(item.value),
+                code::EXPRESSION,
+                format!("header `{}` must not hold `${{` or `%{{`", item.key),
+            )
+            .help("Nomad would evaluate it, and knows no way to write it literally there")
+            .add(ctx);
+            continue;
+        }
         headers.push((item.key, text));
     }
     headers

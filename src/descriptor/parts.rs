@@ -161,6 +161,16 @@ pub(super) fn file(ctx: &Ctx<'_>, block: &Block, n: usize) -> Option<Named<Draft
             )
             .none(ctx);
         }
+        if name != text {
+            return error(
+                at.clone(),
+                code::NAME,
+                format!("file name {:?} can be written shorter", clip(text)),
+            )
+            .suggest(format!("\"{name}\""))
+            .help("a file has one name, so that references find it")
+            .none(ctx);
+        }
         Some(name)
     });
     let content = match scope.get("content") {
@@ -186,10 +196,27 @@ pub(super) fn file(ctx: &Ctx<'_>, block: &Block, n: usize) -> Option<Named<Draft
     }
     let named = processes.iter().filter_map(|(p, _)| ProcessName::new(p.as_str()).ok()).collect();
     let value = match (name, content, mode) {
-        (Some(name), Some(content), Some(mode)) => Some(File { name, content, mode, processes: named }),
+        (Some(name), Some(content), Some(mode)) if file_is_free(ctx, &name, &content, at.clone()) => {
+            Some(File { name, content, mode, processes: named })
+        }
         _ => None,
     };
     Some(Named { label: text.to_owned(), at, value: Some(DraftFile { processes, file: value }) })
+}
+
+/// Files of Nomad's and of ours in the folder where this one would lie.
+fn file_is_free(ctx: &Ctx<'_>, name: &str, content: &Text, at: Span) -> bool {
+    let taken: &[&str] =
+        if content.is_secret() { &["env", "services.env", "api.sock", "nomad_token"] } else { &["app"] };
+    let first = name.split('/').next().unwrap_or_default();
+    // Files inside the unpacked archive are welcome: `app/config.toml`.
+    let clash = taken.contains(&name) || (content.is_secret() && taken.contains(&first));
+    if clash {
+        error(at, code::NAME, format!("file name {name:?} is taken by Nomad or Terreau in that folder"))
+            .help("choose another name")
+            .add(ctx);
+    }
+    !clash
 }
 
 fn mode(ctx: &Ctx<'_>, expr: &hcl_edit::expr::Expression) -> Option<String> {

@@ -42,6 +42,11 @@ fn reference(ctx: &Ctx<'_>, draft: &Draft, used: &Used) {
         .help("hand it over as an environment variable (`env`) or in a `file`")
         .add(ctx);
     }
+    if let (Place::Command(_), true) = (used.place, moves(&used.reference)) {
+        error(at.clone(), code::REFERENCE, format!("`{}` is not possible in `command`", used.reference))
+            .help("the address may change while the process runs: hand it over in `env` or in a `file`")
+            .add(ctx);
+    }
     match &used.reference {
         Reference::Secret(name) => {
             if !draft.secrets.iter().any(|s| s.label == name.as_str()) {
@@ -53,16 +58,7 @@ fn reference(ctx: &Ctx<'_>, draft: &Draft, used: &Used) {
             }
         }
         Reference::Use { name, field } => use_field(ctx, draft, name.as_str(), field, at),
-        Reference::Service(_) => {
-            if matches!(used.place, Place::Command(_)) {
-                error(at, code::REFERENCE, "`service.…` is not possible in `command`")
-                    .help(
-                        "the address may change while the process runs: hand it over in `env` or in a `file`",
-                    )
-                    .add(ctx);
-            }
-        }
-        Reference::Site => {}
+        Reference::Service(_) | Reference::Site => {}
         Reference::Host(name) => match draft.processes.iter().find(|p| p.label == name.as_str()) {
             None => {
                 let near = nearest(name.as_str(), draft.processes.iter().map(|p| p.label.as_str()));
@@ -110,6 +106,15 @@ fn reference(ctx: &Ctx<'_>, draft: &Draft, used: &Used) {
                 }
             }
         },
+    }
+}
+
+/// True for what follows the catalogue: a template can, the words of a running program cannot.
+fn moves(reference: &Reference) -> bool {
+    match reference {
+        Reference::Service(_) => true,
+        Reference::Use { field, .. } => ["url", "host", "port", "endpoint"].contains(&field.as_str()),
+        _ => false,
     }
 }
 

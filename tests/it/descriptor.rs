@@ -407,11 +407,36 @@ proptest! {
     }
 }
 
+/// What is accepted here is accepted by the renderer: `validate` must say what the server says.
+fn rendered(project: &terreau::model::Project) -> Result<(), String> {
+    let placement = terreau::model::Placement::production(project.name.clone());
+    let cluster = terreau::model::Cluster::default();
+    let (bindings, _) = terreau::render::placeholders(project, &placement, &cluster);
+    terreau::render::render(project, &placement, &bindings).map(|_| ()).map_err(|e| e.to_string())
+}
+
+#[test]
+fn what_is_accepted_can_be_rendered() {
+    let examples = ["probe", "radicale", "static"].map(|e| format!("{ROOT}/examples/{e}/terreau.hcl"));
+    let mut texts: Vec<String> = examples.iter().filter_map(|p| std::fs::read_to_string(p).ok()).collect();
+    texts.push(FULL.to_owned());
+    texts.extend(cases::suspicious().into_iter().map(|(_, t)| t));
+    let doc = std::fs::read_to_string(format!("{ROOT}/docs/descriptor.md")).unwrap();
+    texts.extend(doc.split("```hcl\n").skip(1).filter_map(|b| b.split("```").next()).map(str::to_owned));
+    for text in texts {
+        let project = descriptor::parse("terreau.hcl", &text).unwrap();
+        assert_eq!(rendered(&project), Ok(()), "{text}");
+    }
+}
+
 /// An answer: a project, or faults that point into the text; each time the same.
 fn answered(bytes: &[u8]) -> Result<(), TestCaseError> {
     let start = Instant::now();
     let answer = descriptor::parse_bytes("terreau.hcl", bytes);
     prop_assert!(start.elapsed() < Duration::from_secs(2));
+    if let Ok(project) = &answer {
+        prop_assert_eq!(rendered(project), Ok(()));
+    }
     if let Err(found) = &answer {
         prop_assert!(!found.is_empty());
         let lines = bytes.split(|b| *b == b'\n').count();

@@ -140,6 +140,11 @@ pub(super) fn all() -> Vec<(&'static str, String)> {
         ("file_settings", also("  file \"../x\" { content = \"a\" }\n  file \"/etc/x\" { content = \"a\" }\n  file \"a b\" { content = \"a\" }\n  file \"c\" {}\n  file \"d\" {\n    content = \"x\"\n    mode    = 640\n  }\n  file \"e\" {\n    content = \"x\"\n    mode    = \"4755\"\n  }\n  file \"f\" { source = \"f.conf\" }")),
         ("file_processes", also("  file \"a\" {\n    content   = \"x\"\n    processes = [\"wbe\", \"web\", \"web\"]\n  }\n  file \"b\" {\n    content   = \"x\"\n    processes = []\n  }\n  file \"b\" { content = \"y\" }")),
         ("file_not_for_this_process", also("  file \"a\" {\n    content   = port.http\n    processes = [\"web\"]\n  }\n  process \"b\" {\n    command = [\"x\", file.a]\n  }")),
+        ("file_names_taken", also("  secret \"k\" { type = \"generated\" }\n  file \"./a\" { content = \"x\" }\n  file \"app\" { content = \"x\" }\n  file \"env\" { content = secret.k }\n  file \"b\" { content = \"x\" }\n  file \"b/c\" { content = \"x\" }")),
+        ("service_names", also("  process \"a\" {\n    command = [\"x\"]\n    port \"b\" {}\n    port \"c\" {}\n  }\n  process \"a-c\" {\n    command = [\"x\"]\n    port \"http\" {}\n    port \"twenty-bytes-of-port\" {}\n  }\n  process \"twenty-bytes-process\" {\n    command = [\"x\"]\n    port \"a\" {}\n    port \"twenty-bytes-of-port\" {}\n  }").replace("carnet", "twenty-six-bytes-long-name")),
+        ("route_header_for_nomad", web("    route \"a.example.org\" {\n      headers = { X-Node = \"$${node.unique.id}\" }\n    }")),
+        ("driver_exec_command", bare("    driver = \"exec\"\n    config {\n      command = \"x\"\n      args    = []\n    }")),
+        ("process_command_moves", also("  uses \"ldap\" {}\n  uses \"bucket\" {}\n  process \"b\" {\n    command = [\"x\", uses.ldap.url, uses.ldap.base, uses.bucket.endpoint, uses.bucket.bucket]\n  }")),
         // uses
         ("uses_kinds", also("  uses \"postgres\" {}\n  uses \"s3\" \"media\" {}\n  uses \"ldapp\" {}\n  uses {}\n  uses \"bucket\" \"a\" \"b\" {}")),
         ("uses_bucket_settings", also("  uses \"bucket\" \"media\" {\n    max_size    = \"50 MB\"\n    max_objects = 0\n    website     = true\n    quota       = 5\n  }")),
