@@ -10,7 +10,6 @@ pub mod agent;
 // use cases
 pub mod build;
 pub mod deploy;
-pub mod secrets;
 // shared by use cases
 pub mod access;
 // mechanism

@@ -1,1 +1,287 @@
-//! Releases, deploy, rollback, delete, status, logs.
+//! Releases, deploy, rollback, delete, status, logs: what people do with an app.
+//!
+//! Reads the world, renders, plans, and hands the plan to `operation`. Who may do it was decided before.
+
+mod follow;
+mod history;
+mod logs;
+mod prepare;
+mod status;
+mod uploads;
+
+use std::collections::BTreeMap;
+
+use secrecy::SecretString;
+
+use crate::descriptor::Faults;
+use crate::engines::{EngineError, Fault};
+use crate::model::artifact::Artifact;
+use crate::model::head::AppState;
+use crate::model::project::Owner;
+use crate::model::{Placement, ReleaseNumber, SecretName, Sha256Hex, Uid};
+use crate::operation::{Lock, OpenError, Opening, Runner};
+use crate::plan::{self, Obstacle, Plan};
+use crate::store::Versioned;
+use crate::store::records::{By, LockHolder, Verb};
+
+pub use crate::plan::Data;
+pub use follow::Course;
+pub use logs::{LogQuery, LogSource};
+
+/// What a deploy is asked with.
+#[derive(Debug, Default)]
+pub struct DeployInput {
+    /// `terreau.hcl`, as it is.
+    pub descriptor: String,
+    /// What was built and uploaded.
+    pub artifact: Option<Artifact>,
+    /// The capability that the upload of a first deploy was given.
+    pub ticket: Option<String>,
+    /// The token of a reviewed plan.
+    pub token: Option<Sha256Hex>,
+    /// Why, in the person's words.
+    pub message: Option<String>,
+    /// Values of `user` secrets.
+    pub secrets: BTreeMap<SecretName, SecretString>,
+}
+
+/// What came of asking for a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Accepted {
+    /// An operation runs.
+    Operation(Uid),
+    /// There is nothing to do; this release runs.
+    Unchanged(ReleaseNumber),
+}
+
+/// Why a request could not be done. Each says what happened, to what, and what to do next.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The descriptor has faults: all of them.
+    #[error("{0}")]
+    Descriptor(Faults),
+    /// The request is wrong in another way.
+    #[error("{0}")]
+    Invalid(String),
+    /// Something stands in the way: all of it.
+    #[error("{}", .0.iter().map(|o| o.why.as_str()).collect::<Vec<_>>().join("; "))]
+    Obstacles(Vec<Obstacle>),
+    /// There is no such app, release or operation (or not for this person).
+    #[error("{0}")]
+    NotFound(String),
+    /// The name is somebody's, or waits for the sweep.
+    #[error("{0}")]
+    NameNotAvailable(String),
+    /// Another operation is under way.
+    #[error("{} of {app} by {} is under way; follow it: terreau operations follow {}", .holder.verb, .holder.login, .holder.operation)]
+    Held {
+        /// Of which app.
+        app: Placement,
+        /// Whose.
+        holder: Box<LockHolder>,
+    },
+    /// The world moved since the plan was made; here is the new one where there is one.
+    #[error("{0}")]
+    Moved(String, Option<Box<Plan>>),
+    /// This agent cannot take changes now.
+    #[error("{0}")]
+    Unready(String),
+    /// An engine said no, or is away.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+impl From<OpenError> for Error {
+    fn from(e: OpenError) -> Self {
+        match e {
+            OpenError::Held { app, holder } => Self::Held { app, holder },
+            OpenError::Moved(why) => Self::Moved(why, None),
+            OpenError::NoSession => Self::Unready(e.to_string()),
+            OpenError::Engine(e) => Self::Engine(e),
+        }
+    }
+}
+
+/// The use cases of apps. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Deployer {
+    runner: Runner,
+}
+
+impl Deployer {
+    /// Use cases on this runner.
+    pub fn new(runner: Runner) -> Self {
+        Self { runner }
+    }
+
+    /// The runner underneath.
+    pub fn runner(&self) -> &Runner {
+        &self.runner
+    }
+
+    /// An app's owners; `None` where there is no such app.
+    pub async fn owners(&self, app: &Placement) -> Result<Option<Vec<Owner>>, Error> {
+        Ok(self.runner.store().head(app).await?.map(|h| h.value.owners))
+    }
+
+    /// What a deploy would do. Nothing is written.
+    pub async fn plan(&self, by: &By, app: &Placement, input: &DeployInput) -> Result<Plan, Error> {
+        let source = prepare::Source::from_input(app, input)?;
+        Ok(self.prepare(by, app, &source, prepare::DryRuns::Wanted).await?.plan)
+    }
+
+    /// Deploys. Gives an operation's id at once; nothing has happened where it gives an error.
+    pub async fn deploy(&self, by: &By, app: &Placement, input: &DeployInput) -> Result<Accepted, Error> {
+        let source = prepare::Source::from_input(app, input)?;
+        self.release(by, app, &source, Verb::Deploy).await
+    }
+
+    /// Makes release n + 1 with the content of an older one, and current credentials.
+    pub async fn rollback(
+        &self,
+        by: &By,
+        app: &Placement,
+        to: Option<ReleaseNumber>,
+        message: Option<String>,
+    ) -> Result<Accepted, Error> {
+        let head = self.head(app).await?;
+        let old = self.find_release(&head.value, to).await?;
+        let source = prepare::Source::from_release(app, &old, message)?;
+        self.release(by, app, &source, Verb::Rollback).await
+    }
+
+    async fn release(
+        &self,
+        by: &By,
+        app: &Placement,
+        source: &prepare::Source,
+        verb: Verb,
+    ) -> Result<Accepted, Error> {
+        let lock = self.runner.lock(app, by, verb).await?;
+        match self.prepare_opening(by, app, source, verb).await {
+            Ok(Ok(opening)) => Ok(Accepted::Operation(self.runner.open(lock, opening).await?)),
+            Ok(Err(number)) => {
+                self.runner.unlock(lock).await;
+                Ok(Accepted::Unchanged(number))
+            }
+            Err(e) => {
+                self.runner.unlock(lock).await;
+                Err(e)
+            }
+        }
+    }
+
+    /// Under the lock: the plan, its checks, and the objects that the records will name.
+    async fn prepare_opening(
+        &self,
+        by: &By,
+        app: &Placement,
+        source: &prepare::Source,
+        verb: Verb,
+    ) -> Result<Result<Opening, ReleaseNumber>, Error> {
+        let mut made = self.prepare(by, app, source, prepare::DryRuns::Left).await?;
+        if let Some(token) = &source.token
+            && *token != made.plan.token
+        {
+            let why = "the world has changed since this plan was made; look at the new one, then deploy it";
+            return Err(Error::Moved(why.to_owned(), Some(Box::new(made.plan))));
+        }
+        if !made.plan.obstacles.is_empty() {
+            return Err(obstacles(made.plan.obstacles));
+        }
+        if made.plan.is_empty()
+            && let Some(release) = &made.head.value.release
+        {
+            return Ok(Err(release.number));
+        }
+        self.check_artifact(&made).await?;
+        let objects = self.runner.store().objects();
+        let job = made.desired.job.as_ref();
+        let json = async {
+            match job {
+                Some(j) => objects.put(crate::model::canonical_json(&j.json).into_bytes()).await.map(|_| ()),
+                None => Ok(()),
+            }
+        };
+        let hcl = async {
+            match job {
+                Some(j) => objects.put(j.hcl.clone().into_bytes()).await.map(|_| ()),
+                None => Ok(()),
+            }
+        };
+        let (object, (), ()) = tokio::try_join!(objects.put_json(&made.release), json, hcl)?;
+        made.plan.after.release =
+            Some(crate::model::head::ReleaseRef { number: made.release.number, object });
+        Ok(Ok(Opening { head: made.head, plan: made.plan, verb, by: by.clone(), given: made.given }))
+    }
+
+    /// What a delete would do. Nothing is written.
+    pub async fn plan_delete(&self, app: &Placement, data: Data) -> Result<Plan, Error> {
+        let head = self.head(app).await?;
+        Ok(plan::delete(&plan::DeleteInput { head: &head.value, data }))
+    }
+
+    /// Deletes an app: its job and routes go, its credentials are useless at once, the rest goes with the sweep.
+    pub async fn delete(&self, by: &By, app: &Placement, data: Data) -> Result<Accepted, Error> {
+        self.deletable(app, data).await?;
+        let lock = self.runner.lock(app, by, Verb::Delete).await?;
+        match self.delete_opening(by, app, data).await {
+            Ok(opening) => Ok(Accepted::Operation(self.runner.open(lock, opening).await?)),
+            Err(e) => {
+                self.give_back(lock).await;
+                Err(e)
+            }
+        }
+    }
+
+    async fn give_back(&self, lock: Lock) {
+        self.runner.unlock(lock).await;
+    }
+
+    async fn deletable(&self, app: &Placement, data: Data) -> Result<Versioned<crate::model::Head>, Error> {
+        let head = self.runner.store().head(app).await?.ok_or_else(|| no_such(app))?;
+        if head.value.state == AppState::Deleted && (data == Data::Kept || head.value.owned.is_empty()) {
+            return Err(match self.free_at(&head.value.uid).await? {
+                Some(at) => Error::NotFound(format!("{app} is deleted already; its name is free at {at}")),
+                None => no_such(app),
+            });
+        }
+        Ok(head)
+    }
+
+    async fn delete_opening(&self, by: &By, app: &Placement, data: Data) -> Result<Opening, Error> {
+        let head = self.deletable(app, data).await?;
+        let plan = plan::delete(&plan::DeleteInput { head: &head.value, data });
+        Ok(Opening { head, plan, verb: Verb::Delete, by: by.clone(), given: Vec::new() })
+    }
+
+    async fn head(&self, app: &Placement) -> Result<Versioned<crate::model::Head>, Error> {
+        let head = self.runner.store().head(app).await?.filter(|h| h.value.state != AppState::Deleted);
+        head.ok_or_else(|| no_such(app))
+    }
+
+    /// When the names of a deleted app are free (UTC, to the minute); `None`: now.
+    async fn free_at(&self, uid: &Uid) -> Result<Option<String>, Error> {
+        let doomed = self.runner.store().doomed().await?;
+        let last = doomed.into_iter().filter(|d| d.value.uid == *uid).map(|d| d.value.not_before).max();
+        Ok(last
+            .and_then(|at| at.parse::<jiff::Timestamp>().ok())
+            .map(|at| at.strftime("%H:%M UTC").to_string()))
+    }
+}
+
+fn no_such(app: &Placement) -> Error {
+    Error::NotFound(format!("there is no app {app}"))
+}
+
+fn obstacles(list: Vec<Obstacle>) -> Error {
+    match list.iter().find(|o| o.code == "name_not_available") {
+        Some(o) if list.len() == 1 => Error::NameNotAvailable(o.why.clone()),
+        _ => Error::Obstacles(list),
+    }
+}
+
+/// True where an engine's answer means that the thing is not there.
+fn is_missing(e: &EngineError) -> bool {
+    e.fault == Fault::NotFound
+}

@@ -12,7 +12,7 @@ use crate::store::keys;
 /// How often a candidate tries, and a leader looks for orphans.
 const LOOK: Duration = Duration::from_secs(1);
 /// How often the leader sweeps.
-const SWEEP: Duration = Duration::from_secs(60);
+const SWEEP: Duration = Duration::from_mins(1);
 
 #[derive(serde::Serialize)]
 struct LeaderRecord<'a> {

@@ -63,10 +63,15 @@ struct Course {
     sender: broadcast::Sender<(usize, Progress)>,
 }
 
+/// The courses by operation, and their order, oldest first.
+type Courses = (BTreeMap<Uid, Course>, VecDeque<Uid>);
+/// What was said so far, and what will be, numbered.
+pub type Following = (Vec<Progress>, broadcast::Receiver<(usize, Progress)>);
+
 /// The courses of the operations that this agent runs or ran.
 #[derive(Clone, Default)]
 pub struct Hub {
-    inner: Arc<Mutex<(BTreeMap<Uid, Course>, VecDeque<Uid>)>>,
+    inner: Arc<Mutex<Courses>>,
 }
 
 impl std::fmt::Debug for Hub {
@@ -100,7 +105,7 @@ impl Hub {
     }
 
     /// What was said so far, and what will be; `None` where this agent does not run it.
-    pub fn follow(&self, id: &Uid) -> Option<(Vec<Progress>, broadcast::Receiver<(usize, Progress)>)> {
+    pub fn follow(&self, id: &Uid) -> Option<Following> {
         let guard = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         guard.0.get(id).map(|c| (c.lines.clone(), c.sender.subscribe()))
     }

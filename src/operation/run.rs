@@ -272,19 +272,18 @@ impl Runner {
             ops.extend(secret::write_ops(&lock.app, name, *version, value));
         }
         let consul = self.inner.hands.consul.clone().with_gate(lock.lease.gate());
-        self.pass(&record, "open", "before");
+        pass(&record, "open", "before");
         match consul.txn(&ops).await {
             Ok(_) => {}
             Err(e) if e.fault == Fault::Conflict => return Err(OpenError::Moved(e.message)),
             // Whether it was written is not known: if it was, what is written is run; if not, nothing has happened.
             Err(e) if e.is_passing() => match self.inner.store.operation(&id).await {
                 Ok(Some(_)) => {}
-                Ok(None) => return Err(e.into()),
-                Err(_) => return Err(e.into()),
+                Ok(None) | Err(_) => return Err(e.into()),
             },
             Err(e) => return Err(e.into()),
         }
-        self.pass(&record, "open", "after");
+        pass(&record, "open", "after");
         let written = self.inner.store.operation(&id).await?;
         written.ok_or_else(|| OpenError::Moved("the operation was ended by somebody else at once".to_owned()))
     }
@@ -330,10 +329,6 @@ impl Runner {
         self.inner.hub.say(&lock.operation, progress);
     }
 
-    fn pass(&self, record: &OpRecord, what: &str, when: &str) {
-        points::pass(&format!("{}.{what}.{when}", record.verb.as_str()));
-    }
-
     /// Writes a record over the one that was read: fenced by the session and by CAS.
     async fn record(
         &self,
@@ -365,7 +360,7 @@ impl Runner {
                 Next::Run(n) => {
                     let spec = record.value.steps[n].spec.clone();
                     self.step(&lock, &record.value, n, "begun");
-                    self.pass(&record.value, spec.kind(), "before");
+                    pass(&record.value, spec.kind(), "before");
                     let done = tokio::select! {
                         done = self.execute(&lock, &record.value, &spec, Way::There(attempt)) => done,
                         // Only waiting is cut short: any other step is ended first.
@@ -374,7 +369,7 @@ impl Runner {
                             return;
                         }
                     };
-                    self.pass(&record.value, spec.kind(), "after");
+                    pass(&record.value, spec.kind(), "after");
                     match judge(done) {
                         Some(s) => seen = s,
                         None => return,
@@ -385,9 +380,9 @@ impl Runner {
                 }
                 Next::Undo(n) => {
                     let spec = record.value.steps[n].spec.clone();
-                    self.pass(&record.value, &format!("undo-{}", spec.kind()), "before");
+                    pass(&record.value, &format!("undo-{}", spec.kind()), "before");
                     let done = self.execute(&lock, &record.value, &spec, Way::Back).await;
-                    self.pass(&record.value, &format!("undo-{}", spec.kind()), "after");
+                    pass(&record.value, &format!("undo-{}", spec.kind()), "after");
                     match judge(done) {
                         Some(s) => seen = s,
                         None => return,
@@ -461,7 +456,7 @@ impl Runner {
             let candidate = Versioned { value: next.clone(), index: old.index };
             match self.record(lock, &candidate).await {
                 Ok(written) => {
-                    self.pass(&next, "record", "after");
+                    pass(&next, "record", "after");
                     return Some(written);
                 }
                 Err(e) if e.is_passing() => {
@@ -564,7 +559,7 @@ impl Runner {
         if let Err(e) = self.inner.store.objects().put_ended(&op.id, &ended).await {
             tracing::warn!(operation = %op.id, error = %e, "how it ended was not kept in Garage");
         }
-        self.pass(&op, "close", "before");
+        pass(&op, "close", "before");
         let closing = close(&head.value, &op, outcome, &at.to_string(), &summary);
         let mut failures = 0;
         while let Err(e) = self.write_closing(lock, &record, &head, &closing, outcome, &summary).await {
@@ -580,7 +575,7 @@ impl Runner {
                 return;
             }
         }
-        self.pass(&op, "close", "after");
+        pass(&op, "close", "after");
         let consul = self.inner.hands.consul.clone().with_gate(lock.lease.gate());
         if let Err(e) = consul.kv_release(&keys::lock(&lock.app), &lock.lease.id).await {
             tracing::warn!(app = %lock.app, error = %e, "a lock was not given back; it ends with the session");
@@ -675,6 +670,10 @@ impl Runner {
         };
         (summary, why)
     }
+}
+
+fn pass(record: &OpRecord, what: &str, when: &str) {
+    points::pass(&format!("{}.{what}.{when}", record.verb.as_str()));
 }
 
 /// There, or back.

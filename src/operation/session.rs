@@ -126,9 +126,8 @@ impl AgentSession {
                 return Some(lease);
             }
             // A fence that time has shut opens again with the next renewal, without a new session.
-            match tokio::time::timeout(Duration::from_millis(500), rx.changed()).await {
-                Ok(Err(_)) => return None,
-                Ok(Ok(())) | Err(_) => {}
+            if let Ok(Err(_)) = tokio::time::timeout(Duration::from_millis(500), rx.changed()).await {
+                return None;
             }
         }
     }

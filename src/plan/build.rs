@@ -9,7 +9,7 @@ use crate::model::canonical::{canonical_json, hash_of};
 use crate::model::desired::{Desired, Name, Space};
 use crate::model::head::{Kind, Owned, ReleaseRef};
 use crate::model::project::Owner;
-use crate::model::{Bindings, Head, Placement, ReleaseNumber, SecretName, sha256_hex};
+use crate::model::{Bindings, Head, Placement, ReleaseNumber, SecretName, Sha256Hex, sha256_hex};
 use crate::resources::Observed;
 use crate::resources::observed::DryRun;
 use crate::store::records::{After, DoomedThing, StepSpec};
@@ -35,6 +35,9 @@ pub struct Input<'a> {
     pub owners: Vec<Owner>,
     /// The release that it makes.
     pub number: ReleaseNumber,
+    /// Hash of everything that the desired state follows from: descriptor, artifact, secret versions, settings. Ids
+    /// that a first deploy makes up are not in it, so that a reviewed plan of a new app can be applied.
+    pub source: Sha256Hex,
 }
 
 /// Plans a deploy or a rollback.
@@ -96,10 +99,10 @@ pub fn deploy(input: &Input<'_>) -> Plan {
             None => all.owned.push(thing.clone()),
         }
     }
-    if desired.site.is_some() && all.steps.iter().any(|s| matches!(s, StepSpec::SitePut { .. })) {
-        if let Some(site) = all.owned.iter().find(|o| o.kind == Kind::Site) {
-            doomed.push(DoomedThing { kind: Kind::Site, id: site.id.clone(), names: vec![] });
-        }
+    if all.steps.iter().any(|s| matches!(s, StepSpec::SitePut { .. }))
+        && let Some(site) = all.owned.iter().find(|o| o.kind == Kind::Site)
+    {
+        doomed.push(DoomedThing { kind: Kind::Site, id: site.id.clone(), names: vec![] });
     }
 
     let kept: BTreeSet<Name> = doomed.iter().flat_map(|d| d.names.iter().cloned()).collect();
@@ -120,7 +123,7 @@ pub fn deploy(input: &Input<'_>) -> Plan {
     names_after.dedup();
 
     let spec_hash = desired.job.as_ref().map(|j| j.spec_hash.clone());
-    let token = hash_of(&(observed.semantic_hash(), hash_of(&desired_without_counts(desired)), app));
+    let token = hash_of(&(observed.semantic_hash(), &input.source, app));
     let secrets: BTreeMap<SecretName, u64> =
         desired.secrets.iter().map(|s| (s.name.clone(), version(&s.name))).collect();
     Plan {
@@ -144,16 +147,6 @@ pub fn deploy(input: &Input<'_>) -> Plan {
             doomed,
         },
     }
-}
-
-fn desired_without_counts(desired: &Desired) -> serde_json::Value {
-    let mut value = serde_json::to_value(desired).unwrap_or_default();
-    // The job's own hash leaves counts out already.
-    if let Some(job) = value.get_mut("job").and_then(|j| j.as_object_mut()) {
-        job.remove("json");
-        job.remove("hcl");
-    }
-    value
 }
 
 /// The flat names that go with an owned thing.
@@ -188,7 +181,7 @@ pub fn delete(input: &DeleteInput<'_>) -> Plan {
     let head = input.head;
     let app = &head.app;
     let mut changes = Vec::new();
-    let mut list = Vec::new();
+    let mut todo = Vec::new();
     let mut doomed: Vec<DoomedThing> = Vec::new();
     let mut owned = Vec::new();
     // The job first: nothing shall run while what it needs is taken away.
@@ -198,7 +191,7 @@ pub fn delete(input: &DeleteInput<'_>) -> Plan {
         match steps::removal(thing, app, head) {
             Some((change, step)) => {
                 changes.push(change);
-                list.extend(step);
+                todo.extend(step);
                 doomed.push(DoomedThing {
                     kind: thing.kind,
                     id: thing.id.clone(),
@@ -236,7 +229,7 @@ pub fn delete(input: &DeleteInput<'_>) -> Plan {
             owned.iter().map(|o| format!("{} {} stays: its data is kept", o.kind.as_str(), o.id)).collect()
         },
         token: hash_of(&(&head.uid, &head.owned, &head.names)),
-        steps: list,
+        steps: todo,
         new_names: vec![],
         after: After {
             release: None::<ReleaseRef>,

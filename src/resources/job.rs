@@ -105,17 +105,14 @@ pub fn differs(diff: &Option<Value>) -> bool {
 
 pub(super) async fn stop(work: &Work<'_>, namespace: &str, id: &str) -> Result<Evidence, EngineError> {
     let nomad = &work.hands.nomad;
-    match nomad.job(namespace, id).await? {
-        Some(stored) => {
-            let view = JobView::of(&stored)?;
-            if view.meta("terreau") != Some(work.uid.as_str()) {
-                return Err(conflict(Engine::Nomad, format!("stop job {id}"), "it is not ours"));
-            }
-            if !view.is_stopped() {
-                nomad.deregister(namespace, id, Purge::Keep).await?;
-            }
+    if let Some(stored) = nomad.job(namespace, id).await? {
+        let view = JobView::of(&stored)?;
+        if view.meta("terreau") != Some(work.uid.as_str()) {
+            return Err(conflict(Engine::Nomad, format!("stop job {id}"), "it is not ours"));
         }
-        None => {}
+        if !view.is_stopped() {
+            nomad.deregister(namespace, id, Purge::Keep).await?;
+        }
     }
     Ok(Evidence::new())
 }

@@ -56,6 +56,7 @@ pub struct Hands {
 
 impl Hands {
     /// The same hands, writing only while the gate is open.
+    #[must_use]
     pub fn gated(&self, gate: &SharedGate) -> Self {
         Self {
             nomad: self.nomad.clone().with_gate(gate.clone()),

@@ -256,12 +256,14 @@ impl Observed {
             JobSeen::Foreign => "foreign".to_owned(),
             JobSeen::Ours(j) => format!("ours stopped={} differs={:?}", j.stopped, j.differs),
         };
+        // By what they are, not by id: a first deploy makes up its key ids.
+        let keys: Vec<&KeySeen> = self.keys.values().flatten().collect();
         crate::model::canonical::hash_of(&(
             names,
             &self.secrets,
             &self.accounts,
             &self.buckets,
-            &self.keys,
+            keys,
             &self.site,
             job,
         ))

@@ -5,12 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Evidence, Work, evidence, job};
-use crate::engines::nomad::{AllocMetric, Allocation, Deployment, Evaluation, JobView, Purge};
+use crate::engines::nomad::{AllocMetric, Allocation, Deployment, Evaluation, JobView, Purge, TaskState};
 use crate::engines::{Engine, EngineError, Fault};
 use crate::store::records::{First, StepSpec};
 
 /// How often a task may end badly before the release is given up on.
-const CRASHES: u64 = 2;
+const CRASHES: usize = 2;
 /// The key of the verdict in evidence.
 pub const VERDICT: &str = "verdict";
 /// The key of the reasons, one a line.
@@ -106,7 +106,10 @@ pub fn judge(seen: &Snapshot, registered: u64) -> Judgement {
 }
 
 fn is_crashing(a: &Allocation) -> bool {
-    a.client_status == "failed" || a.task_states.values().any(|t| t.failed || t.restarts >= CRASHES)
+    let ended_badly = |t: &TaskState| {
+        t.events.iter().filter(|e| e.kind == "Terminated" && (e.exit_code != 0 || e.signal != 0)).count()
+    };
+    a.client_status == "failed" || a.task_states.values().any(|t| t.failed || ended_badly(t) >= CRASHES)
 }
 
 /// One line on an instance.

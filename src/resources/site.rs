@@ -29,8 +29,8 @@ pub(super) struct Site<'a> {
     pub(super) capability: &'a str,
 }
 
-fn trouble(fault: Fault, doing: &str, why: impl ToString) -> EngineError {
-    EngineError::new(Engine::Garage, fault, doing, why.to_string())
+fn trouble(fault: Fault, doing: &str, why: impl std::fmt::Display) -> EngineError {
+    EngineError::new(Engine::Garage, fault, doing, format!("{why}"))
 }
 
 pub(super) async fn put(work: &Work<'_>, site: &Site<'_>) -> Result<Evidence, EngineError> {

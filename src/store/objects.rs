@@ -24,6 +24,7 @@ impl Objects {
     }
 
     /// The same, writing only while the gate is open.
+    #[must_use]
     pub fn with_gate(&self, gate: SharedGate) -> Self {
         Self { s3: self.s3.clone().with_gate(gate), bucket: self.bucket.clone() }
     }

@@ -11,5 +11,7 @@ mod dev;
 mod dev_proxy;
 mod directory;
 mod harness;
+mod house;
+mod mechanism;
 mod render;
 mod sandbox;

@@ -1,0 +1,428 @@
+//! From a request to a plan: reads what is there, binds, renders, compares. Writes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use secrecy::SecretString;
+
+use super::{DeployInput, Deployer, Error};
+use crate::descriptor;
+use crate::engines::EngineError;
+use crate::model::artifact::Artifact;
+use crate::model::bindings::ResolvedUse;
+use crate::model::canonical::hash_of;
+use crate::model::desired::Desired;
+use crate::model::head::{AppState, Head, Kind};
+use crate::model::project::{Owner, Project, SecretKind, UseKind};
+use crate::model::text::Reference;
+use crate::model::{
+    Bindings, Login, Placement, Release, ReleaseNumber, SecretName, Sha256Hex, Uid, sha256_hex,
+};
+use crate::operation::run::fresh_uid;
+use crate::plan::{self, Obstacle, Plan};
+use crate::render;
+use crate::resources::observed::{self, JobSeen, Wanted};
+use crate::resources::secret;
+use crate::store::Versioned;
+use crate::store::records::By;
+
+/// Where a release's content comes from.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) project: Project,
+    pub(super) descriptor: String,
+    pub(super) artifact: Option<Artifact>,
+    pub(super) ticket: Option<String>,
+    pub(super) token: Option<Sha256Hex>,
+    pub(super) message: Option<String>,
+    pub(super) given: BTreeMap<SecretName, SecretString>,
+    /// For a rollback: the release, and the versions of its configuration.
+    pub(super) again: Option<(ReleaseNumber, BTreeMap<SecretName, u64>)>,
+}
+
+/// Whether Nomad's scheduler is asked what it would do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DryRuns {
+    /// For people who read the plan.
+    Wanted,
+    /// For a deploy, which sees for itself.
+    Left,
+}
+
+/// A plan and everything that it was made of.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) head: Versioned<Head>,
+    pub(super) release: Release,
+    pub(super) desired: Desired,
+    pub(super) plan: Plan,
+    pub(super) given: Vec<(SecretName, u64, SecretString)>,
+}
+
+impl Source {
+    pub(super) fn from_input(app: &Placement, input: &DeployInput) -> Result<Self, Error> {
+        let project = parse(app, &input.descriptor)?;
+        if project.build.is_some() && input.artifact.is_none() {
+            return Err(Error::Invalid(
+                "the descriptor has a build, and no artifact came with the request".into(),
+            ));
+        }
+        if let Some(ticket) = &input.ticket
+            && Sha256Hex::new(ticket.as_str()).is_err()
+        {
+            return Err(Error::Invalid("the ticket is not one that an upload was given".into()));
+        }
+        let unknown = input.secrets.keys().find(|n| !project.secrets.iter().any(|s| s.name == **n));
+        if let Some(name) = unknown {
+            return Err(Error::Invalid(format!(
+                "a value came for secret {name}, which the descriptor does not declare"
+            )));
+        }
+        Ok(Self {
+            project,
+            descriptor: input.descriptor.clone(),
+            artifact: input.artifact.clone(),
+            ticket: input.ticket.clone(),
+            token: input.token.clone(),
+            message: input.message.clone(),
+            given: input.secrets.clone(),
+            again: None,
+        })
+    }
+
+    pub(super) fn from_release(
+        app: &Placement,
+        old: &Release,
+        message: Option<String>,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            project: parse(app, &old.descriptor)?,
+            descriptor: old.descriptor.clone(),
+            artifact: old.bindings.artifact.clone(),
+            ticket: None,
+            token: None,
+            message,
+            given: BTreeMap::new(),
+            again: Some((old.number, old.bindings.secret_versions.clone())),
+        })
+    }
+}
+
+fn parse(app: &Placement, text: &str) -> Result<Project, Error> {
+    let project = descriptor::parse("terreau.hcl", text).map_err(Error::Descriptor)?;
+    if project.name != app.project {
+        return Err(Error::Invalid(format!(
+            "the descriptor is of project {}, and the request names {}",
+            project.name, app.project
+        )));
+    }
+    Ok(project)
+}
+
+impl Deployer {
+    pub(super) async fn prepare(
+        &self,
+        by: &By,
+        app: &Placement,
+        source: &Source,
+        dry_runs: DryRuns,
+    ) -> Result<Prepared, Error> {
+        let hands = self.runner.hands();
+        let (found, existing, missing) = tokio::try_join!(
+            async { Ok::<_, Error>(self.runner.store().head(app).await?) },
+            async { Ok(secret::versions(&hands.consul, app).await?) },
+            self.missing_services(&source.project),
+        )?;
+        let head = self.revive(app, source, found, by).await?;
+        let number = ReleaseNumber(head.value.last_number + 1);
+        let (versions, given) = versions(source, &head.value, &existing);
+        let node = self.node(&source.project, &head.value).await?;
+        let bindings = Bindings {
+            cluster: hands.cluster.clone(),
+            uid: head.value.uid.clone(),
+            capability: head.value.capability.clone(),
+            artifact: source.artifact.clone(),
+            secret_versions: versions.clone(),
+            env_versions: BTreeMap::new(),
+            counts: BTreeMap::new(),
+            node,
+            uses: uses(&source.project, app, &head.value, &hands.cluster.ldap_base),
+        };
+        let desired =
+            render::render(&source.project, app, &bindings).map_err(|e| Error::Invalid(e.to_string()))?;
+        let observed = observed::observe(
+            hands,
+            &Wanted {
+                app,
+                uid: &head.value.uid,
+                head: (head.index > 0).then_some(&head.value),
+                desired: &desired,
+                versions: &versions,
+            },
+        )
+        .await?;
+        let job_changes = !matches!(&observed.job, JobSeen::Foreign)
+            && !matches!(&observed.job, JobSeen::Ours(j) if j.differs == Some(false));
+        let dry_run = match &desired.job {
+            Some(job) if dry_runs == DryRuns::Wanted && job_changes => {
+                Some(observed::dry_run(hands, job).await?)
+            }
+            _ => None,
+        };
+        let owners = owners(&source.project, &head.value, by);
+        let names: BTreeSet<SecretName> = given.iter().map(|(n, ..)| n.clone()).collect();
+        let mut plan = plan::deploy(&plan::Input {
+            app,
+            head: (head.index > 0).then_some(&head.value),
+            bindings: &bindings,
+            desired: &desired,
+            observed: &observed,
+            dry_run: dry_run.as_ref(),
+            given: &names,
+            owners,
+            number,
+            source: hash_of(&(
+                &source.descriptor,
+                &source.artifact,
+                &versions,
+                &bindings.cluster,
+                &bindings.node,
+            )),
+        });
+        plan.obstacles.extend(missing);
+        let release = Release {
+            v: 1,
+            app: app.clone(),
+            number,
+            at: self.runner.now().to_string(),
+            actor: by.login.clone(),
+            message: source.message.clone(),
+            rollback_of: source.again.as_ref().map(|(n, _)| *n),
+            descriptor: source.descriptor.clone(),
+            bindings,
+            spec_hash: desired.job.as_ref().map(|j| j.spec_hash.clone()),
+            previous: head.value.release.as_ref().map(|r| (r.number, r.object.clone())),
+        };
+        Ok(Prepared { head, release, desired, plan, given })
+    }
+
+    /// The head as it is, or as a first deploy makes it (index 0: to be created).
+    async fn revive(
+        &self,
+        app: &Placement,
+        source: &Source,
+        found: Option<Versioned<Head>>,
+        by: &By,
+    ) -> Result<Versioned<Head>, Error> {
+        let capability = || source.ticket.clone().unwrap_or_else(|| hex::encode(rand::random::<[u8; 32]>()));
+        let Some(mut head) = found else {
+            let uid = fresh_uid(self.runner.now());
+            let owners = owners_of(by);
+            return Ok(Versioned { value: new_head(app, uid, capability(), owners), index: 0 });
+        };
+        if let Some(operation) = &head.value.operation {
+            // Its lock was free: its agent is gone, and the leader takes it up in a moment.
+            return Err(Error::Moved(
+                format!("operation {operation} is being taken over; try again in a moment"),
+                None,
+            ));
+        }
+        if head.value.state == AppState::Deleted {
+            if let Some(at) = self.free_at(&head.value.uid).await? {
+                return Err(Error::NameNotAvailable(format!("{app} was deleted; its name is free at {at}")));
+            }
+            head.value.state = AppState::New;
+            head.value.capability = capability();
+        }
+        Ok(head)
+    }
+
+    /// Services that the project depends on and that the catalogue does not have.
+    async fn missing_services(&self, project: &Project) -> Result<Vec<Obstacle>, Error> {
+        let cluster = &self.runner.hands().cluster;
+        let mut wanted: BTreeMap<String, String> = BTreeMap::new();
+        for u in &project.uses {
+            let service = match u.kind {
+                UseKind::Ldap => &cluster.ldap_service,
+                UseKind::Bucket { .. } => &cluster.s3_service,
+            };
+            wanted.insert(service.clone(), format!("uses \"{}\"", u.kind.keyword()));
+        }
+        for text in texts(project) {
+            for r in text.references() {
+                if let Reference::Service(name) = r {
+                    wanted.insert(name.clone(), format!("service.{name}"));
+                }
+            }
+        }
+        let consul = &self.runner.hands().consul;
+        let looks = wanted.into_iter().map(|(service, by)| async move {
+            let alive =
+                consul.health(&service).await?.iter().any(crate::engines::consul::Instance::is_passing);
+            Ok::<_, EngineError>((!alive).then(|| Obstacle {
+                code: "missing".to_owned(),
+                target: service.clone(),
+                why: format!(
+                    "{by} needs the service {service}, and no healthy instance of it is in the catalogue"
+                ),
+                hint: "see `consul catalog services`; deploy again once it is there".to_owned(),
+            }))
+        });
+        Ok(futures::future::try_join_all(looks).await?.into_iter().flatten().collect())
+    }
+
+    /// The node that holds the app's volumes: as written, as it was, or one that can take it.
+    async fn node(&self, project: &Project, head: &Head) -> Result<Option<String>, Error> {
+        let volumes: Vec<_> = project.processes.iter().flat_map(|p| &p.volumes).collect();
+        if volumes.is_empty() {
+            return Ok(None);
+        }
+        if let Some(named) = volumes.iter().find_map(|v| v.node.clone()) {
+            return Ok(Some(named));
+        }
+        if let Some(node) = &head.node {
+            return Ok(Some(node.clone()));
+        }
+        let hands = self.runner.hands();
+        let mut nodes = hands.nomad.nodes().await?;
+        nodes.retain(|n| {
+            n.status == "ready"
+                && n.scheduling_eligibility == "eligible"
+                && hands.cluster.sites.contains(&n.datacenter)
+        });
+        nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        match nodes.first() {
+            Some(node) => Ok(Some(node.name.clone())),
+            None => Err(Error::Invalid(format!(
+                "no node is ready at {} to hold the volumes",
+                hands.cluster.sites.join(", ")
+            ))),
+        }
+    }
+
+    /// Everything that the release names is in Garage: an allocation would wait for it for ever.
+    pub(super) async fn check_artifact(&self, made: &Prepared) -> Result<(), Error> {
+        let hands = self.runner.hands();
+        let bindings = &made.release.bindings;
+        let parts = bindings.artifact.iter().flat_map(|a| &a.parts);
+        let looks = parts.map(|p| async move {
+            let found = hands.s3.head(&hands.artifacts, &p.key(&bindings.capability)).await?;
+            match found {
+                Some(info) if info.size == p.size => Ok(()),
+                _ => Err(Error::Invalid(format!(
+                    "artifact {} was not uploaded; upload it, then deploy",
+                    p.sha256
+                ))),
+            }
+        });
+        futures::future::try_join_all(looks).await.map(|_| ())
+    }
+}
+
+fn new_head(app: &Placement, uid: Uid, capability: String, owners: Vec<Owner>) -> Head {
+    Head {
+        v: 1,
+        app: app.clone(),
+        uid,
+        state: AppState::New,
+        owners,
+        release: None,
+        last_number: 0,
+        capability,
+        spec_hash: None,
+        job_index: None,
+        operation: None,
+        last_operation: None,
+        owned: Vec::new(),
+        names: Vec::new(),
+        secrets: BTreeMap::new(),
+        node: None,
+    }
+}
+
+fn owners_of(by: &By) -> Vec<Owner> {
+    Login::new(by.login.as_str()).map(Owner::User).into_iter().collect()
+}
+
+/// Who deployed it first stays an owner unless the descriptor names others.
+fn owners(project: &Project, head: &Head, by: &By) -> Vec<Owner> {
+    if !project.owners.is_empty() {
+        return project.owners.clone();
+    }
+    if head.owners.is_empty() { owners_of(by) } else { head.owners.clone() }
+}
+
+type Given = Vec<(SecretName, u64, SecretString)>;
+
+/// The version of every secret that the job will read, and the values that are written with this request.
+fn versions(
+    source: &Source,
+    head: &Head,
+    existing: &BTreeMap<SecretName, Vec<u64>>,
+) -> (BTreeMap<SecretName, u64>, Given) {
+    let mut versions = BTreeMap::new();
+    let mut given = Vec::new();
+    let highest = |name: &SecretName| existing.get(name).and_then(|v| v.last().copied()).unwrap_or(0);
+    let is_there = |name: &SecretName, v: u64| existing.get(name).is_some_and(|l| l.contains(&v));
+    for s in &source.project.secrets {
+        if let (Some(value), SecretKind::User { .. }) = (source.given.get(&s.name), &s.kind) {
+            let next = highest(&s.name) + 1;
+            versions.insert(s.name.clone(), next);
+            given.push((s.name.clone(), next, value.clone()));
+            continue;
+        }
+        // Configuration rolls back with its release; credentials are always the current ones.
+        let again = source.again.as_ref().and_then(|(_, old)| old.get(&s.name).copied());
+        let current = head.secrets.get(&s.name).copied();
+        let known = match s.kind {
+            SecretKind::User { .. } => again.or(current),
+            SecretKind::Generated { .. } => current,
+        };
+        let version = known.filter(|v| is_there(&s.name, *v)).unwrap_or_else(|| highest(&s.name) + 1);
+        versions.insert(s.name.clone(), version);
+    }
+    for u in &source.project.uses {
+        let name = u.secret_name();
+        let version = head
+            .secrets
+            .get(&name)
+            .copied()
+            .filter(|v| is_there(&name, *v))
+            .unwrap_or_else(|| highest(&name) + 1);
+        versions.insert(name, version);
+    }
+    (versions, given)
+}
+
+/// What each use is resolved to. A key's id follows from the app, the use and the release that brings it, so that a
+/// reviewed plan and its deploy agree; an id that was used once never comes back.
+fn uses(
+    project: &Project,
+    app: &Placement,
+    head: &Head,
+    ldap_base: &str,
+) -> BTreeMap<crate::model::names::PartName, ResolvedUse> {
+    let resolve = |u: &crate::model::project::Use| match u.kind {
+        UseKind::Ldap => {
+            ResolvedUse::Ldap { dn: format!("cn={},ou=services,ou=users,{ldap_base}", app.flat()) }
+        }
+        UseKind::Bucket { .. } => {
+            let id_of = |n: u64| {
+                let text = format!("{}|{}|{n}", head.uid, u.name);
+                format!("GK{}", &sha256_hex(text).as_str()[..24])
+            };
+            let owned = |id: &String| head.owned.iter().any(|o| o.kind == Kind::Key && o.id == *id);
+            let known = (1..=head.last_number).rev().map(id_of).find(owned);
+            ResolvedUse::Bucket {
+                bucket: format!("{}-{}", app.flat(), u.name),
+                access_key_id: known.unwrap_or_else(|| id_of(head.last_number + 1)),
+            }
+        }
+    };
+    project.uses.iter().map(|u| (u.name.clone(), resolve(u))).collect()
+}
+
+/// Every text of a project that may hold references.
+fn texts(project: &Project) -> impl Iterator<Item = &crate::model::text::Text> {
+    let processes = project.processes.iter().flat_map(|p| p.command.iter().chain(p.env.values()));
+    project.env.values().chain(project.files.iter().map(|f| &f.content)).chain(processes)
+}
