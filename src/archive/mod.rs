@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
-use crate::engines::Fault;
 use crate::model::Sha256Hex;
 
 /// The most bytes that an archive may unpack to.
@@ -26,16 +25,6 @@ pub enum ArchiveError {
     /// It could not be read or written.
     #[error("the archive cannot be read: {0}")]
     Io(#[from] io::Error),
-}
-
-impl ArchiveError {
-    /// What it means for the step that reads it.
-    pub fn fault(&self) -> Fault {
-        match self {
-            Self::Io(e) if e.kind() == io::ErrorKind::TimedOut => Fault::Away,
-            _ => Fault::Invalid,
-        }
-    }
 }
 
 /// Unpacks the regular files of a `.tar.zst` into a folder, each under a number: no name of the archive is ever a

@@ -176,7 +176,12 @@ mod tests {
 
     fn three() -> OpRecord {
         record(vec![
-            StepSpec::SecretGenerate { name: SecretName::new("a").unwrap(), version: 1, length: 32 },
+            StepSpec::SecretGenerate {
+                name: SecretName::new("a").unwrap(),
+                version: 1,
+                length: 32,
+                alphabet: crate::store::records::Alphabet::Hex,
+            },
             StepSpec::JobRegister {
                 namespace: "default".into(),
                 id: "carnet".into(),

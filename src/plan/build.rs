@@ -12,7 +12,7 @@ use crate::model::project::Owner;
 use crate::model::{Bindings, Head, Placement, ReleaseNumber, SecretName, Sha256Hex, sha256_hex};
 use crate::resources::Observed;
 use crate::resources::observed::DryRun;
-use crate::store::records::{After, DoomedThing, StepSpec};
+use crate::store::records::{After, Alphabet, DoomedThing, StepSpec};
 
 /// What a deploy's plan is made of.
 #[derive(Debug)]
@@ -50,7 +50,10 @@ pub fn deploy(input: &Input<'_>) -> Plan {
 
     let mut parts: Vec<Found> = Vec::new();
     for want in &desired.secrets {
-        parts.push(steps::secret(want, version(&want.name), input.given.contains(&want.name), observed));
+        let is_key = desired.buckets.iter().any(|b| b.secret == want.name);
+        let alphabet = if is_key { Alphabet::Hex } else { Alphabet::Alphanumeric };
+        let given = input.given.contains(&want.name);
+        parts.push(steps::secret(want, version(&want.name), given, alphabet, observed));
     }
     for want in &desired.accounts {
         parts.push(steps::account(want, version(&want.password), observed));

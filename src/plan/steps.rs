@@ -7,7 +7,7 @@ use crate::model::project::SecretKind;
 use crate::model::{Bindings, Head, Placement, Sha256Hex, Uid, canonical::hash_of};
 use crate::resources::observed::{AccountSeen, DryRun, JobSeen};
 use crate::resources::{Observed, key};
-use crate::store::records::{Create, First, StepSpec};
+use crate::store::records::{Alphabet, Create, First, StepSpec};
 
 /// What comes of comparing one thing.
 #[derive(Debug, Default)]
@@ -36,7 +36,13 @@ fn owned(kind: Kind, id: &str, hash: Sha256Hex) -> Owned {
     Owned { kind, id: id.to_owned(), hash }
 }
 
-pub(super) fn secret(want: &SecretWanted, version: u64, is_given: bool, seen: &Observed) -> Found {
+pub(super) fn secret(
+    want: &SecretWanted,
+    version: u64,
+    is_given: bool,
+    alphabet: Alphabet,
+    seen: &Observed,
+) -> Found {
     let mut found = Found::default();
     found.owned.push(owned(Kind::Secret, want.name.as_str(), hash_of(&version)));
     let there = seen.secrets.get(&want.name).is_some_and(|v| v.contains(&version));
@@ -53,7 +59,7 @@ pub(super) fn secret(want: &SecretWanted, version: u64, is_given: bool, seen: &O
     found.changes.push(change(Kind::Secret, want.name.as_str(), action, Guard::Atomic, vec![how]));
     found.steps.push(match &want.kind {
         SecretKind::Generated { length, .. } => {
-            StepSpec::SecretGenerate { name: want.name.clone(), version, length: *length }
+            StepSpec::SecretGenerate { name: want.name.clone(), version, length: *length, alphabet }
         }
         SecretKind::User { .. } => StepSpec::SecretGiven { name: want.name.clone(), version },
     });

@@ -131,8 +131,8 @@ fn conflict(engine: Engine, doing: impl Into<String>, why: impl Into<String>) ->
 /// Carries a step out.
 pub async fn apply(work: &Work<'_>, spec: &StepSpec, attempt: Attempt) -> Result<Evidence, EngineError> {
     match spec {
-        StepSpec::SecretGenerate { name, version, length } => {
-            secret::generate(work, name, *version, *length).await
+        StepSpec::SecretGenerate { name, version, length, alphabet } => {
+            secret::generate(work, name, *version, (*length, *alphabet)).await
         }
         // Written by the transaction that opened the operation.
         StepSpec::SecretGiven { .. } => Ok(Evidence::new()),

@@ -9,10 +9,18 @@ use super::{Evidence, Work, conflict};
 use crate::engines::consul::{Consul, TxnOp};
 use crate::engines::{Engine, EngineError, Fault};
 use crate::model::{Placement, SecretName};
+use crate::store::records::Alphabet;
 
-/// Makes a value of `length` characters of `[A-Za-z0-9]`.
-pub fn fresh(length: u32) -> SecretString {
-    Alphanumeric.sample_string(&mut rand::rng(), length as usize).into()
+/// Makes a value of `length` characters.
+pub fn fresh(length: u32, alphabet: Alphabet) -> SecretString {
+    let length = length as usize;
+    match alphabet {
+        Alphabet::Alphanumeric => Alphanumeric.sample_string(&mut rand::rng(), length).into(),
+        Alphabet::Hex => {
+            let bytes: Vec<u8> = (0..length.div_ceil(2)).map(|_| rand::random()).collect();
+            hex::encode(bytes)[..length].to_owned().into()
+        }
+    }
 }
 
 /// The operations that write a version and make it the current one.
@@ -28,7 +36,7 @@ pub(super) async fn generate(
     work: &Work<'_>,
     name: &SecretName,
     version: u64,
-    length: u32,
+    (length, alphabet): (u32, Alphabet),
 ) -> Result<Evidence, EngineError> {
     let key = work.app.secret_version_key(name, version);
     if work.hands.consul.kv_get(&key).await?.is_some() {
@@ -36,7 +44,7 @@ pub(super) async fn generate(
         return Ok(Evidence::new());
     }
     let mut ops = vec![TxnOp::CheckSession { key: work.lock(), session: work.session.to_owned() }];
-    ops.extend(write_ops(work.app, name, version, &fresh(length)));
+    ops.extend(write_ops(work.app, name, version, &fresh(length, alphabet)));
     work.hands.consul.txn(&ops).await?;
     Ok(Evidence::new())
 }

@@ -49,7 +49,7 @@ pub(super) async fn put(work: &Work<'_>, site: &Site<'_>) -> Result<Evidence, En
             .ok_or_else(|| trouble(Fault::NotFound, &doing, "its artifact is gone; deploy it again"))?;
         let into = folder.path().join(n.to_string());
         let unpacked = archive::unpack(object.reader, &part.sha256, &into).await;
-        files.extend(unpacked.map_err(|e| trouble(e.fault(), &doing, e))?);
+        files.extend(unpacked.map_err(|e| trouble(fault_of(&e), &doing, e))?);
     }
     // Assets, then pages, then the entrance: a page that is there finds what it names.
     files.sort_by_cached_key(|(path, _)| (rank(path, site.index), path.clone()));
@@ -83,6 +83,14 @@ pub(super) async fn put(work: &Work<'_>, site: &Site<'_>) -> Result<Evidence, En
         hands.garage.remove_alias(&bucket.id, alias).await?;
     }
     Ok(evidence([("files", files.len().to_string())]))
+}
+
+/// A link that stands still may come back; what is in the archive will not change.
+fn fault_of(e: &archive::ArchiveError) -> Fault {
+    match e {
+        archive::ArchiveError::Io(e) if e.kind() == std::io::ErrorKind::TimedOut => Fault::Away,
+        _ => Fault::Invalid,
+    }
 }
 
 /// 0 for assets, 1 for pages, 2 for the entrance.

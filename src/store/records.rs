@@ -147,6 +147,8 @@ pub enum StepSpec {
         version: u64,
         /// Characters.
         length: u32,
+        /// Of what.
+        alphabet: Alphabet,
     },
     /// A person's values, written by the very transaction that opened the operation; here so that they can be undone.
     SecretGiven {
@@ -249,6 +251,16 @@ pub enum StepSpec {
         /// Job id.
         id: String,
     },
+}
+
+/// What a generated value is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Alphabet {
+    /// `[A-Za-z0-9]`
+    Alphanumeric,
+    /// `[0-9a-f]`: what Garage wants of a key's secret (64 of them).
+    Hex,
 }
 
 /// Whether something did not exist before.
