@@ -24,7 +24,8 @@ pub struct Program {
 }
 
 impl Engines {
-    /// Looks in PATH, then in `.engines/` of `from` and its parents, then of the folders above our executable.
+    /// Looks in PATH, then in `.engines/` of `from`, of the current folder and of our executable's, each with the
+    /// folders above it.
     pub fn find(from: &Path) -> Result<Self, SandboxError> {
         Ok(Self { nomad: find("nomad", (1, 6), from)?, consul: find("consul", (1, 8), from)? })
     }
@@ -42,7 +43,11 @@ fn is_program(path: &Path) -> bool {
 
 fn find(name: &'static str, least: (u32, u32), from: &Path) -> Result<Program, SandboxError> {
     let executable = std::env::current_exe().ok();
-    let near = from.ancestors().chain(executable.iter().flat_map(|e| e.ancestors().skip(1)));
+    let here = std::env::current_dir().ok();
+    let near = from
+        .ancestors()
+        .chain(here.iter().flat_map(|h| h.ancestors()))
+        .chain(executable.iter().flat_map(|e| e.ancestors().skip(1)));
     let candidates = on_path(name).into_iter().chain(near.map(|d| d.join(".engines").join(name)));
     let mut refused = None;
     for path in candidates.filter(|p| is_program(p)) {

@@ -28,7 +28,7 @@ pub enum Part {
 
 impl Part {
     /// Every part, in the order in which they are started.
-    pub const ALL: [Part; 4] = [Part::Consul, Part::Sandbox, Part::Nomad, Part::Proxy];
+    pub const ALL: [Part; 5] = [Part::Consul, Part::Sandbox, Part::Nomad, Part::Proxy, Part::Agent];
 
     /// All engines are ready before what comes after this one is started.
     pub const BEFORE_AGENT: Part = Part::Proxy;
