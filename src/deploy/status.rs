@@ -98,7 +98,8 @@ fn process(name: &str, wanted: u64, allocations: &[Allocation]) -> ProcessStatus
     let live = || mine.iter().filter(|a| !a.is_terminal());
     let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let newest = mine.iter().max_by_key(|a| a.create_index);
-    let ends = newest.into_iter().flat_map(|a| a.task_states.values()).flat_map(|t| t.events.iter());
+    // The process's own task bears its name; what runs before it ends well every time.
+    let ends = newest.and_then(|a| a.task_states.get(name)).into_iter().flat_map(|t| t.events.iter());
     let last = ends.filter(|e| e.kind == "Terminated").max_by_key(|e| e.time);
     ProcessStatus {
         name: name.to_owned(),

@@ -368,7 +368,6 @@ pub mod seconds_opt {
     use serde::{Deserialize, Deserializer, Serializer};
 
     /// Writes seconds or null.
-    #[expect(clippy::ref_option, reason = "serde's `with` hands a reference to the field")]
     pub fn serialize<S: Serializer>(d: &Option<Duration>, s: S) -> Result<S::Ok, S::Error> {
         match d {
             Some(d) => s.serialize_some(&d.as_secs_f64()),

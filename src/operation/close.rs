@@ -68,14 +68,14 @@ pub fn close(head: &Head, record: &OpRecord, outcome: Outcome, at: &str, summary
             }
         }
     }
-    let is_done = outcome == Outcome::Done;
-    let held: BTreeSet<Name> = after.doomed.iter().flat_map(|d| d.names.iter().cloned()).collect();
-    let freed = if is_done && record.verb != Verb::Delete {
-        minus(&head.names, &next.names).into_iter().filter(|n| !held.contains(n)).collect()
+    let as_asked = outcome == Outcome::Done;
+    let kept_names: BTreeSet<Name> = after.doomed.iter().flat_map(|d| d.names.iter().cloned()).collect();
+    let freed = if as_asked && record.verb != Verb::Delete {
+        minus(&head.names, &next.names).into_iter().filter(|n| !kept_names.contains(n)).collect()
     } else {
         Vec::new()
     };
-    Closing { head: Some(next), freed, dooms: is_done }
+    Closing { head: Some(next), freed, dooms: as_asked }
 }
 
 fn done(next: &mut Head, record: &OpRecord, registered: Option<u64>) {

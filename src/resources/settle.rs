@@ -316,6 +316,7 @@ async fn ended(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engines::nomad::TaskEvent;
 
     fn snapshot() -> Snapshot {
         Snapshot {
@@ -342,13 +343,8 @@ mod tests {
     #[test]
     fn a_task_that_crashes_again_and_again_is_given_up_on_with_its_exit_code() {
         let mut s = snapshot();
-        let event = crate::engines::nomad::TaskEvent {
-            kind: "Terminated".into(),
-            exit_code: 3,
-            ..Default::default()
-        };
-        let state =
-            crate::engines::nomad::TaskState { restarts: 2, events: vec![event], ..Default::default() };
+        let event = TaskEvent { kind: "Terminated".into(), exit_code: 3, ..TaskEvent::default() };
+        let state = TaskState { events: vec![event.clone(), event], ..TaskState::default() };
         s.allocations = vec![Allocation {
             id: "a".into(),
             job_version: Some(1),

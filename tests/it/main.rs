@@ -1,5 +1,14 @@
 //! Whole-system tests, on the real engines. One binary, rooms by topic.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, missing_docs)]
+// Pedantry that makes tests longer and no clearer.
+#![allow(
+    clippy::format_push_string,
+    clippy::format_collect,
+    clippy::duration_suboptimal_units,
+    clippy::naive_bytecount,
+    clippy::unchecked_time_subtraction,
+    clippy::filter_next
+)]
 
 mod access;
 mod api;
