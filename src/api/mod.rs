@@ -1,1 +1,86 @@
-//! The HTTP door: routes, problem+json, OpenAPI. Calls use cases only.
+//! The HTTP door: routes, problem+json, OpenAPI. Calls use cases only, and decides nothing itself but whom to let in.
+
+mod apps;
+mod body;
+mod caller;
+mod deploys;
+mod health;
+mod layers;
+mod metrics;
+mod openapi;
+mod operations;
+mod problem;
+mod serve;
+mod sessions;
+mod uploads;
+
+use std::sync::Arc;
+
+use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
+use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub use self::health::Probes;
+pub use self::metrics::Metrics;
+pub use self::openapi::document;
+pub use self::serve::serve;
+
+use crate::access::Access;
+use crate::deploy::Deployer;
+
+/// What the door needs.
+#[derive(Debug)]
+pub struct Parts {
+    /// Who comes in.
+    pub access: Access,
+    /// What people do with apps.
+    pub deployer: Deployer,
+    /// What `/readyz` asks.
+    pub probes: Probes,
+    /// What `/metrics` tells.
+    pub metrics: Metrics,
+    /// Opens `/metrics` and nothing else.
+    pub metrics_token: Option<SecretString>,
+    /// The cluster's name.
+    pub cluster: String,
+    /// Ends answers that would go on for ever.
+    pub stop: CancellationToken,
+}
+
+/// The state of every handler.
+type Api = Arc<Parts>;
+
+fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::with_openapi(openapi::Head::openapi())
+        .routes(routes!(sessions::login, sessions::logout))
+        .routes(routes!(sessions::whoami))
+        .routes(routes!(apps::list))
+        .routes(routes!(apps::show, deploys::delete))
+        .routes(routes!(apps::releases))
+        .routes(routes!(apps::logs))
+        .routes(routes!(deploys::plan))
+        .routes(routes!(deploys::deploy))
+        .routes(routes!(deploys::rollback))
+        .routes(routes!(uploads::begin))
+        .routes(routes!(uploads::complete))
+        .routes(routes!(uploads::stream))
+        .routes(routes!(operations::show))
+        .routes(routes!(operations::events))
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::metrics))
+        .routes(routes!(openapi::published))
+}
+
+/// Every route, behind the layers that all of them share.
+pub fn router(parts: Parts) -> axum::Router {
+    let api = Arc::new(parts);
+    let (router, _) = routes().split_for_parts();
+    let router = router
+        .fallback(problem::no_such_route)
+        .method_not_allowed_fallback(problem::no_such_route)
+        .with_state(api.clone());
+    layers::around(router, api)
+}

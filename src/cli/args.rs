@@ -82,6 +82,8 @@ pub enum Command {
     #[cfg(feature = "sandbox")]
     /// Start a whole cluster on this machine, in one folder
     Dev(super::dev::DevArgs),
+    /// Run the server (on the cluster; `terreau dev` starts one by itself)
+    Agent(AgentArgs),
     /// Run the embedded engines (started by `terreau dev`)
     #[cfg(feature = "sandbox")]
     #[command(hide = true)]
@@ -363,6 +365,9 @@ pub struct AgentArgs {
     /// The agent's configuration (TOML)
     #[arg(long, value_name = "FILE", env = "TERREAU_AGENT_CONFIG")]
     pub config: Option<PathBuf>,
+    /// A setting that wins over the file and the environment: listen=127.0.0.1:3990
+    #[arg(long, value_name = "KEY=VALUE", value_parser = super::agent::setting)]
+    pub set: Vec<(String, String)>,
 }
 
 fn age(text: &str) -> Result<std::time::Duration, String> {

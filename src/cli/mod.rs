@@ -16,6 +16,7 @@ pub mod server;
 pub mod session;
 pub mod sse;
 
+mod agent;
 mod completions;
 mod delete;
 mod deploy;
@@ -89,6 +90,7 @@ fn dispatch(command: Command, cx: &Context) -> Result<ExitCode, Failure> {
         Command::Completions(args) => completions::run(&args, cx),
         #[cfg(feature = "sandbox")]
         Command::Dev(args) => return serving(dev::run(args)),
+        Command::Agent(args) => return agent::run(args),
         #[cfg(feature = "sandbox")]
         Command::Sandbox(args) => return serving(sandbox::run_sandbox(args)),
         #[cfg(feature = "sandbox")]
@@ -109,7 +111,6 @@ fn waiting(work: impl Future<Output = Ran>) -> Ran {
 }
 
 /// Runs a command that serves: on as many threads as there are cores.
-#[cfg(feature = "sandbox")]
 fn serving(work: impl Future<Output = anyhow::Result<ExitCode>>) -> Result<ExitCode, Failure> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -26,7 +26,7 @@ use crate::store::records::{By, LockHolder, Verb};
 
 pub use crate::plan::Data;
 pub use follow::Course;
-pub use logs::{LogQuery, LogSource};
+pub use logs::{LogQuery, LogSource, LogStreamName};
 
 /// What a deploy is asked with.
 #[derive(Debug, Default)]

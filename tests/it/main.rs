@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, missing_docs)]
 
 mod access;
+mod api;
 mod artifacts;
 mod cli;
 mod contract;

@@ -1,0 +1,275 @@
+//! Starts the agent, and ends it so that nothing is left half-way.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use super::buckets;
+use super::config::{Config, LogFormat};
+use crate::access::Access;
+use crate::api;
+use crate::clock;
+use crate::deploy::Deployer;
+use crate::engines::EngineError;
+use crate::engines::consul::Consul;
+use crate::engines::directory::Directory;
+use crate::engines::garage::{Admin, S3};
+use crate::engines::nomad::Nomad;
+use crate::model::Uid;
+use crate::operation::run::fresh_uid;
+use crate::operation::{AgentSession, Runner, leader};
+use crate::resources::Hands;
+use crate::store::{Objects, Store, keys};
+use crate::world::World;
+
+/// How often the agent looks after its own record, and a leader after old ones.
+const TEND: Duration = Duration::from_secs(5);
+/// How long the door stays shut for Garage's sake.
+const PREPARED: Duration = Duration::from_secs(5);
+/// How often a leader deletes sessions that have expired.
+const SWEEP: Duration = Duration::from_mins(10);
+
+/// Why the agent did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The address is taken, or none of this machine's.
+    #[error("cannot listen at {address}: {source}")]
+    Listen {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A setting of an engine is wrong.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Signals cannot be heard.
+    #[error("cannot listen for signals: {0}")]
+    Signals(std::io::Error),
+}
+
+/// Runs the agent until SIGTERM or SIGINT.
+pub async fn run(config: Config) -> Result<(), RunError> {
+    start_logs(&config);
+    let stop = stop_signal().map_err(RunError::Signals)?;
+    run_until(config, stop).await
+}
+
+/// Runs the agent until `stop`.
+pub async fn run_until(config: Config, stop: CancellationToken) -> Result<(), RunError> {
+    // First, so that a second agent at one address says so at once.
+    let address = config.listen;
+    let listener = TcpListener::bind(address).await.map_err(|source| RunError::Listen { address, source })?;
+    let address = listener.local_addr().unwrap_or(address);
+
+    let nomad = Nomad::new(&config.nomad.address, config.nomad.token.clone(), None, &config.nomad.options)?;
+    let consul = Consul::new(&config.consul.address, config.consul.token.clone(), &config.consul.options)?;
+    let directory = Directory::new(config.directory.clone())?;
+    let g = &config.garage;
+    let garage = Admin::new(&g.admin, g.admin_token.clone(), &g.options)?;
+    let s3 = S3::with_options(&g.s3, &g.region, &g.key_id, g.key_secret.clone(), &g.options)?;
+    let clock = clock::system();
+
+    // What runs as long as the agent has a session; it outlives the door.
+    let background = CancellationToken::new();
+    let Some(session) = persistently("open a session in Consul", &stop, || {
+        AgentSession::start(consul.clone(), format!("terreau {}", config.name))
+    })
+    .await
+    else {
+        return Ok(());
+    };
+    let objects = Objects::new(s3.clone(), &g.records);
+    let hands = Hands {
+        nomad: nomad.clone(),
+        consul: consul.clone(),
+        directory: directory.clone(),
+        garage: garage.clone(),
+        s3,
+        s3_key: g.key_id.clone(),
+        artifacts: g.artifacts.clone(),
+        objects: objects.clone(),
+        world: World::start(nomad.clone(), background.clone()),
+        cluster: config.cluster.clone(),
+    };
+    let id = fresh_uid(clock.now());
+    let store = Store::new(consul.clone(), objects);
+    let runner = Runner::new(hands, store, session.clone(), id.clone(), clock.clone());
+    let access =
+        Access::new(directory.clone(), consul.clone(), clock, config.law.clone(), config.access.clone());
+
+    let (at, host, admin) = (config.garage.clone(), config.cluster.artifacts_host.clone(), garage.clone());
+    let until = background.clone();
+    let (is_prepared, mut prepared) = watch::channel(false);
+    tokio::spawn(async move {
+        if persistently("prepare Garage", &until, || buckets::prepare(&admin, &at, &host)).await.is_some() {
+            let _ = is_prepared.send(true);
+            // Kept until the end: the receivers ask the channel.
+            until.cancelled().await;
+        }
+    });
+    tokio::spawn(leader::run(runner.clone(), address.to_string(), background.clone()));
+    tokio::spawn(tend(
+        Tended { consul: consul.clone(), session: session.clone(), access: access.clone(), id: id.clone() },
+        address.to_string(),
+        background.clone(),
+    ));
+
+    let account = config.directory.bind_dn.clone();
+    let probes = api::Probes::new(nomad, consul.clone(), directory, account, garage, prepared.clone());
+    let router = api::router(api::Parts {
+        access,
+        deployer: Deployer::new(runner.clone()),
+        probes,
+        metrics: api::Metrics::default(),
+        metrics_token: config.metrics_token.clone(),
+        cluster: config.cluster.name.clone(),
+        stop: stop.clone(),
+    });
+    // Without Garage there are no deploys, but there is status: it is not waited for long.
+    let _ = tokio::time::timeout(PREPARED, prepared.wait_for(|p| *p)).await;
+    tracing::info!(%address, agent = %id, cluster = config.cluster.name, "serving");
+    api::serve(listener, router, stop).await;
+
+    tracing::info!("stopping: operations end the step in hand");
+    background.cancel();
+    runner.stop().await;
+    if let Err(e) = consul.kv_delete(&keys::agent(&id)).await {
+        tracing::warn!(error = %e, "the agent's record stays until a leader finds it");
+    }
+    session.end().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Tries until it works, or until `stop` (`None`): engines start in any order.
+async fn persistently<T, F: Future<Output = Result<T, EngineError>>>(
+    what: &str,
+    stop: &CancellationToken,
+    mut work: impl FnMut() -> F,
+) -> Option<T> {
+    let mut pause = Duration::from_millis(100);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return None,
+            tried = work() => match tried {
+                Ok(done) => return Some(done),
+                Err(e) => tracing::warn!(error = %e, "cannot {what} yet; tried again in {pause:?}"),
+            },
+        }
+        tokio::select! {
+            () = stop.cancelled() => return None,
+            () = tokio::time::sleep(pause) => {}
+        }
+        pause = (pause * 2).min(Duration::from_secs(5));
+    }
+}
+
+#[derive(serde::Serialize)]
+struct AgentRecord<'a> {
+    v: u32,
+    address: &'a str,
+    version: &'static str,
+    reads: [u32; 1],
+    since: String,
+}
+
+struct Tended {
+    consul: Consul,
+    session: AgentSession,
+    access: Access,
+    id: Uid,
+}
+
+/// Keeps `agent/<id>` held by the session in force; as leader, clears what agents and sessions left behind.
+async fn tend(what: Tended, address: String, stop: CancellationToken) {
+    let since = jiff::Timestamp::now().to_string();
+    let mut held: Option<String> = None;
+    let mut swept: Option<tokio::time::Instant> = None;
+    loop {
+        let lease = what.session.lease();
+        if let Some(lease) = lease {
+            if held.as_ref() != Some(&lease.id) {
+                let record = AgentRecord {
+                    v: 1,
+                    address: &address,
+                    version: env!("CARGO_PKG_VERSION"),
+                    reads: [1],
+                    since: since.clone(),
+                };
+                let value = serde_json::to_vec(&record).unwrap_or_default();
+                match what.consul.kv_acquire(&keys::agent(&what.id), value, &lease.id).await {
+                    Ok(true) => held = Some(lease.id.clone()),
+                    Ok(false) => {}
+                    Err(e) => tracing::warn!(error = %e, "the agent's record was not written"),
+                }
+            }
+            if let Err(e) = clear(&what, &lease.id, &mut swept).await {
+                tracing::debug!(error = %e, "what agents left behind was not cleared");
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(TEND) => {}
+        }
+    }
+}
+
+async fn clear(
+    what: &Tended,
+    lease: &str,
+    swept: &mut Option<tokio::time::Instant>,
+) -> Result<(), EngineError> {
+    if swept.is_some_and(|at| at.elapsed() < SWEEP) {
+        return Ok(());
+    }
+    let leader = what.consul.kv_get(keys::LEADER).await?;
+    if leader.and_then(|e| e.session).as_deref() != Some(lease) {
+        return Ok(());
+    }
+    for record in what.consul.kv_list(keys::AGENTS).await? {
+        if record.session.is_none() {
+            what.consul.kv_delete_cas(&record.key, record.modify_index).await?;
+        }
+    }
+    let ended = what.access.sweep().await?;
+    if ended > 0 {
+        tracing::info!(ended, "expired logins were deleted");
+    }
+    *swept = Some(tokio::time::Instant::now());
+    Ok(())
+}
+
+fn start_logs(config: &Config) {
+    // Checked when the configuration was read. Libraries that would show what they send are kept quiet.
+    let wanted: Targets = config.log_level.parse().unwrap_or_default();
+    let quiet = ["aws_", "ldap3", "hyper", "reqwest", "rustls", "h2"];
+    let wanted = wanted.with_targets(quiet.map(|t| (t, tracing::Level::WARN)));
+    let registry = tracing_subscriber::registry().with(wanted);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let started = match config.log_format {
+        LogFormat::Lines => registry.with(lines.with_ansi(false)).try_init(),
+        LogFormat::Json => registry.with(lines.json()).try_init(),
+    };
+    if started.is_err() {
+        tracing::debug!("logs were started before");
+    }
+}
+
+fn stop_signal() -> std::io::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let token = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! { _ = term.recv() => (), _ = int.recv() => () }
+        token.cancel();
+    });
+    Ok(stop)
+}

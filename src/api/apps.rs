@@ -1,0 +1,176 @@
+//! Reading apps: status, releases, logs.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use futures::StreamExt;
+use serde::Deserialize;
+
+use super::Api;
+use super::caller::{App, Caller, Query};
+use super::problem::{Answer, Fail};
+use crate::access::{Decision, Object, Verb, decide};
+use crate::deploy::{LogQuery, LogStreamName};
+use crate::model::wire::{AppStatus, Apps, Problem, ReleaseView, Releases};
+
+/// Every app that the person may read.
+#[utoipa::path(get, path = "/v1/apps", tag = "apps", responses(
+    (status = 200, body = Apps),
+    (status = 401, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn list(State(api): State<Api>, caller: Caller) -> Answer<Json<Apps>> {
+    // A list hides instead of refusing, so there is no second look later: groups are asked now.
+    let session = api.access.look_again(&caller.session).await?.unwrap_or(caller.session);
+    let apps = api
+        .deployer
+        .status_all(|head| {
+            let object = Object::App { app: &head.app, owners: Some(&head.owners) };
+            decide(&session.subject, Verb::Read, &object) == Decision::Allowed
+        })
+        .await?;
+    Ok(Json(Apps { apps }))
+}
+
+/// One app.
+#[utoipa::path(get, path = "/v1/apps/{app}", tag = "apps", params(("app" = String, Path,
+    description = "`project[@environment]`, with `tenant%2F` before it for a tenant's")), responses(
+    (status = 200, body = AppStatus),
+    (status = 401, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn show(
+    State(api): State<Api>,
+    mut caller: Caller,
+    App(app): App,
+) -> Answer<Json<AppStatus>> {
+    caller.may(&api, Verb::Read, &app).await?;
+    Ok(Json(api.deployer.status(&app).await?))
+}
+
+/// The releases that served, newest first.
+#[utoipa::path(get, path = "/v1/apps/{app}/releases", tag = "apps", params(("app" = String, Path)), responses(
+    (status = 200, body = Releases),
+    (status = 401, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn releases(
+    State(api): State<Api>,
+    mut caller: Caller,
+    App(app): App,
+) -> Answer<Json<Releases>> {
+    caller.may(&api, Verb::Read, &app).await?;
+    let found = api.deployer.releases(&app).await?;
+    let newest = found.first().map(|r| r.number);
+    let view = |r: crate::model::Release| ReleaseView {
+        running: Some(r.number) == newest,
+        number: r.number.0,
+        at: r.at,
+        actor: r.actor,
+        message: r.message,
+        rollback_of: r.rollback_of.map(|n| n.0),
+    };
+    Ok(Json(Releases { releases: found.into_iter().map(view).collect() }))
+}
+
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub(super) struct LogsParams {
+    /// Go on as the app writes.
+    #[param(required = false)]
+    follow: bool,
+    /// The last so many lines of each source.
+    tail: Option<usize>,
+    /// Only instances that lived after this: RFC 3339, or an age as `90s`, `10m`, `2h`, `1d`.
+    since: Option<String>,
+    /// Only this process.
+    process: Option<String>,
+    /// Only this instance: the beginning of its allocation's id.
+    alloc: Option<String>,
+    /// `both`, `stdout` or `stderr`.
+    stream: Option<String>,
+    /// Instances that have ended, instead of those that live.
+    #[param(required = false)]
+    previous: bool,
+}
+
+impl LogsParams {
+    fn query(self, now: jiff::Timestamp) -> Answer<LogQuery> {
+        let since = match &self.since {
+            None => None,
+            Some(text) => Some(instant(text, now).ok_or_else(|| {
+                Fail::field("since", "wanted is a time (RFC 3339) or an age as 90s, 10m, 2h, 1d")
+            })?),
+        };
+        let stream = match self.stream.as_deref() {
+            None | Some("both") => None,
+            Some("stdout") => Some(LogStreamName::Stdout),
+            Some("stderr") => Some(LogStreamName::Stderr),
+            Some(_) => return Err(Fail::field("stream", "wanted is both, stdout or stderr")),
+        };
+        Ok(LogQuery {
+            follow: self.follow,
+            tail: self.tail,
+            since,
+            process: self.process,
+            alloc: self.alloc,
+            stream,
+            previous: self.previous,
+        })
+    }
+}
+
+fn instant(text: &str, now: jiff::Timestamp) -> Option<jiff::Timestamp> {
+    if let Ok(at) = text.parse() {
+        return Some(at);
+    }
+    let unit = text.chars().last()?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        _ => return None,
+    };
+    let n: i64 = text[..text.len() - unit.len_utf8()].parse().ok().filter(|n| *n >= 0)?;
+    now.checked_sub(jiff::SignedDuration::from_secs(n.checked_mul(seconds)?)).ok()
+}
+
+/// Logs: the very bytes that the app wrote.
+#[utoipa::path(get, path = "/v1/apps/{app}/logs", tag = "apps", params(("app" = String, Path), LogsParams), responses(
+    (status = 200, content_type = "application/octet-stream", body = Vec<u8>),
+    (status = 401, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 422, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn logs(
+    State(api): State<Api>,
+    mut caller: Caller,
+    App(app): App,
+    Query(params): Query<LogsParams>,
+) -> Answer<Response> {
+    caller.may(&api, Verb::Logs, &app).await?;
+    let query = params.query(api.deployer.runner().now())?;
+    let chunks = api.deployer.logs(&app, &query).await?;
+    // An error in the middle cuts the chunked body, which a client can see; an end says that all was told.
+    let body = Body::from_stream(chunks.take_until(Box::pin(caller.until_refused(&api))));
+    Ok(([(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, "no-store")], body)
+        .into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn since_is_a_time_or_an_age() {
+        let now: jiff::Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
+        assert_eq!(instant("10m", now).unwrap().to_string(), "2026-01-01T11:50:00Z");
+        assert_eq!(instant("2025-01-01T00:00:00Z", now).unwrap().to_string(), "2025-01-01T00:00:00Z");
+        for bad in ["", "m", "-3m", "10", "10é", "99999999999999999999s"] {
+            assert!(instant(bad, now).is_none(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Who is calling, and whether they may: the token is read, the object's owners looked up, the policies asked.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use axum::extract::{FromRequestParts, Path};
+use axum::http::header;
+use axum::http::request::Parts as RequestParts;
+use secrecy::SecretString;
+
+use super::Api;
+use super::problem::{Answer, Fail};
+use crate::access::{AccessError, Decision, Object, Session, Verb, decide};
+use crate::model::wire::ProblemCode;
+use crate::model::{Placement, Sha256Hex, Uid};
+use crate::store::records::By;
+
+/// The address at the other end of the connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(pub IpAddr);
+
+/// How often an answer that goes on looks whether its reader may still read.
+const LOOK: Duration = Duration::from_secs(20);
+
+/// Somebody with a good session.
+#[derive(Debug, Clone)]
+pub(super) struct Caller {
+    pub session: Session,
+}
+
+pub(super) fn bearer(parts: &RequestParts) -> Option<SecretString> {
+    let text = parts.headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = text.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| SecretString::from(token.trim().to_owned()))
+}
+
+impl FromRequestParts<Api> for Caller {
+    type Rejection = Fail;
+
+    async fn from_request_parts(parts: &mut RequestParts, api: &Api) -> Result<Self, Fail> {
+        let missing = || AccessError::NotLoggedIn("this needs a login");
+        let token = bearer(parts).ok_or_else(missing)?;
+        let address = parts.extensions.get::<Peer>().map(|p| p.0);
+        let session = api.access.authenticate(&token, address).await?;
+        Ok(Self { session })
+    }
+}
+
+impl Caller {
+    /// Who asked, for the records.
+    pub(super) fn by(&self) -> By {
+        let subject = &self.session.subject;
+        let address = subject.address.map_or_else(String::new, |a| a.to_string());
+        By { login: subject.login.to_string(), address }
+    }
+
+    /// Lets somebody do something with an app, or says why not. Who would be refused is looked at again first:
+    /// groups are remembered for a while, and somebody may just have been added.
+    pub(super) async fn may(&mut self, api: &Api, verb: Verb, app: &Placement) -> Answer<()> {
+        if changes(verb) {
+            self.session.may_change()?;
+        }
+        let owners = api.deployer.owners(app).await?;
+        let object = Object::App { app, owners: owners.as_deref() };
+        let mut decision = decide(&self.session.subject, verb, &object);
+        if decision != Decision::Allowed
+            && let Some(session) = api.access.look_again(&self.session).await?
+        {
+            self.session = session;
+            decision = decide(&self.session.subject, verb, &object);
+        }
+        match decision {
+            Decision::Allowed => Ok(()),
+            other => {
+                let login = &self.session.subject.login;
+                tracing::info!(%login, verb = verb.as_str(), %app, ?other, "refused");
+                Err(Fail::decided(other, &app.to_string()))
+            }
+        }
+    }
+
+    /// Ends when this caller may read no more, or when the agent stops.
+    pub(super) fn until_refused(&self, api: &Api) -> impl Future<Output = ()> + Send + 'static + use<> {
+        let (api, session) = (api.clone(), self.session.clone());
+        async move {
+            loop {
+                tokio::select! {
+                    () = api.stop.cancelled() => return,
+                    () = tokio::time::sleep(LOOK) => {}
+                }
+                if !api.access.still_good(&session).await {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn changes(verb: Verb) -> bool {
+    match verb {
+        Verb::Read | Verb::Logs | Verb::Plan | Verb::RawJob | Verb::Metrics => false,
+        Verb::Upload | Verb::Deploy | Verb::Rollback | Verb::Delete | Verb::DeleteData => true,
+    }
+}
+
+/// `{app}` of a path.
+#[derive(Debug)]
+pub(super) struct App(pub Placement);
+
+impl FromRequestParts<Api> for App {
+    type Rejection = Fail;
+
+    async fn from_request_parts(parts: &mut RequestParts, _: &Api) -> Result<Self, Fail> {
+        let segments = segments(parts).await?;
+        let text = segments.iter().find(|(k, _)| k == "app").map_or("", |(_, v)| v.as_str());
+        text.parse().map(Self).map_err(|e: crate::model::names::NameError| Fail::field("app", e.to_string()))
+    }
+}
+
+/// `{id}` of a path.
+#[derive(Debug)]
+pub(super) struct Id(pub Uid);
+
+impl FromRequestParts<Api> for Id {
+    type Rejection = Fail;
+
+    async fn from_request_parts(parts: &mut RequestParts, _: &Api) -> Result<Self, Fail> {
+        let segments = segments(parts).await?;
+        let text = segments.iter().find(|(k, _)| k == "id").map_or("", |(_, v)| v.as_str());
+        // What cannot be an id names nothing.
+        Uid::new(text).map(Self).map_err(|_| Fail::new(ProblemCode::NotFound, "there is no such operation"))
+    }
+}
+
+/// `{sha256}` of a path.
+#[derive(Debug)]
+pub(super) struct Sha256(pub Sha256Hex);
+
+impl FromRequestParts<Api> for Sha256 {
+    type Rejection = Fail;
+
+    async fn from_request_parts(parts: &mut RequestParts, _: &Api) -> Result<Self, Fail> {
+        let segments = segments(parts).await?;
+        let text = segments.iter().find(|(k, _)| k == "sha256").map_or("", |(_, v)| v.as_str());
+        Sha256Hex::new(text).map(Self).map_err(|e| Fail::field("sha256", e))
+    }
+}
+
+async fn segments(parts: &mut RequestParts) -> Result<Vec<(String, String)>, Fail> {
+    let Path(segments) = Path::<Vec<(String, String)>>::from_request_parts(parts, &())
+        .await
+        .map_err(|_| Fail::new(ProblemCode::Invalid, "the path is not UTF-8"))?;
+    Ok(segments)
+}
+
+/// A query, whose unknown or wrong parts are refused.
+#[derive(Debug)]
+pub(super) struct Query<T>(pub T);
+
+impl<S: Send + Sync, T: serde::de::DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = Fail;
+
+    async fn from_request_parts(parts: &mut RequestParts, _: &S) -> Result<Self, Fail> {
+        axum::extract::Query::<T>::try_from_uri(&parts.uri)
+            .map(|q| Self(q.0))
+            .map_err(|e| Fail::field("query", e.body_text()))
+    }
+}

@@ -1,0 +1,75 @@
+//! The agent's figures. No label names an app or a person: their number is bounded by the routes.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Request {
+    method: String,
+    route: String,
+    status: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Route {
+    route: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Login {
+    outcome: &'static str,
+}
+
+/// What is counted.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<Request, Counter>,
+    seconds: Family<Route, Histogram, fn() -> Histogram>,
+    logins: Family<Login, Counter>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("terreau");
+        let requests = Family::default();
+        let seconds = Family::new_with_constructor(
+            (|| Histogram::new(exponential_buckets(0.001, 2.0, 16))) as fn() -> Histogram,
+        );
+        let logins = Family::default();
+        let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "The agent's version", version);
+        registry.register("http_requests", "Requests answered", requests.clone());
+        registry.register("http_request_seconds", "Time to the answer's first byte", seconds.clone());
+        registry.register("logins", "Logins tried", logins.clone());
+        Self { registry, requests, seconds, logins }
+    }
+}
+
+impl Metrics {
+    pub(super) fn request(&self, method: &str, route: &str, status: u16, took: Duration) {
+        // A method is whatever a client writes: only the known ones are labels.
+        let method =
+            if matches!(method, "GET" | "POST" | "PUT" | "DELETE" | "HEAD") { method } else { "other" };
+        let (method, route) = (method.to_owned(), route.to_owned());
+        self.seconds.get_or_create(&Route { route: route.clone() }).observe(took.as_secs_f64());
+        self.requests.get_or_create(&Request { method, route, status }).inc();
+    }
+
+    pub(super) fn login(&self, is_good: bool) {
+        self.logins.get_or_create(&Login { outcome: if is_good { "accepted" } else { "refused" } }).inc();
+    }
+
+    pub(super) fn encode(&self) -> String {
+        let mut text = String::new();
+        // Writing into a string cannot fail.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        text
+    }
+}
