@@ -201,7 +201,10 @@ pub fn problem_failure(problem: Problem, server: &Server) -> Failure {
     for fault in &problem.errors {
         failure = failure.detail(fault_text(fault));
     }
-    if let Some(holder) = problem.holder {
+    // Most conflicts name their holder in the sentence itself.
+    if let Some(holder) = problem.holder
+        && !failure.message.contains("under way")
+    {
         failure = failure.because(format!("held by {holder}"));
     }
     if problem.code == ProblemCode::Internal

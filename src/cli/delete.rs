@@ -12,7 +12,7 @@ use crate::model::wire::Accepted;
 
 /// Runs it.
 pub fn run(args: &DeleteArgs, cx: &Context) -> Ran {
-    let app = local::app(args.app.app.as_ref(), &cx.printer)?;
+    let app = local::app(args.app.app.as_ref(), cx.printer)?;
     let client = cx.client()?;
     if !args.yes {
         let data = if args.with_data { " and its data" } else { "" };

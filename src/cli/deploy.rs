@@ -55,21 +55,17 @@ pub fn run(args: &DeployArgs, cx: &Context) -> Ran {
                 message: args.message.clone(),
                 secrets: BTreeMap::new(),
             };
-            let done = submit(cx, &client, &file.app, &request, then, form).await;
-            done.map_err(|f| match f.status {
-                ExitStatus::Conflict => f.hint("make a new plan, review it, and deploy that one"),
-                _ => f,
-            })
+            submit(cx, &client, &file.app, &request, then, form).await
         });
     }
-    let descriptor = local::load(args.file.file.as_deref(), &cx.printer)?;
+    let descriptor = local::load(args.file.file.as_deref(), cx.printer)?;
     let app = local::app_of(&descriptor, args.app.app.as_ref())?;
     // Not being logged in is found before a large folder is packed.
     let client = cx.client()?;
-    let packed = upload::pack(&descriptor, &cx.printer)?;
+    let packed = upload::pack(&descriptor, cx.printer)?;
     waiting(async {
         let ticket = match &packed {
-            Some(packed) => Some(upload::send(&client, &app, packed, &cx.printer).await?),
+            Some(packed) => Some(upload::send(&client, &app, packed, cx.printer).await?),
             None => None,
         };
         let mut request = DeployRequest {

@@ -91,7 +91,7 @@ pub fn check(path: PathBuf) -> Result<Checked, Failure> {
 }
 
 /// Reads and checks; warnings are said, faults are the failure.
-pub fn load(named: Option<&Path>, printer: &Printer) -> Result<Descriptor, Failure> {
+pub fn load(named: Option<&Path>, printer: Printer) -> Result<Descriptor, Failure> {
     let path = find(named)?;
     let name = path.display().to_string();
     let checked = check(path)?;
@@ -110,7 +110,7 @@ pub fn faulty(name: &str, faults: &Faults) -> Failure {
 }
 
 /// The app that is meant: the one named, else the descriptor's project in production.
-pub fn app(named: Option<&Placement>, printer: &Printer) -> Result<Placement, Failure> {
+pub fn app(named: Option<&Placement>, printer: Printer) -> Result<Placement, Failure> {
     match named {
         Some(app) => Ok(app.clone()),
         None => match load(None, printer) {

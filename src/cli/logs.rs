@@ -11,7 +11,7 @@ use super::{local, waiting};
 
 /// Runs it.
 pub fn run(args: &LogsArgs, cx: &Context) -> Ran {
-    let app = local::app(args.app.app.as_ref(), &cx.printer)?;
+    let app = local::app(args.app.app.as_ref(), cx.printer)?;
     // An app may be silent for hours.
     let client = cx.client()?.patient()?;
     waiting(async {

@@ -5,7 +5,7 @@ use super::context::Context;
 use super::exit::ExitStatus;
 use super::failure::{Ran, harmless};
 use super::follow::{self, Form};
-use super::printer::table;
+use super::printer::{table, when};
 use super::waiting;
 use crate::model::wire::OperationView;
 
@@ -30,7 +30,13 @@ fn show(args: &OperationArgs, view: &OperationView, cx: &Context) -> Ran {
         return Ok(ExitStatus::Done);
     }
     let end = view.end.as_ref().map_or("under way", |e| e.summary.as_str());
-    cx.printer.data(harmless(&format!("{} of {} by {}, {}", view.verb, view.app, view.actor, view.at)))?;
+    cx.printer.data(harmless(&format!(
+        "{} of {} by {}, {}",
+        view.verb,
+        view.app,
+        view.actor,
+        when(&view.at)
+    )))?;
     let rows: Vec<Vec<String>> =
         view.steps.iter().map(|s| vec![s.n.to_string(), harmless(&s.state), harmless(&s.target)]).collect();
     if !rows.is_empty() {

@@ -41,14 +41,14 @@ pub struct PlanFile {
 
 /// Runs it.
 pub fn run(args: &PlanArgs, cx: &Context) -> Ran {
-    let descriptor = local::load(args.file.file.as_deref(), &cx.printer)?;
+    let descriptor = local::load(args.file.file.as_deref(), cx.printer)?;
     let app = local::app_of(&descriptor, args.app.app.as_ref())?;
     let client = cx.client()?;
-    let packed = upload::pack(&descriptor, &cx.printer)?;
+    let packed = upload::pack(&descriptor, cx.printer)?;
     waiting(async {
         // A plan alone changes nothing, not even in Garage. One that shall be deployed later needs the bytes there.
         let ticket = match (&packed, &args.out) {
-            (Some(packed), Some(_)) => Some(upload::send(&client, &app, packed, &cx.printer).await?),
+            (Some(packed), Some(_)) => Some(upload::send(&client, &app, packed, cx.printer).await?),
             _ => None,
         };
         let artifact = packed.as_ref().map(|p| p.artifact.clone());

@@ -132,6 +132,17 @@ impl Printer {
     }
 }
 
+/// A time to the second, in this machine's zone; as it came where it is none.
+pub fn when(rfc3339: &str) -> String {
+    match rfc3339.parse::<jiff::Timestamp>() {
+        Ok(t) => t
+            .to_zoned(jiff::tz::TimeZone::try_system().unwrap_or(jiff::tz::TimeZone::UTC))
+            .strftime("%Y-%m-%d %H:%M:%S %Z")
+            .to_string(),
+        Err(_) => harmless(rfc3339),
+    }
+}
+
 /// A table without lines: columns padded to their widest cell, the last one left as it is.
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = header.iter().map(|h| h.chars().count()).collect();

@@ -5,13 +5,13 @@ use super::client::app_path;
 use super::context::Context;
 use super::exit::ExitStatus;
 use super::failure::{Ran, harmless};
-use super::printer::table;
+use super::printer::{self, table};
 use super::{local, waiting};
 use crate::model::wire::Releases;
 
 /// Runs it.
 pub fn run(args: &AppJsonArgs, cx: &Context) -> Ran {
-    let app = local::app(args.app.app.as_ref(), &cx.printer)?;
+    let app = local::app(args.app.app.as_ref(), cx.printer)?;
     let client = cx.client()?;
     waiting(async {
         let list: Releases = client.get(&app_path(&app, "/releases")).await?;
@@ -29,7 +29,13 @@ pub fn run(args: &AppJsonArgs, cx: &Context) -> Ran {
                     message = if message.is_empty() { of } else { format!("{message} {of}") };
                 }
                 let state = if r.running { "running" } else { "" };
-                vec![r.number.to_string(), state.to_owned(), harmless(&r.at), harmless(&r.actor), message]
+                vec![
+                    r.number.to_string(),
+                    state.to_owned(),
+                    printer::when(&r.at),
+                    harmless(&r.actor),
+                    message,
+                ]
             })
             .collect();
         cx.printer.data(table(&["RELEASE", "STATE", "WHEN", "WHO", "WHY"], &rows))?;

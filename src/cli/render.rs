@@ -15,7 +15,7 @@ use crate::render;
 
 /// Runs it.
 pub fn run(args: &RenderArgs, cx: &Context) -> Ran {
-    let descriptor = local::load(args.file.file.as_deref(), &cx.printer)?;
+    let descriptor = local::load(args.file.file.as_deref(), cx.printer)?;
     let cluster = args.cluster.as_deref().map_or_else(|| Ok(Cluster::default()), read_cluster)?;
     let mut app = Placement::production(descriptor.project.name.clone());
     if let Some(environment) = &args.environment {

@@ -13,7 +13,7 @@ use crate::model::wire::RollbackRequest;
 
 /// Runs it.
 pub fn run(args: &RollbackArgs, cx: &Context) -> Ran {
-    let app = local::app(args.app.as_ref(), &cx.printer)?;
+    let app = local::app(args.app.as_ref(), cx.printer)?;
     let client = cx.client()?;
     let form = if args.json { Form::Json } else { Form::Words };
     let then = if args.detach { Then::Detach } else { Then::Follow };

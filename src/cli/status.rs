@@ -7,7 +7,7 @@ use super::client::app_path;
 use super::context::Context;
 use super::exit::ExitStatus;
 use super::failure::{Failure, Ran, harmless};
-use super::printer::{DIM, GREEN, RED, YELLOW, table};
+use super::printer::{DIM, GREEN, RED, YELLOW, table, when};
 use super::{local, waiting};
 use crate::model::wire::{AppCondition, AppStatus, Apps, ProcessStatus};
 
@@ -16,7 +16,7 @@ pub fn run(args: &AppJsonArgs, cx: &Context) -> Ran {
     let client = cx.client()?;
     // Neither named nor in a project's folder: all of them.
     let all = args.app.app.is_none() && local::find(None).is_err();
-    let app = if all { None } else { Some(local::app(args.app.app.as_ref(), &cx.printer)?) };
+    let app = if all { None } else { Some(local::app(args.app.app.as_ref(), cx.printer)?) };
     waiting(async {
         let Some(app) = app else {
             let apps: Apps = client.get("/v1/apps").await?;
@@ -60,7 +60,7 @@ fn one(a: &AppStatus, cx: &Context) -> Result<(), Failure> {
     let style = colour(a.status);
     let mut line = format!("{} is {style}{}{style:#}", harmless(&a.app), word(a.status));
     if let Some(n) = a.release {
-        let at = a.released_at.as_deref().map(|t| format!(" of {}", harmless(t))).unwrap_or_default();
+        let at = a.released_at.as_deref().map(|t| format!(" of {}", when(t))).unwrap_or_default();
         line = format!("{line}, release {n}{at}");
     }
     cx.printer.data(line)?;

@@ -21,7 +21,7 @@ use crate::model::project::Build;
 use crate::model::wire::{CompleteUpload, UploadsAnswer, UploadsRequest};
 
 /// Packs what a descriptor builds; `None` where it builds nothing. Blocking.
-pub fn pack(descriptor: &Descriptor, printer: &Printer) -> Result<Option<Packed>, Failure> {
+pub fn pack(descriptor: &Descriptor, printer: Printer) -> Result<Option<Packed>, Failure> {
     let dir = match &descriptor.project.build {
         None => return Ok(None),
         Some(Build::Static { dir, .. } | Build::Archive { dir }) => descriptor.folder().join(dir),
@@ -48,7 +48,7 @@ pub async fn send(
     client: &Client,
     app: &Placement,
     packed: &Packed,
-    printer: &Printer,
+    printer: Printer,
 ) -> Result<String, Failure> {
     let door = Door { client: client.clone(), app: app.clone() };
     let sender = Sender::new(&HttpOptions::default())
@@ -87,7 +87,7 @@ pub async fn send(
 }
 
 /// For machines that do not reach Garage: each missing part as one streamed body.
-async fn through_agent(door: &Door, packed: &Packed, printer: &Printer) -> Result<String, Failure> {
+async fn through_agent(door: &Door, packed: &Packed, printer: Printer) -> Result<String, Failure> {
     let answer = door.begin(&packed.artifact.parts).await?;
     if answer.parts.len() != packed.files.len() {
         return Err(Failure::failed("the answer to the upload makes no sense"));
