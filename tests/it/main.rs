@@ -22,6 +22,7 @@ mod dev_proxy;
 mod directory;
 mod harness;
 mod house;
+mod login;
 mod mechanism;
 mod render;
 mod sandbox;
