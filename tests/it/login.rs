@@ -16,13 +16,13 @@ async fn stack() -> &'static Stack {
     STACK.get_or_init(|| Stack::start(StackOptions::with_agent())).await
 }
 
-fn log_in(home: &Home, stack: &Stack, user: &str, password: &str) -> Ran {
+pub fn log_in(home: &Home, stack: &Stack, user: &str, password: &str) -> Ran {
     let args = ["login", "--server", &stack.api(), "--user", user, "--password-stdin"];
     run(home.command(home.dir.path(), &args), &format!("{password}\n"))
 }
 
 /// The saved token, `<id>.<secret>`.
-fn token(home: &Home) -> String {
+pub fn token(home: &Home) -> String {
     let text = std::fs::read_to_string(home.config().join("session.json")).unwrap();
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
     let sessions = json["sessions"].as_object().unwrap();
@@ -142,7 +142,8 @@ async fn pt_04_a_session_is_private_and_its_token_is_never_printed() {
     }
 }
 
-fn logs(dir: &Path) -> Vec<std::path::PathBuf> {
+/// All logs of a stack.
+pub fn logs(dir: &Path) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();
     let mut open = vec![dir.to_owned()];
     while let Some(dir) = open.pop() {

@@ -23,6 +23,7 @@ mod directory;
 mod harness;
 mod house;
 mod login;
+mod main_job;
 mod mechanism;
 mod render;
 mod sandbox;
