@@ -13,10 +13,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use terreau::engines::garage::Admin;
 use terreau::engines::http::HttpOptions;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, RwLock};
 
 use crate::cli::{Home, Ran, run};
-use crate::harness::{Stack, StackOptions, eventually, unique};
+use crate::harness::{Part, Stack, StackOptions, eventually, unique};
 use crate::login::{log_in, logs, token};
 
 /// Says its version and nothing else. A version that begins with "crash" ends at once, one with "slow" begins late.
@@ -49,6 +49,9 @@ async fn stack() -> &'static Stack {
     static STACK: OnceCell<Stack> = OnceCell::const_new();
     STACK.get_or_init(|| Stack::start(StackOptions::with_agent())).await
 }
+
+/// Read by tests that need the agent, written by the one that kills it.
+static AGENT: RwLock<()> = RwLock::const_new(());
 
 /// A person who is logged in, and all that commands have said to it.
 struct Person {
@@ -311,6 +314,7 @@ impl Load {
 /// PT-60, PT-69, PT-70: `examples/static`.
 #[tokio::test(flavor = "multi_thread")]
 async fn pt_60_the_static_example_goes_online_by_its_route_and_a_second_deploy_changes_nothing() {
+    let _here = AGENT.read().await;
     let stack = stack().await;
     let person = Person::of(stack);
     let name = unique("jardin");
@@ -341,6 +345,7 @@ async fn pt_60_the_static_example_goes_online_by_its_route_and_a_second_deploy_c
 /// PT-01, PT-60: `examples/radicale`, a program by others with a directory account and a volume.
 #[tokio::test(flavor = "multi_thread")]
 async fn pt_60_people_log_in_to_radicale_and_their_events_outlive_a_new_release() {
+    let _here = AGENT.read().await;
     let stack = stack().await;
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let made = tokio::task::block_in_place(|| Command::new(root.join("tests/caldav/venv")).output().unwrap());
@@ -386,6 +391,7 @@ async fn pt_60_people_log_in_to_radicale_and_their_events_outlive_a_new_release(
 /// PT-60, PT-61, PT-43, PT-65.
 #[tokio::test(flavor = "multi_thread")]
 async fn pt_61_a_redeploy_loses_no_request_and_a_release_that_crashes_leaves_the_old_one_serving() {
+    let _here = AGENT.read().await;
     let stack = stack().await;
     let person = Person::of(stack);
     let app = Project::new();
@@ -431,6 +437,7 @@ async fn pt_61_a_redeploy_loses_no_request_and_a_release_that_crashes_leaves_the
 /// PT-69, PT-70, and a plan's promises.
 #[tokio::test(flavor = "multi_thread")]
 async fn pt_69_plans_hold_a_moved_world_is_refused_and_a_delete_asks_for_the_name() {
+    let _here = AGENT.read().await;
     let stack = stack().await;
     let person = Person::of(stack);
     let app = Project::new();
@@ -486,10 +493,54 @@ async fn pt_69_plans_hold_a_moved_world_is_refused_and_a_delete_asks_for_the_nam
     .await;
 }
 
+/// PT-73, while no other test of this room runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn pt_73_an_agent_that_is_killed_and_comes_back_knows_everything_and_apps_never_notice() {
+    let _alone = AGENT.write().await;
+    let stack = stack().await;
+    let person = Person::of(stack);
+    let app = Project::new();
+    let url = person.deploys(app.path());
+    let look = || {
+        let log = person.expect(0, app.path(), &["logs"]).out;
+        (person.status(app.path()), log, person.expect(0, app.path(), &["releases"]).out)
+    };
+    let before = look();
+    let load = Load::on(stack, &url);
+    stack.kill(Part::Agent).await;
+    let away = person.expect(7, app.path(), &["status"]);
+    assert!(away.err.contains(&stack.api()), "{}", away.err);
+    stack.start_part(Part::Agent).await;
+    assert_eq!(look(), before);
+    let bodies = load.end(Duration::ZERO).await;
+    assert_eq!(bodies.keys().collect::<Vec<_>>(), ["one"]);
+
+    // With no agent at all, an instance that is lost comes back, and finds its artifact.
+    stack.kill(Part::Agent).await;
+    let old = running(stack, &app.name).await[0]["ID"].as_str().unwrap().to_owned();
+    let stop = format!("{}/v1/allocation/{old}/stop", stack.nomad());
+    assert!(stack.http().post(stop).send().await.unwrap().status().is_success());
+    eventually("another instance serves", Duration::from_secs(40), async || {
+        let live = running(stack, &app.name).await;
+        let other = live.iter().any(|a| a["ID"] != old.as_str());
+        (other && page(stack, &url).await.unwrap() == (200, "one".to_owned())).then_some(())
+    })
+    .await;
+    stack.start_part(Part::Agent).await;
+    let after = eventually("it is known to run", Duration::from_secs(20), async || {
+        let status = person.status(app.path());
+        (status["status"] == "running").then_some(status)
+    })
+    .await;
+    assert_eq!((&after["urls"], &after["release"]), (&before.0["urls"], &before.0["release"]));
+    nothing_leaked(&person, &app.name, &[]).await;
+}
+
 /// PT-68.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "slow: scripts/test --full"]
 async fn pt_68_a_deploy_of_a_minute_and_a_half_is_told_as_it_ends() {
+    let _here = AGENT.read().await;
     let stack = stack().await;
     let person = Person::of(stack);
     let app = Project::new();
