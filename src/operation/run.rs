@@ -34,6 +34,9 @@ use crate::store::{Store, Versioned, keys};
 /// How long after an operation what it doomed may be swept.
 const GRACE: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
 
+/// How often it is looked for an operation whose opening had no answer: some 5 s in all.
+const LOOKS: u32 = 5;
+
 /// Makes a fresh id: a lower-case ULID of this time.
 pub fn fresh_uid(at: jiff::Timestamp) -> Uid {
     let ms = u64::try_from(at.as_millisecond()).unwrap_or(0);
@@ -199,15 +202,62 @@ impl Runner {
                     )
                 }))
             }
-            Err(e) => Err(e.into()),
+            Err(e) => {
+                // The reply may have been lost after the effect: then it is held, and for nobody.
+                self.unlock(Lock { app: app.clone(), operation, lease }).await;
+                Err(e.into())
+            }
         }
     }
 
-    /// Gives a lock back without having opened anything.
+    /// Gives a lock back. Where Consul is away it goes on trying in the background: the session that holds it lives as
+    /// long as this agent, and the app would be shut as long.
     pub async fn unlock(&self, lock: Lock) {
+        let Err(e) = self.release(&lock).await else { return };
+        tracing::warn!(app = %lock.app, error = %e, "a lock was not given back yet");
+        let runner = self.clone();
+        tokio::spawn(async move {
+            let mut failures = 1;
+            while lock.lease.reopened().await {
+                match runner.release(&lock).await {
+                    Ok(()) => return,
+                    Err(e) => tracing::debug!(app = %lock.app, error = %e, "a lock was not given back yet"),
+                }
+                failures += 1;
+                tokio::time::sleep(backoff(failures)).await;
+            }
+        });
+    }
+
+    /// Releases a lock where it is still held for this very operation.
+    async fn release(&self, lock: &Lock) -> Result<(), EngineError> {
+        let key = keys::lock(&lock.app);
         let consul = self.inner.hands.consul.clone().with_gate(lock.lease.gate());
-        if let Err(e) = consul.kv_release(&keys::lock(&lock.app), &lock.lease.id).await {
-            tracing::warn!(app = %lock.app, error = %e, "a lock was not given back; it ends with the session");
+        let Some(entry) = consul.kv_get(&key).await? else { return Ok(()) };
+        let ours = entry.session.as_ref() == Some(&lock.lease.id)
+            && serde_json::from_slice::<LockHolder>(&entry.value)
+                .is_ok_and(|h| h.operation == lock.operation);
+        if !ours {
+            return Ok(());
+        }
+        let ops = [
+            TxnOp::CheckIndex { key: key.clone(), index: entry.modify_index },
+            TxnOp::Unlock { key, value: entry.value.to_vec(), session: lock.lease.id.clone() },
+        ];
+        match consul.txn(&ops).await {
+            // Somebody was faster, or the session is gone.
+            Err(e) if e.fault == Fault::Conflict => Ok(()),
+            done => done.map(|_| ()),
+        }
+    }
+
+    /// Waits out a fence that time has shut (Consul is away): the session, and with it the lock, may live on, and then
+    /// nobody else takes the operation up. `false`: it is another agent's now, or this agent stops.
+    async fn is_still_ours(&self, lock: &Lock) -> bool {
+        tokio::select! {
+            biased;
+            open = lock.lease.reopened() => open,
+            () = self.inner.stop.cancelled() => false,
         }
     }
 
@@ -277,15 +327,26 @@ impl Runner {
             Ok(_) => {}
             Err(e) if e.fault == Fault::Conflict => return Err(OpenError::Moved(e.message)),
             // Whether it was written is not known: if it was, what is written is run; if not, nothing has happened.
-            Err(e) if e.is_passing() => match self.inner.store.operation(&id).await {
-                Ok(Some(_)) => {}
-                Ok(None) | Err(_) => return Err(e.into()),
-            },
+            Err(e) if e.is_passing() => self.was_opened(&id, e).await?,
             Err(e) => return Err(e.into()),
         }
         pass(&record, "open", "after");
         let written = self.inner.store.operation(&id).await?;
         written.ok_or_else(|| OpenError::Moved("the operation was ended by somebody else at once".to_owned()))
+    }
+
+    /// Whether a transaction without an answer was carried out. An error: it was not, or nobody can tell now.
+    async fn was_opened(&self, id: &Uid, mut lost: EngineError) -> Result<(), OpenError> {
+        for failures in 1..=LOOKS {
+            match self.inner.store.operation(id).await {
+                Ok(Some(_)) => return Ok(()),
+                Ok(None) => return Err(lost.into()),
+                Err(_) => tokio::time::sleep(backoff(failures)).await,
+            }
+        }
+        let said = "whether the change was begun is not known: if it was, it goes on by itself; see the app's status";
+        lost.message = format!("{} ({said})", lost.message);
+        Err(lost.into())
     }
 
     /// Takes up an operation whose agent is gone. `false`: somebody else holds it.
@@ -352,7 +413,7 @@ impl Runner {
     async fn drive(&self, lock: Lock, mut record: Versioned<OpRecord>, mut attempt: Attempt) {
         let (mut seen, mut failures) = (Seen::Nothing, 0_u32);
         loop {
-            if lock.lease.is_lost() {
+            if lock.lease.is_lost() && !self.is_still_ours(&lock).await {
                 tracing::warn!(operation = %lock.operation, "the lease is lost; another agent goes on");
                 return;
             }
@@ -365,15 +426,12 @@ impl Runner {
                         done = self.execute(&lock, &record.value, &spec, Way::There(attempt)) => done,
                         // Only waiting is cut short: any other step is ended first.
                         () = self.inner.stop.cancelled(), if matches!(spec, StepSpec::JobSettle { .. }) => {
-                            self.leave(&lock, record, n).await;
+                            self.leave(lock, record, n).await;
                             return;
                         }
                     };
                     pass(&record.value, spec.kind(), "after");
-                    match judge(done) {
-                        Some(s) => seen = s,
-                        None => return,
-                    }
+                    seen = judge(done);
                     if !matches!(seen, Seen::Unknown(_)) {
                         (attempt, failures) = (Attempt::First, 0);
                     }
@@ -383,11 +441,10 @@ impl Runner {
                     pass(&record.value, &format!("undo-{}", spec.kind()), "before");
                     let done = self.execute(&lock, &record.value, &spec, Way::Back).await;
                     pass(&record.value, &format!("undo-{}", spec.kind()), "after");
-                    match judge(done) {
-                        Some(s) => seen = s,
-                        None => return,
+                    seen = judge(done);
+                    if !matches!(seen, Seen::Unknown(_)) {
+                        self.step(&lock, &record.value, n, "undone");
                     }
-                    self.step(&lock, &record.value, n, "undone");
                 }
                 Next::Wait(_, why) => {
                     failures += 1;
@@ -425,7 +482,7 @@ impl Runner {
                     }
                 }
                 Next::Close(last, outcome) => {
-                    self.end(&lock, Versioned { value: last, index: record.index }, outcome).await;
+                    self.end(lock, Versioned { value: last, index: record.index }, outcome).await;
                     return;
                 }
             }
@@ -433,14 +490,11 @@ impl Runner {
     }
 
     /// Leaves a wait to another agent: with nothing begun.
-    async fn leave(&self, lock: &Lock, record: Versioned<OpRecord>, n: usize) {
+    async fn leave(&self, lock: Lock, record: Versioned<OpRecord>, n: usize) {
         let mut next = record.value.clone();
         next.steps[n].state = StepState::Todo;
-        if self.write(lock, next, &record).await.is_some() {
-            let consul = self.inner.hands.consul.clone().with_gate(lock.lease.gate());
-            if let Err(e) = consul.kv_release(&keys::lock(&lock.app), &lock.lease.id).await {
-                tracing::warn!(app = %lock.app, error = %e, "a lock was not given back; it ends with the session");
-            }
+        if self.write(&lock, next, &record).await.is_some() {
+            self.unlock(lock).await;
         }
     }
 
@@ -459,23 +513,23 @@ impl Runner {
                     pass(&next, "record", "after");
                     return Some(written);
                 }
-                Err(e) if e.is_passing() => {
-                    // The reply may have been lost after the effect.
-                    if let Ok(Some(seen)) = self.inner.store.operation(&next.id).await
-                        && seen.value == next
-                    {
-                        return Some(seen);
+                Err(e) => {
+                    // The reply, to this try or to an earlier one, may have been lost after the effect.
+                    let seen = self.inner.store.operation(&next.id).await;
+                    match seen {
+                        Ok(Some(seen)) if seen.value == next => return Some(seen),
+                        Ok(_) if is_final(&e) => {
+                            tracing::warn!(operation = %next.id, error = %e, "the operation is not ours any more");
+                            return None;
+                        }
+                        Ok(_) | Err(_) => {}
                     }
                     failures += 1;
                     self.say(lock, Progress::Waiting { why: e.to_string() });
                     tokio::time::sleep(backoff(failures)).await;
-                    if lock.lease.is_lost() {
+                    if lock.lease.is_lost() && !self.is_still_ours(lock).await {
                         return None;
                     }
-                }
-                Err(e) => {
-                    tracing::warn!(operation = %next.id, error = %e, "the operation is not ours any more");
-                    return None;
                 }
             }
         }
@@ -525,7 +579,7 @@ impl Runner {
     }
 
     /// Ends an operation: tells, writes the last records, gives the lock back.
-    async fn end(&self, lock: &Lock, record: Versioned<OpRecord>, outcome: Outcome) {
+    async fn end(&self, lock: Lock, record: Versioned<OpRecord>, outcome: Outcome) {
         let op = record.value.clone();
         let (summary, why) = self.explain(&op, outcome).await;
         let at = self.now();
@@ -537,9 +591,9 @@ impl Runner {
                     return;
                 }
                 Err(e) => {
-                    self.say(lock, Progress::Waiting { why: e.to_string() });
+                    self.say(&lock, Progress::Waiting { why: e.to_string() });
                     tokio::time::sleep(backoff(1)).await;
-                    if lock.lease.is_lost() {
+                    if lock.lease.is_lost() && !self.is_still_ours(&lock).await {
                         return;
                     }
                 }
@@ -562,25 +616,28 @@ impl Runner {
         pass(&op, "close", "before");
         let closing = close(&head.value, &op, outcome, &at.to_string(), &summary);
         let mut failures = 0;
-        while let Err(e) = self.write_closing(lock, &record, &head, &closing, outcome, &summary).await {
-            if e.is_passing() && !lock.lease.is_lost() {
-                if let Ok(None) = self.inner.store.operation(&op.id).await {
-                    break;
-                }
-                failures += 1;
-                self.say(lock, Progress::Waiting { why: e.to_string() });
-                tokio::time::sleep(backoff(failures)).await;
-            } else {
+        while let Err(e) = self.write_closing(&lock, &record, &head, &closing, outcome, &summary).await {
+            let seen = self.inner.store.operation(&op.id).await;
+            // A try without an answer may have ended it.
+            if matches!(seen, Ok(None)) && (failures > 0 || e.is_passing()) {
+                break;
+            }
+            if is_final(&e) && seen.is_ok() {
                 tracing::warn!(operation = %op.id, error = %e, "the operation is not ours any more");
+                return;
+            }
+            failures += 1;
+            self.say(&lock, Progress::Waiting { why: e.to_string() });
+            tokio::time::sleep(backoff(failures)).await;
+            if lock.lease.is_lost() && !self.is_still_ours(&lock).await {
                 return;
             }
         }
         pass(&op, "close", "after");
-        let consul = self.inner.hands.consul.clone().with_gate(lock.lease.gate());
-        if let Err(e) = consul.kv_release(&keys::lock(&lock.app), &lock.lease.id).await {
-            tracing::warn!(app = %lock.app, error = %e, "a lock was not given back; it ends with the session");
-        }
-        self.say(lock, Progress::End { outcome, summary, why, urls });
+        let id = lock.operation.clone();
+        // Before it is told: whoever hears of the end may begin the next change.
+        self.unlock(lock).await;
+        self.inner.hub.say(&id, Progress::End { outcome, summary, why, urls });
     }
 
     async fn write_closing(
@@ -683,18 +740,23 @@ enum Way {
     Back,
 }
 
-/// What an engine's answer means for the machine; `None`: our own fence is shut, so nothing more is done here.
-fn judge(done: Result<Evidence, EngineError>) -> Option<Seen> {
+/// What an engine's answer means for the machine. A fence that is shut says nothing of the effect: before the next
+/// try it is waited for, or the operation is left.
+fn judge(done: Result<Evidence, EngineError>) -> Seen {
     match done {
-        Ok(evidence) => Some(Seen::Effected(evidence)),
+        Ok(evidence) => Seen::Effected(evidence),
         Err(e) => match e.fault {
-            Fault::Fenced => None,
-            Fault::Away | Fault::Broken => Some(Seen::Unknown(e.to_string())),
+            Fault::Fenced | Fault::Away | Fault::Broken => Seen::Unknown(e.to_string()),
             Fault::Denied | Fault::NotFound | Fault::Conflict | Fault::Invalid | Fault::TooLarge => {
-                Some(Seen::Refused(e.to_string()))
+                Seen::Refused(e.to_string())
             }
         },
     }
+}
+
+/// True where a record will never be written, however often it is tried. A token that is refused may be mended.
+fn is_final(e: &EngineError) -> bool {
+    matches!(e.fault, Fault::Conflict | Fault::NotFound | Fault::Invalid | Fault::TooLarge)
 }
 
 /// 0.2 s, doubling up to 10 s, with jitter.

@@ -58,9 +58,23 @@ impl Lease {
     pub fn gate(&self) -> SharedGate {
         self.gate.clone()
     }
-    /// True where nothing may be written any more.
+    /// True where nothing may be written now. A fence that time has shut opens again with the next renewal.
     pub fn is_lost(&self) -> bool {
         self.gate.check().is_err()
+    }
+    /// True once the session is known to be gone: what it held is another's, for good.
+    pub fn is_over(&self) -> bool {
+        self.gate.closed.load(Ordering::Acquire)
+    }
+    /// Waits until writes may leave again. `false`: they never will under this lease.
+    pub async fn reopened(&self) -> bool {
+        while !self.is_over() {
+            if !self.is_lost() {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        false
     }
 }
 

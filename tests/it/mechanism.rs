@@ -24,6 +24,28 @@ use tokio_util::sync::CancellationToken;
 
 use crate::harness::{self, Stack};
 
+/// Where an agent reaches the engines.
+#[derive(Debug, Clone)]
+pub struct Addresses {
+    pub consul: String,
+    pub nomad: String,
+    pub ldap: String,
+    pub garage_admin: String,
+    pub s3: String,
+}
+
+impl Addresses {
+    pub fn of(stack: &Stack) -> Self {
+        Self {
+            consul: stack.consul(),
+            nomad: stack.nomad(),
+            ldap: stack.ldap(),
+            garage_admin: stack.garage_admin(),
+            s3: stack.s3(),
+        }
+    }
+}
+
 /// An agent without doors, in this process.
 pub struct Bare {
     pub deployer: Deployer,
@@ -35,17 +57,22 @@ pub struct Bare {
 
 impl Bare {
     pub async fn on(stack: &Stack) -> Self {
+        Self::through(stack, &Addresses::of(stack)).await
+    }
+
+    /// An agent that reaches the engines of this stack at other addresses.
+    pub async fn through(stack: &Stack, at: &Addresses) -> Self {
         let options = HttpOptions::default();
-        let consul = Consul::new(&stack.consul(), None, &options).unwrap();
-        let nomad = Nomad::new(&stack.nomad(), None, None, &options).unwrap();
+        let consul = Consul::new(&at.consul, None, &options).unwrap();
+        let nomad = Nomad::new(&at.nomad, None, None, &options).unwrap();
         let directory = Directory::new(DirectoryConfig::new(
-            stack.ldap(),
+            at.ldap.clone(),
             stack.base_dn(),
             stack.service_dn(),
             stack.service_password().into(),
         ))
         .unwrap();
-        let garage = Admin::new(&stack.garage_admin(), stack.admin_token(), &options).unwrap();
+        let garage = Admin::new(&at.garage_admin, stack.admin_token(), &options).unwrap();
         let (key, secret) = (format!("GK{}", hex::encode([7; 12])), hex::encode([7; 32]));
         let secret: SecretString = secret.into();
         // Several tests set the same things up at once: who comes second finds them.
@@ -59,7 +86,7 @@ impl Bare {
                 garage.update_bucket(&bucket.id, &BucketSettings { website, quotas: None }).await.unwrap();
             }
         }
-        let s3 = S3::new(&stack.s3(), "garage", &key, secret).unwrap();
+        let s3 = S3::new(&at.s3, "garage", &key, secret).unwrap();
         let stop = CancellationToken::new();
         let objects = Objects::new(s3.clone(), "terreau-records");
         let web: reqwest::Url = stack.web().parse().unwrap();
