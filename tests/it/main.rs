@@ -20,6 +20,7 @@ mod descriptor;
 mod dev;
 mod dev_proxy;
 mod directory;
+mod faults;
 mod harness;
 mod house;
 mod login;
