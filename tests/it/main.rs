@@ -23,6 +23,7 @@ mod directory;
 mod faults;
 mod harness;
 mod house;
+mod kills;
 mod login;
 mod main_job;
 mod mechanism;
