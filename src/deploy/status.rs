@@ -1,6 +1,8 @@
 //! What an app does now: what its head says, and what Nomad shows of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
 
 use super::{Deployer, Error};
 use crate::engines::nomad::{Allocation, JobView};
@@ -80,10 +82,50 @@ impl Deployer {
         } else {
             view.counts().into_iter().map(|(k, v)| (k.to_owned(), v)).collect()
         };
-        status.processes = counts.iter().map(|(name, wanted)| process(name, *wanted, &allocations)).collect();
+        let passing = self.passing(&job).await?;
+        status.processes = counts
+            .iter()
+            .map(|(name, wanted)| process(name, *wanted, &allocations, passing.get(name)))
+            .collect();
         status.status = condition(head, view.is_stopped(), &status.processes, &allocations);
         Ok(status)
     }
+}
+
+impl Deployer {
+    /// For each group that has services: the allocations whose every service passes now, node included. What Nomad
+    /// says of health is of the time of the last rollout only, and is forgotten when it goes back.
+    async fn passing(&self, job: &Value) -> Result<BTreeMap<String, BTreeSet<String>>, Error> {
+        let listed =
+            |v: &Value, name: &str| v.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
+        let mut found = BTreeMap::new();
+        for group in listed(job, "TaskGroups") {
+            let tasks = listed(&group, "Tasks");
+            let services = tasks.iter().chain([&group]).flat_map(|t| listed(t, "Services"));
+            let names: BTreeSet<String> =
+                services.filter_map(|s| s.get("Name").and_then(Value::as_str).map(str::to_owned)).collect();
+            let Some(name) = group.get("Name").and_then(Value::as_str) else { continue };
+            let mut whole: Option<BTreeSet<String>> = None;
+            for service in &names {
+                let instances = self.runner.hands().consul.health(service).await?;
+                let here: BTreeSet<String> = instances
+                    .iter()
+                    .filter(|i| i.is_passing())
+                    .filter_map(|i| allocation_of(&i.service_id))
+                    .collect();
+                whole = Some(whole.map_or(here.clone(), |w| w.intersection(&here).cloned().collect()));
+            }
+            if let Some(whole) = whole {
+                found.insert(name.to_owned(), whole);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The allocation in a service's id: `_nomad-task-<alloc>-<task>-<service>-<port>` (CLUSTER.md).
+fn allocation_of(service_id: &str) -> Option<String> {
+    service_id.strip_prefix("_nomad-task-").and_then(|rest| rest.get(..36)).map(str::to_owned)
 }
 
 fn owner(owner: &Owner) -> String {
@@ -93,7 +135,12 @@ fn owner(owner: &Owner) -> String {
     }
 }
 
-fn process(name: &str, wanted: u64, allocations: &[Allocation]) -> ProcessStatus {
+fn process(
+    name: &str,
+    wanted: u64,
+    allocations: &[Allocation],
+    passing: Option<&BTreeSet<String>>,
+) -> ProcessStatus {
     let mine: Vec<&Allocation> = allocations.iter().filter(|a| a.task_group == name).collect();
     let live = || mine.iter().filter(|a| !a.is_terminal());
     let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
@@ -105,8 +152,11 @@ fn process(name: &str, wanted: u64, allocations: &[Allocation]) -> ProcessStatus
         name: name.to_owned(),
         wanted: u32::try_from(wanted).unwrap_or(u32::MAX),
         running: number(live().filter(|a| a.client_status == "running").count()),
+        // Without a service there is nothing to ask: what runs is well.
         healthy: number(
-            live().filter(|a| a.deployment_status.as_ref().and_then(|d| d.healthy) == Some(true)).count(),
+            live()
+                .filter(|a| a.client_status == "running" && passing.is_none_or(|p| p.contains(&a.id)))
+                .count(),
         ),
         restarts: live().flat_map(|a| a.task_states.values()).map(|t| t.restarts).sum(),
         exit_code: last.map(|e| e.exit_code),

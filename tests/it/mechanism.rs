@@ -230,6 +230,8 @@ async fn a_release_that_crashes_is_reverted_and_the_old_one_serves_on_pt_61() {
     assert!(story.contains("exit code 3") && story.contains("no luck"), "{story}");
     let healthy = bare.hands.consul.health(&app.flat()).await.unwrap();
     assert!(healthy.iter().any(terreau::engines::consul::Instance::is_passing));
+    let status = bare.deployer.status(&app).await.unwrap();
+    assert_eq!(status.status, terreau::model::wire::AppCondition::Running, "{status:?}");
     // And what Nomad holds is what the head says: the good release is unchanged, the bad one is not.
     assert_eq!(bare.deploy(&app, &good).await.unwrap().1, ["unchanged"]);
 }
