@@ -5,7 +5,6 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::cast_precision_loss, missing_docs)]
 
 #[path = "../tests/it/harness/mod.rs"]
-#[allow(dead_code, unused_imports)]
 mod harness;
 
 use std::path::{Path, PathBuf};
