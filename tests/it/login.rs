@@ -188,6 +188,7 @@ async fn pt_05_no_process_list_shows_a_password_and_no_flag_takes_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "types in the instant between the prompt and the echo going off: run by scripts/test --full"]
 async fn pt_05_the_prompt_shows_nothing_of_what_is_typed() {
     let stack = stack().await;
     let (user, password) = stack.person();

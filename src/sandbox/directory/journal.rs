@@ -27,12 +27,27 @@ pub struct Journal {
     _lock: File,
 }
 
+/// Takes the folder's lock. A program that this process is just starting holds a copy of a closed journal's lock until
+/// its `exec`, so a lock that is taken is looked at again for a moment.
+fn hold(lock: &File) -> Result<(), TryLockError> {
+    let mut tried = lock.try_lock();
+    for _ in 0..50 {
+        if !matches!(tried, Err(TryLockError::WouldBlock)) {
+            break;
+        }
+        #[expect(clippy::disallowed_methods, reason = "a poll with an end, at start only")]
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        tried = lock.try_lock();
+    }
+    tried
+}
+
 impl Journal {
     /// Opens a folder (made where it is missing) and reads the tree in it.
     pub fn open(folder: &Path, base: &str) -> io::Result<(Self, Tree)> {
         std::fs::create_dir_all(folder)?;
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(folder.join("lock"))?;
-        lock.try_lock().map_err(|e| match e {
+        hold(&lock).map_err(|e| match e {
             TryLockError::WouldBlock => io::Error::new(
                 io::ErrorKind::ResourceBusy,
                 format!("{} is in use by another directory", folder.display()),
