@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use http::Method;
+use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -13,7 +14,7 @@ use super::exit::ExitStatus;
 use super::failure::{Failure, Ran, harmless};
 use super::follow::{self, Form, Then};
 use super::local::{self, Descriptor};
-use super::{plan, upload, waiting};
+use super::{hidden, plan, upload, waiting};
 use crate::model::Placement;
 use crate::model::project::SecretKind;
 use crate::model::wire::{Accepted, AppStatus, DeployRequest, Hidden, PlanRequest, Unchanged};
@@ -156,8 +157,8 @@ async fn missing_secrets(
     for (name, description, example) in missing {
         let about = harmless(description);
         let like = example.as_deref().map(|e| format!(", for example {}", harmless(e))).unwrap_or_default();
-        let value = rpassword::prompt_password(format!("Secret {name} ({about}{like}): "))
-            .map_err(|e| Failure::failed("cannot read the secret").because(e.to_string()))?;
+        let value = hidden::ask(cx.printer, &format!("Secret {name} ({about}{like}): ")).await?;
+        let value = value.expose_secret();
         if value.is_empty() {
             return Err(Failure::failed(format!("no value was given for {name}: nothing was deployed")));
         }

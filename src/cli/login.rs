@@ -12,7 +12,7 @@ use super::context::Context;
 use super::exit::ExitStatus;
 use super::failure::{Failure, Ran, harmless};
 use super::session::Session;
-use super::{waiting, whoami};
+use super::{hidden, waiting, whoami};
 use crate::model::names::Login;
 use crate::model::wire::{Hidden, LoginAnswer, LoginRequest};
 
@@ -33,11 +33,11 @@ pub fn run(args: &LoginArgs, cx: &Context) -> Ran {
     let file = cx.session_file()?;
     // A file that cannot be read is found before the password is asked for.
     let mut sessions = file.read()?;
-    let password = if args.password_stdin { from_stdin()? } else { from_terminal(&user, cx)? };
-    if password.expose_secret().is_empty() {
-        return Err(Failure::usage("the password is empty"));
-    }
     waiting(async {
+        let password = if args.password_stdin { from_stdin()? } else { from_terminal(&user, cx).await? };
+        if password.expose_secret().is_empty() {
+            return Err(Failure::usage("the password is empty"));
+        }
         let request =
             LoginRequest { user: user.to_string(), password: Hidden::new(password.expose_secret()) };
         let client = Client::anonymous(&server)?;
@@ -71,14 +71,12 @@ fn refused(mut failure: Failure) -> Failure {
     failure
 }
 
-fn from_terminal(user: &Login, cx: &Context) -> Result<SecretString, Failure> {
+async fn from_terminal(user: &Login, cx: &Context) -> Result<SecretString, Failure> {
     if !cx.printer.can_ask() {
         return Err(Failure::usage("there is no terminal to ask for the password on")
             .hint("use --password-stdin: `terreau login --user NAME --password-stdin < FILE`"));
     }
-    rpassword::prompt_password(format!("Password of {user}: "))
-        .map(SecretString::from)
-        .map_err(|e| Failure::failed("cannot read the password").because(e.to_string()))
+    hidden::ask(cx.printer, &format!("Password of {user}: ")).await
 }
 
 fn from_stdin() -> Result<SecretString, Failure> {

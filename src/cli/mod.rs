@@ -21,6 +21,7 @@ mod completions;
 mod delete;
 mod deploy;
 mod follow;
+mod hidden;
 mod init;
 mod local;
 mod login;

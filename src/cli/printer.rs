@@ -117,9 +117,14 @@ impl Printer {
         io::stdin().is_terminal() && io::stderr().is_terminal()
     }
 
+    /// A question on stderr, with the cursor after it.
+    pub fn question(&self, question: &str) {
+        to_stderr(question);
+    }
+
     /// Asks on stderr and reads one line; `None` at the end of input.
     pub fn ask(&self, question: &str) -> Result<Option<String>, Failure> {
-        to_stderr(question);
+        self.question(question);
         let mut line = String::new();
         match io::stdin().read_line(&mut line) {
             Ok(0) => {

@@ -6,6 +6,7 @@
 pub mod account;
 pub mod bucket;
 pub mod job;
+pub mod judge;
 pub mod key;
 pub mod names;
 pub mod observed;

@@ -242,7 +242,7 @@ pub async fn dry_run(hands: &Hands, job: &JobWanted) -> Result<DryRun, EngineErr
     let unplaced = plan
         .failed_tg_allocs
         .iter()
-        .flat_map(|(group, metric): (&String, &AllocMetric)| super::settle::placement(group, metric))
+        .flat_map(|(group, metric): (&String, &AllocMetric)| super::judge::placement(group, metric))
         .collect();
     Ok(DryRun { updates: plan.annotations, unplaced, warnings: plan.warnings })
 }

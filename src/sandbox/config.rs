@@ -181,6 +181,8 @@ impl Layout {
             "disable_update_check": true,
             "skip_leave_on_interrupt": true,
             "leave_on_terminate": false,
+            // What a failing check says is shown by a deploy that fails; by default it may be kept back for 5 minutes.
+            "check_update_interval": "0s",
             "log_level": "warn",
         })
     }

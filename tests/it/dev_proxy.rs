@@ -125,8 +125,10 @@ async fn pt_62_an_app_without_a_healthy_instance_answers_a_clear_503() {
     until(stack, &host, "/", 200).await;
 }
 
+/// What a lossless redeploy leans on: an instance that leaves the catalogue serves on for the cluster's
+/// `shutdown_delay` of 3 s (DESIGN §5), and by then the proxy has forgotten it.
 #[tokio::test]
-async fn an_instance_that_consul_drops_gets_no_request_within_a_second() {
+async fn an_instance_that_consul_drops_gets_no_request_after_the_shutdown_delay() {
     let stack = shared().await;
     let name = unique("two");
     let host = format!("{name}.localhost");
@@ -154,7 +156,8 @@ async fn an_instance_that_consul_drops_gets_no_request_within_a_second() {
         Some(())
     })
     .await;
-    assert!(dropped.elapsed() < Duration::from_secs(1), "{:?}", dropped.elapsed());
+    println!("forgotten after {:?}", dropped.elapsed());
+    assert!(dropped.elapsed() < Duration::from_secs(3), "{:?}", dropped.elapsed());
 }
 
 #[tokio::test]

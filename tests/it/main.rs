@@ -29,3 +29,4 @@ mod main_job;
 mod mechanism;
 mod render;
 mod sandbox;
+mod terminal;

@@ -166,6 +166,14 @@ impl Consul {
         Ok((instances(&reply)?, next_index(index, reply.number("x-consul-index"))))
     }
 
+    /// The critical checks of those services whose id has this in it. Nomad puts an allocation's id into the ids of
+    /// the services that it registers: `_nomad-task-<allocation>-…`.
+    pub async fn failing_checks(&self, within: &str) -> Result<Vec<Check>, EngineError> {
+        let filter = format!("{within:?} in ServiceID");
+        let call = self.read(format!("read the failing checks of {within}"), "/v1/health/state/critical");
+        call.query("filter", &filter).fetch().await
+    }
+
     /// Every check of the cluster, once one changed past `index` or `wait` is over.
     pub async fn checks_wait(&self, index: u64, wait: Duration) -> Result<(Vec<Check>, u64), EngineError> {
         let reply = self.wait("watch all checks", "/v1/health/state/any", index, wait).send().await?;

@@ -1,0 +1,129 @@
+//! What is asked on a terminal: nothing of the answer is shown, and the terminal is left as it was.
+
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+
+use crate::cli::Home;
+use crate::harness::unique;
+use crate::login::{log_in, stack};
+
+/// A shell line on a terminal of its own: `script`, of every Debian's base system, makes one.
+struct Terminal {
+    child: Child,
+    keyboard: ChildStdin,
+    /// All that the person has seen.
+    shown: Vec<u8>,
+}
+
+impl Terminal {
+    fn run(home: &Home, dir: &Path, line: &str) -> Self {
+        // The shell outlives Ctrl-C, to say what is left.
+        let line = format!("trap : INT; {line}; echo exit=$?; stty -a");
+        let line = line.replace("terreau ", &format!("{} ", env!("CARGO_BIN_EXE_terreau")));
+        let mut command = Command::new("script");
+        command.args(["--quiet", "--flush", "--command", &line, "/dev/null"]).current_dir(dir).env_clear();
+        let environment = home.command(dir, &[]);
+        command.envs(environment.get_envs().filter_map(|(k, v)| Some((k, v?)))).env("SHELL", "/bin/sh");
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        Self { keyboard: child.stdin.take().unwrap(), child, shown: Vec::new() }
+    }
+
+    /// Reads until this stands at the end, then types.
+    fn answer(&mut self, question: &str, keys: &str) {
+        let mut byte = [0];
+        while !self.shown.ends_with(question.as_bytes()) {
+            let n = self.child.stdout.as_mut().unwrap().read(&mut byte).unwrap();
+            assert!(n > 0, "ended before {question:?}: {}", String::from_utf8_lossy(&self.shown));
+            self.shown.extend_from_slice(&byte);
+        }
+        self.keyboard.write_all(keys.as_bytes()).unwrap();
+        self.keyboard.flush().unwrap();
+    }
+
+    /// All that was shown; the echo is on again.
+    fn end(mut self) -> String {
+        self.child.stdout.as_mut().unwrap().read_to_end(&mut self.shown).unwrap();
+        self.child.wait().unwrap();
+        let shown = String::from_utf8_lossy(&self.shown).into_owned();
+        let modes: Vec<_> = shown.split_whitespace().collect();
+        assert!(modes.contains(&"echo") && !modes.contains(&"-echo"), "the echo is on again: {shown}");
+        shown
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pt_05_the_prompt_shows_nothing_of_what_is_typed() {
+    let stack = stack().await;
+    let (user, password) = stack.person();
+    let password = password.trim_end();
+    let home = Home::new();
+    let line = format!("terreau login --server {} --user {user}", stack.api());
+    // Typed at once: the echo is off before the question stands there.
+    let mut terminal = Terminal::run(&home, home.dir.path(), &line);
+    terminal.answer(": ", &format!("{password}\n"));
+    let shown = terminal.end();
+    assert!(shown.contains("logged in as") && shown.contains("exit=0"), "{shown}");
+    assert!(!shown.contains(password), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_at_a_prompt_gives_up_and_leaves_the_terminal_as_it_was() {
+    let stack = stack().await;
+    let home = Home::new();
+    let line = format!("terreau login --server {} --user {}", stack.api(), stack.person().0);
+    let mut terminal = Terminal::run(&home, home.dir.path(), &line);
+    terminal.answer(": ", "half\u{3}");
+    let shown = terminal.end();
+    assert!(shown.contains("given up") && shown.contains("exit=1"), "{shown}");
+    assert!(!shown.contains("half"), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pt_60_a_deploy_on_a_terminal_asks_for_the_secrets_that_have_no_value() {
+    let stack = stack().await;
+    let (user, password) = stack.person();
+    let home = Home::new();
+    assert_eq!(log_in(&home, stack, &user, password.trim_end()).code, 0);
+    let dir = tempfile::tempdir().unwrap();
+    let name = unique("asked");
+    let text = format!(
+        r#"project "{name}" {{
+  build "archive" {{
+    dir = "app"
+  }}
+  process "web" {{
+    command = ["sleep", "1000"]
+    env {{
+      MAIL = secret.mail
+    }}
+  }}
+  secret "mail" {{
+    type        = "user"
+    description = "the mailbox's password"
+  }}
+}}
+"#
+    );
+    std::fs::create_dir(dir.path().join("app")).unwrap();
+    std::fs::write(dir.path().join("app/readme"), "nothing").unwrap();
+    std::fs::write(dir.path().join("terreau.hcl"), text).unwrap();
+
+    // In a pipe nothing can be asked: what is missing is named, and nothing happens.
+    let refused = home.run_in(dir.path(), &["deploy"], "");
+    assert_eq!(refused.code, 1, "{}", refused.err);
+    assert!(refused.err.contains("mail: the mailbox's password"), "{}", refused.err);
+    assert_eq!(home.run_in(dir.path(), &["status", &name], "").code, 6);
+
+    let canary = unique("canary");
+    let mut terminal = Terminal::run(&home, dir.path(), "terreau deploy");
+    terminal.answer("Secret mail (the mailbox's password): ", &format!("{canary}\n"));
+    let shown = terminal.end();
+    assert!(shown.contains("exit=0") && !shown.contains(&canary), "{shown}");
+    let kept = stack.http().get(format!("{}/v1/kv/secrets/{name}/mail?raw", stack.consul())).send().await;
+    assert_eq!(kept.unwrap().text().await.unwrap(), canary, "it is kept as it was typed");
+    // What is known is asked for no more.
+    let again = home.run_in(dir.path(), &["deploy"], "");
+    assert_eq!(again.code, 0, "{}", again.err);
+    assert!(again.err.contains("no changes"), "{}", again.err);
+}
