@@ -1,6 +1,6 @@
 //! Asks for a value that is not shown: the echo is off before the question stands there, and on again whatever happens.
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead};
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use secrecy::SecretString;
@@ -29,7 +29,7 @@ pub async fn ask(printer: Printer, question: &str) -> Result<SecretString, Failu
     line
 }
 
-fn line_of(input: impl Read + BufRead) -> io::Result<SecretString> {
+fn line_of(input: impl BufRead) -> io::Result<SecretString> {
     let mut line = String::new();
     input.take(MAX).read_line(&mut line)?;
     let end = line.trim_end_matches(['\n', '\r']).len();

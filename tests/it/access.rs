@@ -251,7 +251,8 @@ async fn pt_12_who_is_disabled_in_the_directory_is_refused_within_a_minute_by_ea
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn df_08_while_the_directory_is_away_groups_last_seen_serve_reads_for_a_quarter_of_an_hour_and_no_change() {
+async fn df_08_while_the_directory_is_away_groups_last_seen_serve_reads_for_a_quarter_of_an_hour_and_no_change()
+ {
     let mut door = Door::start().await;
     let token = door.login("alice").await;
     door.people.go_away().await;
