@@ -11,6 +11,7 @@
 )]
 
 mod access;
+mod acl;
 mod api;
 mod artifacts;
 mod cli;
