@@ -46,6 +46,15 @@ impl Lab {
         Self::at(&stack.nomad(), &stack.consul())
     }
 
+    /// True on Nomad 1.7, the oldest that the suite runs on. Facts that differ there were tried on 1.7.7 and 1.11.1;
+    /// which release between them changed each is not known.
+    pub async fn is_oldest(&self) -> bool {
+        let asked = self.raw.get(format!("{}/v1/agent/self", self.nomad_addr)).send().await.unwrap();
+        let about: Value = asked.json().await.unwrap();
+        let version = about["config"]["Version"]["Version"].as_str().unwrap_or_else(|| panic!("{about}"));
+        version.starts_with("1.7.")
+    }
+
     pub fn at(nomad: &str, consul: &str) -> Self {
         let options = HttpOptions::default();
         Self {

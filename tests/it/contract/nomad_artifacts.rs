@@ -138,6 +138,9 @@ async fn a_host_header_is_ignored_and_s3_over_plain_http_fails() {
     lab.run(&script(&id, "true", &hcl)).await.unwrap();
     let alloc = lab.failed(&id).await;
     assert!(Lab::events_of(&alloc).contains("Failed Artifact Download"), "{}", Lab::events_of(&alloc));
-    assert_eq!(shelf.hosts.lock().unwrap().len(), hosts.len(), "it never spoke plain HTTP");
+    // 1.7 asks, and fails all the same.
+    if !lab.is_oldest().await {
+        assert_eq!(shelf.hosts.lock().unwrap().len(), hosts.len(), "it never spoke plain HTTP");
+    }
     lab.stop(&id).await;
 }

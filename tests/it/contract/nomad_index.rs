@@ -139,8 +139,14 @@ async fn a_scale_moves_the_job_modify_index_and_the_guard_holds_there() {
         message: "stale".into(),
         enforce_index: Some(first.job_modify_index),
     };
-    let refused = lab.nomad.scale_with("default", &id, &stale).await.unwrap_err();
-    assert_eq!(refused.fault, Fault::Conflict, "{refused}");
+    let answer = lab.nomad.scale_with("default", &id, &stale).await;
+    if lab.is_oldest().await {
+        // 1.7 does not know the guard: what keeps scales apart there is the app's lock alone.
+        assert!(answer.unwrap().job_modify_index > scaled.job_modify_index);
+    } else {
+        let refused = answer.unwrap_err();
+        assert_eq!(refused.fault, Fault::Conflict, "{refused}");
+    }
     lab.stop(&id).await;
 }
 

@@ -59,14 +59,16 @@ async fn a_template_reads_all_keys_and_other_delimiters_make_it_text() {
     let tree = name("somebodys");
     lab.consul.kv_put(&format!("{tree}/secret"), "canary").await.unwrap();
     let text = format!("{{{{ range tree \\\"{tree}\\\" }}}}{{{{ .Key }}}}={{{{ .Value }}}}{{{{ end }}}}");
+    // Not the same text twice: 1.7 knows a template by its text alone, whatever its delimiters, and renders one of them.
+    let other = format!("literally: {text}");
     let templates = format!(
         "template {{\n destination = \"local/read\"\n data = \"{text}\"\n}}\n\
-         template {{\n destination = \"local/literal\"\n left_delimiter = \"<~abcd\"\n right_delimiter = \"abcd~>\"\n data = \"{text}\"\n}}\n"
+         template {{\n destination = \"local/literal\"\n left_delimiter = \"<~abcd\"\n right_delimiter = \"abcd~>\"\n data = \"{other}\"\n}}\n"
     );
     let said = lab.printed(&script(&id, "cat local/read; echo; cat local/literal", &templates), &id).await;
     let (read, literal) = said.split_once('\n').unwrap();
     assert_eq!(read, "secret=canary");
-    assert_eq!(literal, text.replace("\\\"", "\""));
+    assert_eq!(literal, other.replace("\\\"", "\""));
     lab.consul.delete_tree(&format!("{tree}/")).await.unwrap();
 }
 
@@ -212,6 +214,13 @@ async fn a_template_sequence_in_a_driver_string_is_evaluated_like_an_interpolati
 #[tokio::test]
 async fn raw_exec_mounts_no_volumes() {
     let lab = Lab::open().await;
+    if lab.is_oldest().await {
+        // 1.7 has no host volumes but those of its configuration file, which these stacks have none of.
+        let create = format!("{}/v1/volume/host/create", lab.nomad_addr);
+        let answer = lab.raw.put(create).json(&serde_json::json!({})).send().await.unwrap();
+        assert!(!answer.status().is_success(), "it has them: try the rest of this test");
+        return;
+    }
     let volume = name("volume");
     let node = lab.nomad.nodes().await.unwrap().remove(0);
     let body = serde_json::json!({ "Volume": {
