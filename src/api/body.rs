@@ -15,6 +15,11 @@ const LARGEST: usize = 2 << 20;
 /// A body that takes longer is given up.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// So many faults of one body are told: an answer is no larger than what asked for it.
+pub(super) const TOLD: usize = 100;
+/// The longest name that is told whole, and that a known one is looked for beside.
+const NAME: usize = 64;
+
 /// What a field may hold.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Shape {
@@ -149,6 +154,9 @@ fn read<T: Body>(bytes: &[u8]) -> Result<T, Fail> {
 }
 
 fn check(value: &Value, shape: Shape, at: &str, faults: &mut Vec<FieldFault>) {
+    if faults.len() >= TOLD {
+        return;
+    }
     let mut fault = |field: &str, message: String, suggestion: Option<String>| {
         let field = Some(if field.is_empty() { "body".to_owned() } else { field.to_owned() });
         faults.push(FieldFault { field, message, suggestion, ..FieldFault::default() });
@@ -169,15 +177,18 @@ fn check(value: &Value, shape: Shape, at: &str, faults: &mut Vec<FieldFault>) {
         }
         (Texts | List(_), _) => fault(at, wanted("a list"), None),
         (TextMap, Value::Object(map)) => {
-            map.iter().for_each(|(k, v)| check(v, Text, &format!("{at}.{k}"), faults));
+            map.iter().for_each(|(k, v)| check(v, Text, &format!("{at}.{}", brief(k)), faults));
         }
         (TextMap | Object(_), v) if !v.is_object() => fault(at, wanted("an object"), None),
         (Object(fields), Value::Object(map)) => {
             let path = |name: &str| if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") };
-            for name in map.keys().filter(|k| fields.iter().all(|f| f.name != k.as_str())) {
-                let near = fields.iter().map(|f| f.name).min_by_key(|f| strsim::damerau_levenshtein(f, name));
+            let unknown = map.keys().filter(|k| fields.iter().all(|f| f.name != k.as_str()));
+            for name in unknown.take(TOLD) {
+                // Distance costs memory, too, by the length of both.
+                let names = fields.iter().map(|f| f.name).filter(|_| name.len() <= NAME);
+                let near = names.min_by_key(|f| strsim::damerau_levenshtein(f, name));
                 let near = near.filter(|f| strsim::damerau_levenshtein(f, name) <= 3).map(str::to_owned);
-                fault(&path(name), "there is no such field".to_owned(), near);
+                fault(&path(&brief(name)), "there is no such field".to_owned(), near);
             }
             for field in fields {
                 match map.get(field.name) {
@@ -196,6 +207,14 @@ fn check(value: &Value, shape: Shape, at: &str, faults: &mut Vec<FieldFault>) {
         }
         (TextMap | Object(_), _) => {}
     }
+}
+
+fn brief(name: &str) -> String {
+    let mut brief: String = name.chars().take(NAME).collect();
+    if brief.len() < name.len() {
+        brief.push('…');
+    }
+    brief
 }
 
 fn kind(value: &Value) -> &'static str {

@@ -219,6 +219,10 @@ pub(super) fn hint(place: Kind, key: &str) -> Option<Hint> {
 
 /// The nearest of some words, if it is near.
 pub(super) fn nearest<'a>(word: &str, among: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    // No word of ours is longer, and the distance costs memory by the length of both.
+    if word.len() > 64 {
+        return None;
+    }
     let lower = word.to_lowercase();
     let far = match word.chars().count() {
         0..=3 => 1,
