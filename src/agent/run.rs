@@ -33,7 +33,7 @@ use crate::world::World;
 const TEND: Duration = Duration::from_secs(5);
 /// How long the door stays shut for Garage's sake.
 const PREPARED: Duration = Duration::from_secs(5);
-/// How often a leader deletes sessions that have expired.
+/// How often a leader deletes sessions that have expired, and uploads that nobody ended.
 const SWEEP: Duration = Duration::from_mins(10);
 
 /// Why the agent did not start.
@@ -115,9 +115,16 @@ pub async fn run_until(config: Config, stop: CancellationToken) -> Result<(), Ru
             until.cancelled().await;
         }
     });
+    let deployer = Deployer::new(runner.clone());
     tokio::spawn(leader::run(runner.clone(), address.to_string(), background.clone()));
     tokio::spawn(tend(
-        Tended { consul: consul.clone(), session: session.clone(), access: access.clone(), id: id.clone() },
+        Tended {
+            consul: consul.clone(),
+            session: session.clone(),
+            access: access.clone(),
+            deployer: deployer.clone(),
+            id: id.clone(),
+        },
         address.to_string(),
         background.clone(),
     ));
@@ -126,7 +133,7 @@ pub async fn run_until(config: Config, stop: CancellationToken) -> Result<(), Ru
     let probes = api::Probes::new(nomad, consul.clone(), directory, account, garage, prepared.clone());
     let router = api::router(api::Parts {
         access,
-        deployer: Deployer::new(runner.clone()),
+        deployer,
         probes,
         metrics: api::Metrics::default(),
         metrics_token: config.metrics_token.clone(),
@@ -185,6 +192,7 @@ struct Tended {
     consul: Consul,
     session: AgentSession,
     access: Access,
+    deployer: Deployer,
     id: Uid,
 }
 
@@ -242,6 +250,11 @@ async fn clear(
     let ended = what.access.sweep().await?;
     if ended > 0 {
         tracing::info!(ended, "expired logins were deleted");
+    }
+    match what.deployer.uploads_sweep().await {
+        Ok(0) => {}
+        Ok(given_up) => tracing::info!(given_up, "uploads that nobody ended were deleted"),
+        Err(e) => tracing::debug!(error = %e, "uploads that nobody ended were not looked for"),
     }
     *swept = Some(tokio::time::Instant::now());
     Ok(())

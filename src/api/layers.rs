@@ -15,8 +15,10 @@ use super::caller::Peer;
 use super::problem::{Fail, REQUEST};
 use crate::model::wire::ProblemCode;
 
-/// The limit of a request, from its head to the head of its answer. Uploads are bounded by silence instead.
+/// The limit of a request, from its head to the head of its answer.
 const LIMIT: Duration = Duration::from_mins(1);
+/// The limit of a deploy, which may read an artifact of gigabytes first.
+const DEPLOY: Duration = Duration::from_mins(15);
 /// Names the request in the log; also in every problem document.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -33,7 +35,7 @@ async fn observe(State(api): State<Api>, request: Request, next: Next) -> Respon
     // Neither the query (it holds upload tickets) nor any header is logged.
     let span = tracing::info_span!("request", %id, %method, path = request.uri().path(), peer);
     let unread = has_large_body(&request);
-    let limit = if method == Method::PUT { None } else { Some(LIMIT) };
+    let limit = limit_of(&method, &route);
     let answering = REQUEST.scope(id.clone(), async {
         match limit {
             None => next.run(request).await,
@@ -60,6 +62,17 @@ async fn observe(State(api): State<Api>, request: Request, next: Next) -> Respon
     // Answers are somebody's: no proxy on the way keeps one.
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
+}
+
+/// Uploads are bounded by silence, and by their size, instead.
+fn limit_of(method: &Method, route: &str) -> Option<Duration> {
+    if *method == Method::PUT || route.ends_with("/complete") {
+        None
+    } else if route.ends_with("/deploy") {
+        Some(DEPLOY)
+    } else {
+        Some(LIMIT)
+    }
 }
 
 /// More than what is read in passing, or nobody knows how much.

@@ -169,6 +169,7 @@ impl From<deploy::Error> for Fail {
                 Self::fields(errors.collect())
             }
             E::Invalid(why) => Self::new(ProblemCode::Invalid, why),
+            E::TooLarge(why) => Self::new(ProblemCode::TooLarge, why),
             E::Obstacles(list) => obstacles(&list),
             E::NotFound(why) => Self::new(ProblemCode::NotFound, why),
             E::NameNotAvailable(why) => Self::new(ProblemCode::NameNotAvailable, why),

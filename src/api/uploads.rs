@@ -5,22 +5,29 @@ use std::time::Duration;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
+use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use serde::Deserialize;
 use tokio::io::AsyncRead;
+use tokio::time::Instant;
 use tokio_util::io::StreamReader;
 
 use super::Api;
 use super::body;
 use super::caller::{App, Caller, Query, Sha256};
+use super::deploys::whole;
 use super::problem::Answer;
 use crate::access::Verb;
 use crate::model::wire::{CompleteUpload, Problem, UploadsAnswer, UploadsRequest};
 
 /// A stream that is silent for longer is given up.
 const SILENCE: Duration = Duration::from_secs(30);
+/// So is one that brings fewer bytes a second than this, once it had the time to begin.
+const SLOWEST: u64 = 16 << 10;
+/// The time to begin.
+const GRACE: Duration = Duration::from_mins(2);
 
 /// Begins the upload of an artifact's parts: says what is there already, and where the rest goes.
 #[utoipa::path(post, path = "/v1/apps/{app}/uploads", tag = "apps", params(("app" = String, Path)), request_body = UploadsRequest, responses(
@@ -28,6 +35,7 @@ const SILENCE: Duration = Duration::from_secs(30);
     (status = 401, body = Problem, content_type = "application/problem+json"),
     (status = 403, body = Problem, content_type = "application/problem+json"),
     (status = 409, body = Problem, content_type = "application/problem+json"),
+    (status = 413, body = Problem, content_type = "application/problem+json"),
     (status = 422, body = Problem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn begin(
@@ -37,15 +45,18 @@ pub(super) async fn begin(
     body::Json(request): body::Json<UploadsRequest>,
 ) -> Answer<Json<UploadsAnswer>> {
     caller.may(&api, Verb::Upload, &app).await?;
-    Ok(Json(api.deployer.uploads_begin(&app, &request.parts).await?))
+    Ok(Json(api.deployer.uploads_begin(&caller.by(), &app, &request.parts).await?))
 }
 
-/// Ends the multipart upload of one part.
+/// Ends the multipart upload of one part: it is read, and is there once this has answered. Done again, it ends the
+/// same.
 #[utoipa::path(post, path = "/v1/apps/{app}/uploads/{sha256}/complete", tag = "apps", params(("app" = String, Path), ("sha256" = String, Path)), request_body = CompleteUpload, responses(
     (status = 204),
     (status = 401, body = Problem, content_type = "application/problem+json"),
     (status = 403, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
     (status = 409, body = Problem, content_type = "application/problem+json"),
+    (status = 413, body = Problem, content_type = "application/problem+json"),
     (status = 422, body = Problem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn complete(
@@ -56,7 +67,8 @@ pub(super) async fn complete(
     body::Json(request): body::Json<CompleteUpload>,
 ) -> Answer<StatusCode> {
     caller.may(&api, Verb::Upload, &app).await?;
-    api.deployer.uploads_complete(&app, &sha256, &request).await?;
+    let (by, deployer) = (caller.by(), api.deployer.clone());
+    whole(async move { deployer.uploads_complete(&by, &app, &sha256, &request).await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -76,7 +88,9 @@ pub(super) struct StreamParams {
     (status = 204),
     (status = 401, body = Problem, content_type = "application/problem+json"),
     (status = 403, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
     (status = 409, body = Problem, content_type = "application/problem+json"),
+    (status = 413, body = Problem, content_type = "application/problem+json"),
     (status = 422, body = Problem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn stream(
@@ -85,23 +99,41 @@ pub(super) async fn stream(
     App(app): App,
     Sha256(sha256): Sha256,
     Query(params): Query<StreamParams>,
+    headers: HeaderMap,
     body: Body,
 ) -> Answer<StatusCode> {
     caller.may(&api, Verb::Upload, &app).await?;
+    let size = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
+    let (by, deployer) = (caller.by(), api.deployer.clone());
+    let reader: Box<dyn AsyncRead + Send + Unpin> = Box::new(StreamReader::new(patient(body)));
+    // Not to be dropped half-way: what was begun in Garage is given up where the body breaks off.
+    whole(async move {
+        let about = (params.ticket.as_deref(), size);
+        deployer.uploads_stream(&by, &app, (&sha256, &params.ext), about, reader).await
+    })
+    .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The body, given up where it stands still or trickles: it holds a place that others wait for.
+fn patient(body: Body) -> BoxStream<'static, std::io::Result<Bytes>> {
     let chunks = body.into_data_stream().map_err(|_| std::io::Error::other("the body was cut"));
-    let chunks: futures::stream::BoxStream<'static, std::io::Result<Bytes>> = chunks.boxed();
-    let patient = futures::stream::unfold(Some(chunks), |chunks| async move {
-        let mut chunks = chunks?;
+    let state = Some((chunks.boxed(), 0_u64, Instant::now()));
+    let patient = futures::stream::unfold(state, |state| async move {
+        let (mut chunks, mut bytes, begun) = state?;
+        let slow = |why: &str| Some((Err(std::io::Error::new(std::io::ErrorKind::TimedOut, why)), None));
         match tokio::time::timeout(SILENCE, chunks.next()).await {
-            Ok(Some(chunk)) => Some((chunk, Some(chunks))),
-            Ok(None) => None,
-            Err(_) => {
-                let kind = std::io::ErrorKind::TimedOut;
-                Some((Err(std::io::Error::new(kind, "the body stood still")), None))
+            Ok(Some(Ok(chunk))) => {
+                bytes += chunk.len() as u64;
+                if begun.elapsed() > GRACE + Duration::from_secs(bytes / SLOWEST) {
+                    return slow("the body came too slowly");
+                }
+                Some((Ok(chunk), Some((chunks, bytes, begun))))
             }
+            Ok(Some(Err(e))) => Some((Err(e), None)),
+            Ok(None) => None,
+            Err(_) => slow("the body stood still"),
         }
     });
-    let reader: Box<dyn AsyncRead + Send + Unpin> = Box::new(StreamReader::new(patient.boxed()));
-    api.deployer.uploads_stream(&app, &sha256, &params.ext, params.ticket.as_deref(), reader).await?;
-    Ok(StatusCode::NO_CONTENT)
+    patient.boxed()
 }

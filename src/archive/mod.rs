@@ -1,109 +1,90 @@
-//! Archives: reads and unpacks what people upload. Everything in them is hostile.
+//! Archives: names, formats and limits, judging and unpacking. Everything in them is hostile.
+//!
+//! Both sides look through these eyes: the command line packs nothing that the agent would refuse. Bytes come from
+//! readers that callers pass in; nothing here opens a socket, writes a file or takes a name from an archive as a name
+//! on this machine.
 
-use std::io;
-use std::path::{Path, PathBuf};
+mod bridge;
+pub mod judge;
+pub mod names;
+mod read;
+pub mod scan;
+pub mod site;
+pub mod unpack;
 
-use sha2::{Digest, Sha256};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+pub use judge::{Judged, Refused, Wanted};
+pub use read::ReadError;
 
-use crate::model::Sha256Hex;
+/// Files in one part at most: Nomad refuses archives of more than 4,096, and counts folders and the end too.
+pub const PART_ENTRIES: usize = 4_000;
+/// An archive may unpack to this many bytes whatever its own size.
+const BOMB_FREE: u64 = 1 << 30;
+/// Beyond that, to this many times its own size. Text compresses to a twentieth; only zeros do better than this.
+const BOMB_RATIO: u64 = 100;
 
-/// The most bytes that an archive may unpack to.
-const MOST_BYTES: u64 = 8 << 30;
-/// The most files in one archive.
-const MOST_FILES: usize = 100_000;
-
-/// Why an archive was refused.
-#[derive(Debug, thiserror::Error)]
-pub enum ArchiveError {
-    /// It does not have the hash that it is named by.
-    #[error("the archive has another hash than the one that it is named by")]
-    Hash,
-    /// It holds something that may not be there.
-    #[error("the archive holds {0}")]
-    Hostile(String),
-    /// It could not be read or written.
-    #[error("the archive cannot be read: {0}")]
-    Io(#[from] io::Error),
+/// What a part can be: what Nomad unpacks and we can look into. The extension decides how Nomad does it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// `tar.zst`: what the command line packs.
+    TarZst,
+    /// `tar`.
+    Tar,
 }
 
-/// Unpacks the regular files of a `.tar.zst` into a folder, each under a number: no name of the archive is ever a
-/// name on this machine. Gives back the names with the files. The hash is checked before anything is unpacked.
-pub async fn unpack(
-    mut reader: impl AsyncRead + Unpin,
-    sha256: &Sha256Hex,
-    into: &Path,
-) -> Result<Vec<(String, PathBuf)>, ArchiveError> {
-    tokio::fs::create_dir_all(into).await?;
-    let packed = into.join("archive");
-    let mut file = tokio::fs::File::create(&packed).await?;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 256 << 10];
-    loop {
-        let n = reader.read(&mut buffer).await?;
-        if n == 0 {
-            break;
+impl Format {
+    /// All of them, for messages.
+    pub const NAMES: &str = "tar.zst or tar";
+
+    /// By the extension, without a dot.
+    pub fn of(ext: &str) -> Option<Self> {
+        match ext {
+            "tar.zst" => Some(Self::TarZst),
+            "tar" => Some(Self::Tar),
+            _ => None,
         }
-        hash.update(&buffer[..n]);
-        file.write_all(&buffer[..n]).await?;
     }
-    file.flush().await?;
-    if hex::encode(hash.finalize()) != sha256.as_str() {
-        return Err(ArchiveError::Hash);
+
+    /// The extension, without a dot.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::TarZst => "tar.zst",
+            Self::Tar => "tar",
+        }
     }
-    let into = into.to_owned();
-    tokio::task::spawn_blocking(move || unpack_file(&packed, &into)).await.map_err(io::Error::other)?
+
+    /// The `Content-Type` of a part.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::TarZst => "application/zstd",
+            Self::Tar => "application/x-tar",
+        }
+    }
 }
 
-fn unpack_file(packed: &Path, into: &Path) -> Result<Vec<(String, PathBuf)>, ArchiveError> {
-    let mut archive = tar::Archive::new(zstd::Decoder::new(std::fs::File::open(packed)?)?);
-    let mut files = Vec::new();
-    let mut bytes = 0_u64;
-    for entry in archive.entries()? {
-        let mut entry = entry?;
-        if !entry.header().entry_type().is_file() {
-            continue;
-        }
-        let path = entry.path()?.into_owned();
-        let name = checked(&path)?;
-        bytes = bytes.saturating_add(entry.size());
-        if bytes > MOST_BYTES || files.len() >= MOST_FILES {
-            return Err(ArchiveError::Hostile(format!("more than {MOST_FILES} files or {MOST_BYTES} bytes")));
-        }
-        let to = into.join(files.len().to_string());
-        io::copy(&mut entry, &mut std::fs::File::create(&to)?)?;
-        files.push((name, to));
-    }
-    Ok(files)
+/// What is let into an artifact, or a part of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Files.
+    pub entries: usize,
+    /// Bytes of the files, before compression.
+    pub bytes: u64,
 }
 
-fn checked(path: &Path) -> Result<String, ArchiveError> {
-    let mut parts = Vec::new();
-    for part in path.components() {
-        match part {
-            std::path::Component::CurDir => {}
-            std::path::Component::Normal(p) => match p.to_str() {
-                Some(p) if !p.contains(['\\', '\n', '\0']) => parts.push(p),
-                _ => {
-                    return Err(ArchiveError::Hostile(format!(
-                        "a name that is not plain text: {}",
-                        path.display()
-                    )));
-                }
-            },
-            _ => return Err(ArchiveError::Hostile(format!("a path that leaves it: {}", path.display()))),
-        }
-    }
-    let name = parts.join("/");
-    if name.is_empty() || name.len() > 1_000 {
-        return Err(ArchiveError::Hostile(format!("a name of {} bytes", name.len())));
-    }
-    Ok(name)
+impl Limits {
+    /// A whole artifact: 100,000 files, 20 GiB.
+    pub const ARTIFACT: Self = Self { entries: 100_000, bytes: 20 << 30 };
+    /// One part: 4,000 files, 20 GiB.
+    pub const PART: Self = Self { entries: PART_ENTRIES, bytes: 20 << 30 };
 }
 
-/// The content type of a file by its name; text is UTF-8.
-pub fn content_type(path: &str) -> String {
-    let kind = mime_guess::from_path(path).first_or_octet_stream();
-    let is_text = kind.type_() == "text" || matches!(kind.subtype().as_str(), "javascript" | "json" | "xml");
-    if is_text { format!("{}; charset=utf-8", kind.essence_str()) } else { kind.essence_str().to_owned() }
+impl Default for Limits {
+    /// Those of an artifact.
+    fn default() -> Self {
+        Self::ARTIFACT
+    }
+}
+
+/// True where an archive of `packed` bytes unpacks to more than anything honest does.
+pub fn is_bomb(packed: u64, unpacked: u64) -> bool {
+    unpacked > BOMB_FREE && unpacked / BOMB_RATIO > packed
 }

@@ -16,31 +16,15 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use super::collect::{Entry, collect};
+pub use crate::archive::Limits;
+use crate::archive::{Format, PART_ENTRIES, is_bomb};
 use crate::model::Sha256Hex;
 use crate::model::artifact::{Artifact, ArtifactPart};
 
-/// Files in one archive at most: Nomad refuses more than 4,096, and counts the end too.
-pub const PART_ENTRIES: usize = 4000;
 /// What the parts are.
-pub const EXTENSION: &str = "tar.zst";
+const FORMAT: Format = Format::TarZst;
 /// Fast enough for a home connection's sake, and about what everybody uses.
 const LEVEL: i32 = 3;
-
-/// What is let into an artifact.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Files.
-    pub entries: usize,
-    /// Bytes before compression.
-    pub bytes: u64,
-}
-
-impl Default for Limits {
-    /// 100,000 files, 20 GiB.
-    fn default() -> Self {
-        Self { entries: 100_000, bytes: 20 << 30 }
-    }
-}
 
 /// A name that is not packed, and why.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,6 +54,11 @@ pub enum ArchiveError {
         /// Bytes allowed.
         bytes: u64,
     },
+    /// Almost nothing but zeros.
+    #[error(
+        "the folder packs to less than a hundredth of its more than 1 GiB, as only zeros do; leave such files out by .terreauignore, and make them where the app runs"
+    )]
+    Bomb,
     /// A file that was written to meanwhile.
     #[error("{0} changed while it was read; try again when nothing writes to it")]
     Changed(PathBuf),
@@ -132,8 +121,14 @@ pub fn pack(
     progress(so_far);
     let (mut parts, mut files) = (Vec::new(), Vec::new());
     for (i, some) in entries.chunks(PART_ENTRIES).enumerate() {
-        let path = dir.path().join(format!("{i}.{EXTENSION}"));
-        parts.push(write_part(&path, some, &mut so_far, progress)?);
+        let path = dir.path().join(format!("{i}.{}", FORMAT.extension()));
+        let before = so_far.bytes_done;
+        let part = write_part(&path, some, &mut so_far, progress)?;
+        // The agent would refuse it: said before it is sent.
+        if is_bomb(part.size, so_far.bytes_done - before) {
+            return Err(ArchiveError::Bomb);
+        }
+        parts.push(part);
         files.push(path);
     }
     Ok(Packed { artifact: Artifact { parts }, files, unpacked: so_far.bytes, _scratch: Some(dir) })
@@ -169,7 +164,7 @@ fn write_part(
     let packer = tar.into_inner().map_err(ArchiveError::Write)?;
     let mut out = packer.finish().map_err(ArchiveError::Write)?;
     out.flush().map_err(ArchiveError::Write)?;
-    out.part(EXTENSION, u32::try_from(entries.len()).unwrap_or(u32::MAX))
+    out.part(FORMAT.extension(), u32::try_from(entries.len()).unwrap_or(u32::MAX))
 }
 
 fn append<W: Write>(

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use super::archive::{ArchiveError, Limits, Refusal};
-use super::names;
+use super::archive::{ArchiveError, Refusal};
+use crate::archive::{Limits, names};
 
 /// The file that says what is left out, in the syntax of `.gitignore`.
 const IGNORE_FILE: &str = ".terreauignore";

@@ -20,7 +20,7 @@ const IN_FLIGHT: usize = 4;
 /// Tries of one piece.
 const TRIES: u32 = 5;
 
-/// Where artifacts go: the API, or Garage itself for who holds its key ([`Direct`](super::receive::Direct)).
+/// Where artifacts go.
 pub trait Store: Send + Sync {
     /// What goes wrong there.
     type Error: std::error::Error + Send + Sync + 'static;

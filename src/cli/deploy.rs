@@ -1,6 +1,7 @@
 //! `terreau deploy`: packs, uploads what is missing, asks for missing secrets, and watches until the app answers.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use http::Method;
 use secrecy::ExposeSecret;
@@ -18,6 +19,9 @@ use super::{hidden, plan, upload, waiting};
 use crate::model::Placement;
 use crate::model::project::SecretKind;
 use crate::model::wire::{Accepted, AppStatus, DeployRequest, Hidden, PlanRequest, Unchanged};
+
+/// A deploy is accepted within this time.
+const LONGEST: Duration = Duration::from_mins(15);
 
 /// What a server answers to a change.
 #[derive(Debug, Deserialize)]
@@ -91,7 +95,10 @@ async fn submit(
     then: Then,
     form: Form,
 ) -> Ran {
-    match client.call(Method::POST, &app_path(app, "/deploy"), request).await? {
+    // Values that come with it are looked for in an artifact of any size first.
+    let patient = client.clone().patient()?;
+    let sent = patient.request(Method::POST, &app_path(app, "/deploy")).timeout(LONGEST).json(request);
+    match patient.read(patient.send(sent).await?).await? {
         Answer::Accepted(it) => follow::accepted(cx, client, &it, then, form).await,
         Answer::Unchanged(it) => unchanged(cx, client, app, &it, form).await,
     }

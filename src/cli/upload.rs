@@ -102,12 +102,13 @@ async fn through_agent(door: &Door, packed: &Packed, printer: Printer) -> Result
         let body = reqwest::Body::wrap_stream(tokio_util::io::ReaderStream::with_capacity(body, 256 << 10));
         let rest =
             format!("/uploads/{}?ticket={}&ext={}", part.sha256, escaped(&answer.ticket), escaped(&part.ext));
-        let request = door
-            .client
+        // Silent as long as it sends.
+        let client = door.client.clone().patient()?;
+        let request = client
             .request(Method::PUT, &app_path(&door.app, &rest))
             .header(http::header::CONTENT_LENGTH, part.size)
             .body(body);
-        door.client.send(request).await?;
+        client.send(request).await?;
         bytes += part.size;
     }
     printer.say(format!("uploaded {} through the agent", HumanBytes(bytes)));
@@ -130,7 +131,9 @@ impl Store for Door {
 
     async fn complete(&self, part: &ArtifactPart, done: CompleteUpload) -> Result<(), Failure> {
         let path = app_path(&self.app, &format!("/uploads/{}/complete", part.sha256));
-        self.client.send(self.client.request(Method::POST, &path).json(&done)).await.map(drop)
+        // The agent reads the part before it answers.
+        let client = self.client.clone().patient()?;
+        client.send(client.request(Method::POST, &path).json(&done)).await.map(drop)
     }
 }
 

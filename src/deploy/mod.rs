@@ -7,6 +7,7 @@ mod history;
 mod logs;
 mod prepare;
 mod status;
+mod tickets;
 mod uploads;
 
 use std::collections::BTreeMap;
@@ -63,6 +64,9 @@ pub enum Error {
     /// The request is wrong in another way.
     #[error("{0}")]
     Invalid(String),
+    /// More than is taken.
+    #[error("{0}")]
+    TooLarge(String),
     /// Something stands in the way: all of it.
     #[error("{}", .0.iter().map(|o| o.why.as_str()).collect::<Vec<_>>().join("; "))]
     Obstacles(Vec<Obstacle>),
@@ -106,12 +110,14 @@ impl From<OpenError> for Error {
 #[derive(Clone, Debug)]
 pub struct Deployer {
     runner: Runner,
+    ticket_key: tickets::TicketKey,
+    room: uploads::Room,
 }
 
 impl Deployer {
     /// Use cases on this runner.
     pub fn new(runner: Runner) -> Self {
-        Self { runner }
+        Self { runner, ticket_key: tickets::TicketKey::default(), room: uploads::Room::default() }
     }
 
     /// The runner underneath.
@@ -133,6 +139,14 @@ impl Deployer {
     /// Deploys. Gives an operation's id at once; nothing has happened where it gives an error.
     pub async fn deploy(&self, by: &By, app: &Placement, input: &DeployInput) -> Result<Accepted, Error> {
         let source = prepare::Source::from_input(app, input)?;
+        if let Some(artifact) = &source.artifact
+            && !source.given.is_empty()
+        {
+            // Before the lock: it may take a while.
+            let head = self.any_head(app).await?;
+            let capability = self.capability(by, app, head.as_ref(), source.ticket.as_deref()).await?;
+            self.look_for_given(&capability, artifact, &source.given).await?;
+        }
         self.release(by, app, &source, Verb::Deploy).await
     }
 
@@ -194,7 +208,10 @@ impl Deployer {
         {
             return Ok(Err(release.number));
         }
-        self.check_artifact(&made).await?;
+        let bindings = &made.release.bindings;
+        if let Some(artifact) = &bindings.artifact {
+            self.check_artifact(&bindings.capability, artifact).await?;
+        }
         let objects = self.runner.store().objects();
         let job = made.desired.job.as_ref();
         let json = async {

@@ -8,15 +8,13 @@ use super::{DeployInput, Deployer, Error};
 use crate::descriptor;
 use crate::engines::EngineError;
 use crate::model::artifact::Artifact;
-use crate::model::bindings::ResolvedUse;
 use crate::model::canonical::hash_of;
 use crate::model::desired::Desired;
 use crate::model::head::{AppState, Head, Kind};
+use crate::model::names::PartName;
 use crate::model::project::{Owner, Project, SecretKind, UseKind};
 use crate::model::text::Reference;
-use crate::model::{
-    Bindings, Login, Placement, Release, ReleaseNumber, SecretName, Sha256Hex, Uid, sha256_hex,
-};
+use crate::model::{Bindings, Login, Placement, Release, ReleaseNumber, SecretName, Sha256Hex, Uid};
 use crate::operation::run::fresh_uid;
 use crate::plan::{self, Obstacle, Plan};
 use crate::render;
@@ -66,10 +64,8 @@ impl Source {
                 "the descriptor has a build, and no artifact came with the request".into(),
             ));
         }
-        if let Some(ticket) = &input.ticket
-            && Sha256Hex::new(ticket.as_str()).is_err()
-        {
-            return Err(Error::Invalid("the ticket is not one that an upload was given".into()));
+        if let Some(artifact) = &input.artifact {
+            super::uploads::check(&artifact.parts)?;
         }
         let unknown = input.secrets.keys().find(|n| !project.secrets.iter().any(|s| s.name == **n));
         if let Some(name) = unknown {
@@ -145,7 +141,9 @@ impl Deployer {
             env_versions: BTreeMap::new(),
             counts: BTreeMap::new(),
             node,
-            uses: uses(&source.project, app, &head.value, &hands.cluster.ldap_base),
+            uses: render::resolve_uses(&source.project, app, &hands.cluster, |u| {
+                key_id(&head.value, &u.name)
+            }),
         };
         let desired =
             render::render(&source.project, app, &bindings).map_err(|e| Error::Invalid(e.to_string()))?;
@@ -213,11 +211,12 @@ impl Deployer {
         found: Option<Versioned<Head>>,
         by: &By,
     ) -> Result<Versioned<Head>, Error> {
-        let capability = || source.ticket.clone().unwrap_or_else(|| hex::encode(rand::random::<[u8; 32]>()));
+        let known = found.as_ref().map(|h| &h.value);
+        let capability = self.capability(by, app, known, source.ticket.as_deref()).await?;
         let Some(mut head) = found else {
             let uid = fresh_uid(self.runner.now());
             let owners = owners_of(by);
-            return Ok(Versioned { value: new_head(app, uid, capability(), owners), index: 0 });
+            return Ok(Versioned { value: new_head(app, uid, capability, owners), index: 0 });
         };
         if let Some(operation) = &head.value.operation {
             // Its lock was free: its agent is gone, and the leader takes it up in a moment.
@@ -231,7 +230,7 @@ impl Deployer {
                 return Err(Error::NameNotAvailable(format!("{app} was deleted; its name is free at {at}")));
             }
             head.value.state = AppState::New;
-            head.value.capability = capability();
+            head.value.capability = capability;
         }
         Ok(head)
     }
@@ -297,24 +296,6 @@ impl Deployer {
                 hands.cluster.sites.join(", ")
             ))),
         }
-    }
-
-    /// Everything that the release names is in Garage: an allocation would wait for it for ever.
-    pub(super) async fn check_artifact(&self, made: &Prepared) -> Result<(), Error> {
-        let hands = self.runner.hands();
-        let bindings = &made.release.bindings;
-        let parts = bindings.artifact.iter().flat_map(|a| &a.parts);
-        let looks = parts.map(|p| async move {
-            let found = hands.s3.head(&hands.artifacts, &p.key(&bindings.capability)).await?;
-            match found {
-                Some(info) if info.size == p.size => Ok(()),
-                _ => Err(Error::Invalid(format!(
-                    "artifact {} was not uploaded; upload it, then deploy",
-                    p.sha256
-                ))),
-            }
-        });
-        futures::future::try_join_all(looks).await.map(|_| ())
     }
 }
 
@@ -393,32 +374,14 @@ fn versions(
     (versions, given)
 }
 
-/// What each use is resolved to. A key's id follows from the app, the use and the release that brings it, so that a
-/// reviewed plan and its deploy agree; an id that was used once never comes back.
-fn uses(
-    project: &Project,
-    app: &Placement,
-    head: &Head,
-    ldap_base: &str,
-) -> BTreeMap<crate::model::names::PartName, ResolvedUse> {
-    let resolve = |u: &crate::model::project::Use| match u.kind {
-        UseKind::Ldap => {
-            ResolvedUse::Ldap { dn: format!("cn={},ou=services,ou=users,{ldap_base}", app.flat()) }
-        }
-        UseKind::Bucket { .. } => {
-            let id_of = |n: u64| {
-                let text = format!("{}|{}|{n}", head.uid, u.name);
-                format!("GK{}", &sha256_hex(text).as_str()[..24])
-            };
-            let owned = |id: &String| head.owned.iter().any(|o| o.kind == Kind::Key && o.id == *id);
-            let known = (1..=head.last_number).rev().map(id_of).find(owned);
-            ResolvedUse::Bucket {
-                bucket: format!("{}-{}", app.flat(), u.name),
-                access_key_id: known.unwrap_or_else(|| id_of(head.last_number + 1)),
-            }
-        }
-    };
-    project.uses.iter().map(|u| (u.name.clone(), resolve(u))).collect()
+/// The id of the key of a bucket: the one that the app holds, or the one that its next release brings. It follows
+/// from the app, the use and the release, so that a reviewed plan and its deploy agree, and an id that was used once
+/// never comes back.
+fn key_id(head: &Head, of: &PartName) -> String {
+    let owned = |id: &String| head.owned.iter().any(|o| o.kind == Kind::Key && o.id == *id);
+    let id_of = |n| render::access_key_id(&head.uid, of, n);
+    let known = (1..=head.last_number).rev().map(id_of).find(owned);
+    known.unwrap_or_else(|| id_of(head.last_number + 1))
 }
 
 /// Every text of a project that may hold references.

@@ -61,9 +61,9 @@ pub fn bucket_alias(placement: &Placement, purpose: &PartName) -> String {
 }
 
 /// A Garage key id chosen by us (`GK` and 24 hex digits), the same whenever it is asked for: a repeated creation
-/// meets its own key. `nth` counts an app's keys of one use from 0: a deleted id never comes back.
-pub fn access_key_id(uid: &Uid, of: &PartName, nth: u32) -> String {
-    format!("GK{}", &sha256_hex(format!("{uid}/{of}/{nth}")).as_str()[..24])
+/// meets its own key. `release` is the number of the one that brings the key: a deleted id never comes back.
+pub fn access_key_id(uid: &Uid, of: &PartName, release: u64) -> String {
+    format!("GK{}", &sha256_hex(format!("{uid}/{of}/{release}")).as_str()[..24])
 }
 
 /// `secrets/<app>/.env/<NAME>/<n>`: version n of a value of `terreau env set`, never changed once written.

@@ -15,11 +15,6 @@ pub(super) struct Import<'a> {
     pub(super) bucket: &'a str,
 }
 
-/// A fresh key id: `GK` and 24 hex digits.
-pub fn fresh_id() -> String {
-    format!("GK{}", hex::encode(rand::random::<[u8; 12]>()))
-}
-
 /// A key's name: `terreau:<uid>:<purpose>`.
 pub fn name(uid: &crate::model::Uid, purpose: &str) -> String {
     format!("{}:{purpose}", super::mark(uid))

@@ -1,14 +1,20 @@
 //! Static sites: objects in the bucket named by the first host, served by Garage, with no job.
 //!
 //! A release puts new assets first, then pages, `index.html` last; what the old release had and the new one has not
-//! goes with the sweep. A kill goes forward: putting the same object twice is harmless.
+//! goes with the sweep. A kill goes forward: putting the same object twice is harmless. Its artifact is read once:
+//! assets are put as they come by, pages wait on disk. No name of an archive is ever a name on this machine.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 
 use super::{Evidence, Work, bucket, evidence};
-use crate::archive;
-use crate::engines::garage::{Bucket, BucketSettings, Perm, Website};
+use crate::archive::site::{Pass, content_type};
+use crate::archive::unpack::{self, Files, UnpackError};
+use crate::archive::{Format, Limits};
+use crate::engines::garage::{Bucket, BucketSettings, Perm, S3, Website};
 use crate::engines::{Engine, EngineError, Fault};
 use crate::model::HostName;
 use crate::model::artifact::Artifact;
@@ -16,6 +22,8 @@ use crate::model::head::{Head, Kind};
 
 /// How many objects are put at once.
 const AT_ONCE: usize = 8;
+/// Assets up to this size are held in memory, and several put at once; larger ones are streamed.
+const SMALL: u64 = 1 << 20;
 /// The object that lists the files of the release that is served, so that the sweep knows what is old.
 const MANIFEST: &str = ".terreau-manifest";
 
@@ -41,33 +49,29 @@ pub(super) async fn put(work: &Work<'_>, site: &Site<'_>) -> Result<Evidence, En
     hands.garage.allow(&bucket.id, &hands.s3_key, Perm::ALL).await?;
 
     let folder = tempfile::tempdir().map_err(|e| trouble(Fault::Invalid, &doing, e))?;
-    let mut files: Vec<(String, PathBuf)> = Vec::new();
-    for (n, part) in site.artifact.parts.iter().enumerate() {
-        let key = part.key(site.capability);
-        let object = hands.s3.get_stream(&hands.artifacts, &key).await?;
+    let mut found = Found { names: Vec::new(), pages: Vec::new() };
+    for part in &site.artifact.parts {
+        let format = Format::of(&part.ext)
+            .ok_or_else(|| trouble(Fault::Invalid, &doing, format!("its artifact is a .{}", part.ext)))?;
+        let object = hands.s3.get_stream(&hands.artifacts, &part.key(site.capability)).await?;
         let object = object
             .ok_or_else(|| trouble(Fault::NotFound, &doing, "its artifact is gone; deploy it again"))?;
-        let into = folder.path().join(n.to_string());
-        let unpacked = archive::unpack(object.reader, &part.sha256, &into).await;
-        files.extend(unpacked.map_err(|e| trouble(fault_of(&e), &doing, e))?);
+        let files = unpack::open(object.reader, format, Limits::PART, &part.sha256);
+        let to = Target { s3: &hands.s3, bucket: first.as_str(), doing: &doing };
+        pass_on(files, &to, site.index, folder.path(), &mut found).await?;
+        work.note(format!("{} files", found.names.len()));
     }
-    // Assets, then pages, then the entrance: a page that is there finds what it names.
-    files.sort_by_cached_key(|(path, _)| (rank(path, site.index), path.clone()));
-    let mut done = 0;
-    for group in files.chunk_by(|a, b| rank(&a.0, site.index) == rank(&b.0, site.index)) {
-        for batch in group.chunks(AT_ONCE) {
-            let puts = batch.iter().map(|(path, file)| async move {
-                let kind = archive::content_type(path);
-                hands.s3.put_file(first.as_str(), path, file, &kind, &|_| {}).await
+    // Pages, then the entrance: a page that is there finds what it names.
+    found.pages.sort_by_cached_key(|(name, _)| (Pass::of(name, site.index), name.clone()));
+    for pass in found.pages.chunk_by(|a, b| Pass::of(&a.0, site.index) == Pass::of(&b.0, site.index)) {
+        for batch in pass.chunks(AT_ONCE) {
+            let puts = batch.iter().map(|(name, file)| async move {
+                hands.s3.put_file(first.as_str(), name, file, &content_type(name), &|_| {}).await
             });
             futures::future::try_join_all(puts).await?;
-            done += batch.len();
-            if done % 200 < AT_ONCE {
-                work.note(format!("{done} of {} files", files.len()));
-            }
         }
     }
-    let manifest = files.iter().map(|(p, _)| p.as_str()).collect::<Vec<_>>().join("\n");
+    let manifest = found.names.join("\n");
     hands.s3.put(first.as_str(), MANIFEST, manifest.into_bytes(), "text/plain").await?;
 
     let website = Website { index: site.index.to_owned(), error: site.error.map(str::to_owned) };
@@ -82,26 +86,74 @@ pub(super) async fn put(work: &Work<'_>, site: &Site<'_>) -> Result<Evidence, En
     for alias in bucket.global_aliases.iter().filter(|a| !wanted.contains(a.as_str())) {
         hands.garage.remove_alias(&bucket.id, alias).await?;
     }
-    Ok(evidence([("files", files.len().to_string())]))
+    Ok(evidence([("files", found.names.len().to_string())]))
 }
 
-/// A link that stands still may come back; what is in the archive will not change.
-fn fault_of(e: &archive::ArchiveError) -> Fault {
-    match e {
-        archive::ArchiveError::Io(e) if e.kind() == std::io::ErrorKind::TimedOut => Fault::Away,
-        _ => Fault::Invalid,
-    }
+/// What has come by.
+struct Found {
+    names: Vec<String>,
+    /// Those that are put later, on disk.
+    pages: Vec<(String, PathBuf)>,
 }
 
-/// 0 for assets, 1 for pages, 2 for the entrance.
-fn rank(path: &str, index: &str) -> u8 {
-    let is_page =
-        path.rsplit_once('.').is_some_and(|(_, ext)| ext.eq_ignore_ascii_case("html") || ext == "htm");
-    match path {
-        p if p == index => 2,
-        _ if is_page => 1,
-        _ => 0,
+/// Where objects are put.
+struct Target<'a> {
+    s3: &'a S3,
+    bucket: &'a str,
+    doing: &'a str,
+}
+
+/// Puts the assets of one part, and lays its pages aside under numbers.
+async fn pass_on(
+    mut files: Files,
+    to: &Target<'_>,
+    index: &str,
+    folder: &Path,
+    found: &mut Found,
+) -> Result<(), EngineError> {
+    let done = pass_all(&mut files, to, index, folder, found).await;
+    // A link that breaks may come back; what is in the archive will not change.
+    done.map_err(|e| if files.has_lost_link() { EngineError { fault: Fault::Away, ..e } } else { e })
+}
+
+async fn pass_all(
+    files: &mut Files,
+    to: &Target<'_>,
+    index: &str,
+    folder: &Path,
+    found: &mut Found,
+) -> Result<(), EngineError> {
+    let broken = |e: UnpackError| trouble(Fault::Invalid, to.doing, e);
+    let on_disk = |e: std::io::Error| trouble(Fault::Invalid, to.doing, e);
+    let mut putting = FuturesUnordered::new();
+    while let Some(file) = files.next().await.map_err(broken)? {
+        let (name, size) = (file.name.clone(), file.size);
+        if Pass::of(&name, index) != Pass::Assets {
+            let path = folder.join(found.names.len().to_string());
+            let mut page = tokio::fs::File::create(&path).await.map_err(on_disk)?;
+            tokio::io::copy(&mut file.reader(), &mut page).await.map_err(on_disk)?;
+            tokio::io::AsyncWriteExt::flush(&mut page).await.map_err(on_disk)?;
+            found.pages.push((name.clone(), path));
+        } else if size > SMALL {
+            // Nobody would look after those under way meanwhile.
+            while let Some(put) = putting.next().await {
+                put?;
+            }
+            to.s3.put_stream(to.bucket, &name, file.reader(), &content_type(&name)).await?;
+        } else {
+            let bytes = file.bytes(SMALL).await.map_err(broken)?;
+            let key = name.clone();
+            putting.push(async move { to.s3.put(to.bucket, &key, bytes, &content_type(&key)).await });
+            if putting.len() >= AT_ONCE {
+                putting.next().await.transpose()?;
+            }
+        }
+        found.names.push(name);
     }
+    while let Some(put) = putting.next().await {
+        put?;
+    }
+    Ok(())
 }
 
 pub(super) async fn close(work: &Work<'_>, hosts: &[HostName]) -> Result<Evidence, EngineError> {

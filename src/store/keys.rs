@@ -15,6 +15,8 @@ pub const LOCKS: &str = "terreau/v1/lock/";
 pub const AUDIT: &str = "terreau/v1/audit/";
 /// The leader's lock key.
 pub const LEADER: &str = "terreau/v1/leader";
+/// The key that tickets of uploads are signed with: 64 hex digits.
+pub const TICKETS: &str = "terreau/v1/tickets";
 /// Ring of the last changed keys.
 pub const BELL: &str = "terreau/v1/bell";
 /// Live agents.

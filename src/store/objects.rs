@@ -29,6 +29,11 @@ impl Objects {
         Self { s3: self.s3.clone().with_gate(gate), bucket: self.bucket.clone() }
     }
 
+    /// The bucket's name. Uploads wait in it, beside the objects, until they are judged.
+    pub fn bucket(&self) -> &str {
+        &self.bucket
+    }
+
     /// Writes an object named by its own hash. Writing the same twice is harmless.
     pub async fn put(&self, bytes: Vec<u8>) -> Result<Sha256Hex, EngineError> {
         let name = sha256_hex(&bytes);

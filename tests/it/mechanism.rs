@@ -17,6 +17,7 @@ use terreau::model::{Cluster, Placement, ProjectName, Uid};
 use terreau::operation::run::fresh_uid;
 use terreau::operation::{AgentSession, Progress, Runner};
 use terreau::resources::Hands;
+use terreau::sandbox::config::ARTIFACT_BUCKET;
 use terreau::store::records::By;
 use terreau::store::{Objects, Store};
 use terreau::world::World;
@@ -77,11 +78,13 @@ impl Bare {
         let secret: SecretString = secret.into();
         // Several tests set the same things up at once: who comes second finds them.
         let _ = garage.import_key(&key, &secret, "terreau").await;
-        for alias in ["localhost", "terreau-records"] {
+        for alias in [ARTIFACT_BUCKET, "terreau-records"] {
             let _ = garage.create_bucket(alias).await;
             let bucket = garage.bucket_by_alias(alias).await.unwrap().unwrap();
             garage.allow(&bucket.id, &key, Perm::ALL).await.unwrap();
-            if alias == "localhost" {
+            if alias == ARTIFACT_BUCKET {
+                // As agents of other tests on this stack do it: they would not find the name taken by another bucket.
+                let _ = garage.add_alias(&bucket.id, "localhost").await;
                 let website = Some(Website { index: "index.html".into(), error: None });
                 garage.update_bucket(&bucket.id, &BucketSettings { website, quotas: None }).await.unwrap();
             }
@@ -110,7 +113,7 @@ impl Bare {
             garage,
             s3,
             s3_key: key,
-            artifacts: "localhost".into(),
+            artifacts: ARTIFACT_BUCKET.into(),
             objects: objects.clone(),
             world,
             cluster,

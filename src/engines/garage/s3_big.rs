@@ -256,6 +256,16 @@ impl S3 {
         Ok(())
     }
 
+    /// Gives an object, `(bucket, key)`, a second name. Garage copies no bytes: both names share the blocks.
+    pub async fn copy(&self, from: (&str, &str), to: (&str, &str)) -> Result<(), EngineError> {
+        let doing = format!("copy {}/{} to {}/{}", from.0, from.1, to.0, to.1);
+        let call = self.client.copy_object().copy_source(format!("{}/{}", from.0, from.1));
+        let call = call.bucket(to.0).key(to.1);
+        self.check(&doing)?;
+        call.send().await.map_err(|e| told(&e, &doing))?;
+        Ok(())
+    }
+
     /// Gives an upload up. Idempotent: one that is gone is no fault.
     pub async fn abort_multipart(&self, upload: &Multipart) -> Result<(), EngineError> {
         let doing = format!("abort the upload of {}/{}", upload.bucket, upload.key);

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::io::{self, Read};
 
 use aho_corasick::AhoCorasick;
 use secrecy::{ExposeSecret, SecretString};
@@ -14,8 +13,6 @@ use secrecy::{ExposeSecret, SecretString};
 pub const SHORTEST: usize = 8;
 /// Bytes searched at once.
 const WINDOW: usize = 256 << 10;
-/// A zstd stream that asks for a larger window than 32 MiB (2^25) is refused.
-pub(super) const WINDOW_LOG: u32 = 25;
 
 /// Known secrets, ready to be looked for.
 pub struct Secrets {
@@ -89,64 +86,6 @@ impl Search<'_> {
     }
 }
 
-/// Why an upload could not be searched.
-#[derive(Debug, thiserror::Error)]
-pub enum ScanError {
-    /// It unpacks to more than allowed.
-    #[error("it unpacks to more than {0} bytes")]
-    TooLarge(u64),
-    /// Not the format that its name says, or cut.
-    #[error("it is not a whole .{ext}: {source}")]
-    Format {
-        /// What it should be.
-        ext: String,
-        /// What the reader said.
-        source: io::Error,
-    },
-    /// An ending that nobody here can look into.
-    #[error(".{0} is not among the formats that are accepted (tar.zst, tar)")]
-    Unknown(String),
-}
-
-/// Searches one part (`tar.zst` or `tar`) to its end. Blocking. Memory is bounded: a window of zstd of 32 MiB at most
-/// and the longest secret twice; `limit` bounds the bytes after decompression, so that a bomb ends early.
-pub fn scan(from: impl Read, ext: &str, secrets: &Secrets, limit: u64) -> Result<Vec<String>, ScanError> {
-    let broken = |source| ScanError::Format { ext: ext.to_owned(), source };
-    match ext {
-        "tar.zst" => {
-            let mut plain = zstd::stream::read::Decoder::new(from).map_err(broken)?;
-            plain.window_log_max(WINDOW_LOG).map_err(broken)?;
-            search_all(plain, ext, secrets, limit)
-        }
-        "tar" => search_all(from, ext, secrets, limit),
-        other => Err(ScanError::Unknown(other.to_owned())),
-    }
-}
-
-fn search_all(
-    mut from: impl Read,
-    ext: &str,
-    secrets: &Secrets,
-    limit: u64,
-) -> Result<Vec<String>, ScanError> {
-    let mut search = secrets.search();
-    let mut buffer = vec![0; WINDOW];
-    let mut sum = 0_u64;
-    loop {
-        let n = match from.read(&mut buffer) {
-            Ok(0) => return Ok(search.found()),
-            Ok(n) => n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-            Err(source) => return Err(ScanError::Format { ext: ext.to_owned(), source }),
-        };
-        sum += n as u64;
-        if sum > limit {
-            return Err(ScanError::TooLarge(limit));
-        }
-        search.feed(&buffer[..n]);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,18 +131,5 @@ mod tests {
         let all = secrets();
         let shown = format!("{:?}", Secrets::new(all.iter().map(|(n, v)| (*n, v))));
         assert!(shown.contains("long") && !shown.contains("horse"), "{shown}");
-    }
-
-    #[test]
-    fn a_bomb_ends_at_the_limit_and_garbage_is_no_archive() {
-        let none = Secrets::new([]);
-        let bomb = zstd::encode_all(io::repeat(0).take(50 << 20), 3).expect("packs");
-        assert!(bomb.len() < 50_000);
-        assert!(matches!(scan(&bomb[..], "tar.zst", &none, 1 << 20), Err(ScanError::TooLarge(_))));
-        assert!(scan(&bomb[..], "tar.zst", &none, 60 << 20).is_ok());
-        assert!(matches!(scan(&b"garbage"[..], "tar.zst", &none, 1 << 20), Err(ScanError::Format { .. })));
-        let cut = &bomb[..bomb.len() - 3];
-        assert!(matches!(scan(cut, "tar.zst", &none, 60 << 20), Err(ScanError::Format { .. })));
-        assert!(matches!(scan(&b""[..], "zip", &none, 1), Err(ScanError::Unknown(_))));
     }
 }

@@ -8,19 +8,16 @@ pub enum Pass {
     Assets,
     /// `.html` and `.htm`, feeds and site maps.
     Pages,
-    /// `index.html` at the root.
+    /// The page that `/` shows.
     Front,
 }
 
 impl Pass {
-    /// All passes in order.
-    pub const ALL: [Self; 3] = [Self::Assets, Self::Pages, Self::Front];
-
-    /// The pass that a file belongs to.
-    pub fn of(name: &str) -> Self {
+    /// The pass that a file belongs to; `index` is the page that `/` shows.
+    pub fn of(name: &str, index: &str) -> Self {
         let ending = name.rsplit_once('.').map_or("", |(_, e)| e).to_ascii_lowercase();
         match ending.as_str() {
-            _ if name == "index.html" => Self::Front,
+            _ if name == index => Self::Front,
             "html" | "htm" | "xhtml" | "xml" | "atom" | "rss" | "webmanifest" => Self::Pages,
             _ => Self::Assets,
         }
@@ -61,7 +58,7 @@ mod tests {
     #[test]
     fn the_front_page_is_last_and_assets_come_first() {
         let mut names = ["index.html", "blog/index.html", "app.js", "feed.xml", "a.b/c"];
-        names.sort_by_key(|n| (Pass::of(n), *n));
+        names.sort_by_key(|n| (Pass::of(n, "index.html"), *n));
         assert_eq!(names, ["a.b/c", "app.js", "blog/index.html", "feed.xml", "index.html"]);
     }
 }
