@@ -1,17 +1,23 @@
 //! Lock, fence, record, run, resume, undo: how a change is carried out (the guarantees G1 to G4).
 //!
-//! `machine` decides, purely; `run` has the effects; `session` is the agent's life in Consul and the fence;
+//! `machine` decides, purely; `drive` has the effects, between `open` and `end`; `lock` and `session` are the fence;
 //! `progress` is what people see of it. Nothing here knows what a deploy is.
 
 pub mod close;
+mod drive;
+mod end;
 pub mod leader;
+mod lock;
 pub mod machine;
+mod open;
 pub mod points;
 pub mod progress;
 pub mod run;
 pub mod session;
 pub mod sweep;
 
+pub use lock::{Lock, OpenError};
+pub use open::Opening;
 pub use progress::{Hub, Progress};
-pub use run::{Lock, OpenError, Opening, Runner};
+pub use run::Runner;
 pub use session::AgentSession;

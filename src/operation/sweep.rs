@@ -5,7 +5,8 @@
 
 use tokio::sync::mpsc;
 
-use super::run::{OpenError, Runner, encode};
+use super::lock::OpenError;
+use super::run::{Runner, encode};
 use super::session::Lease;
 use crate::engines::consul::TxnOp;
 use crate::engines::nomad::{JobView, Purge};

@@ -6,6 +6,7 @@
 pub mod keys;
 pub mod objects;
 pub mod records;
+mod steps;
 
 use serde::de::DeserializeOwned;
 

@@ -1,0 +1,232 @@
+//! Drives an operation, step by step, until it has ended or is another agent's.
+//!
+//! What comes next is decided by `machine`; here are the effects, and the records between them. Must never run a step
+//! that its record does not call begun (**G1**), and never write a record but fenced by session and CAS (**G3**).
+
+use tokio::sync::mpsc;
+
+use super::Progress;
+use super::lock::Lock;
+use super::machine::{Next, Seen, decide};
+use super::run::{Runner, backoff, encode, is_final, pass};
+use crate::engines::consul::TxnOp;
+use crate::engines::{Engine, EngineError, Fault};
+use crate::resources::{self, Attempt, Evidence, Work};
+use crate::store::records::{Direction, OpRecord, StepSpec, StepState};
+use crate::store::{Versioned, keys};
+
+impl Runner {
+    pub(super) fn spawn(&self, lock: Lock, record: Versioned<OpRecord>, attempt: Attempt) {
+        let runner = self.clone();
+        self.inner.tasks.spawn(async move { runner.drive(lock, record, attempt).await });
+    }
+
+    /// Writes a record over the one that was read: fenced by the session and by CAS.
+    pub(super) async fn record(
+        &self,
+        lock: &Lock,
+        record: &Versioned<OpRecord>,
+    ) -> Result<Versioned<OpRecord>, EngineError> {
+        let key = keys::operation(&record.value.id);
+        let ops = [
+            TxnOp::CheckSession { key: keys::lock(&lock.app), session: lock.lease.id.clone() },
+            TxnOp::Cas { key: key.clone(), value: encode(&record.value)?, index: record.index },
+        ];
+        let consul = self.inner.hands.consul.clone().with_gate(lock.lease.gate());
+        let entries = consul.txn(&ops).await?;
+        let index = entries.iter().find(|e| e.key == key).map(|e| e.modify_index).ok_or_else(|| {
+            EngineError::new(Engine::Consul, Fault::Broken, format!("write {key}"), "the answer has no index")
+        })?;
+        Ok(Versioned { value: record.value.clone(), index })
+    }
+
+    /// Drives an operation until it has ended, or is another agent's.
+    async fn drive(&self, lock: Lock, mut record: Versioned<OpRecord>, mut attempt: Attempt) {
+        let (mut seen, mut failures) = (Seen::Nothing, 0_u32);
+        loop {
+            if lock.lease.is_lost() && !self.is_still_ours(&lock).await {
+                tracing::warn!(operation = %lock.operation, "the lease is lost; another agent goes on");
+                return;
+            }
+            match decide(&record.value, std::mem::replace(&mut seen, Seen::Nothing)) {
+                Next::Run(n) => {
+                    let spec = record.value.steps[n].spec.clone();
+                    self.step(&lock, &record.value, n, "begun");
+                    pass(&record.value, spec.kind(), "before");
+                    let done = tokio::select! {
+                        done = self.execute(&lock, &record.value, &spec, Way::There(attempt)) => done,
+                        // Only waiting is cut short: any other step is ended first.
+                        () = self.inner.stop.cancelled(), if matches!(spec, StepSpec::JobSettle { .. }) => {
+                            self.leave(lock, record, n).await;
+                            return;
+                        }
+                    };
+                    pass(&record.value, spec.kind(), "after");
+                    seen = judge(done);
+                    if !matches!(seen, Seen::Unknown(_)) {
+                        (attempt, failures) = (Attempt::First, 0);
+                    }
+                }
+                Next::Undo(n) => {
+                    let spec = record.value.steps[n].spec.clone();
+                    pass(&record.value, &format!("undo-{}", spec.kind()), "before");
+                    let done = self.execute(&lock, &record.value, &spec, Way::Back).await;
+                    pass(&record.value, &format!("undo-{}", spec.kind()), "after");
+                    seen = judge(done);
+                    if !matches!(seen, Seen::Unknown(_)) {
+                        self.step(&lock, &record.value, n, "undone");
+                    }
+                }
+                Next::Wait(_, why) => {
+                    failures += 1;
+                    self.say(&lock.operation, Progress::Waiting { why });
+                    tokio::select! {
+                        () = tokio::time::sleep(backoff(failures)) => {}
+                        () = self.inner.stop.cancelled() => {
+                            self.unlock(lock).await;
+                            return;
+                        }
+                    }
+                    attempt = Attempt::Again;
+                }
+                Next::Write(mut next) => {
+                    if let (Some(why), Direction::Forward) = (&next.turned, record.value.direction) {
+                        self.say(&lock.operation, Progress::Turned { why: why.clone() });
+                    }
+                    let begins = (0..next.steps.len()).find(|n| next.steps[*n].state == StepState::Begun);
+                    if let Some(n) = (0..next.steps.len()).rfind(|n| next.steps[*n].state == StepState::Done)
+                        && record.value.steps[n].state == StepState::Begun
+                    {
+                        self.step(&lock, &record.value, n, "done");
+                    }
+                    let stopping = self.inner.stop.is_cancelled() && next.direction == Direction::Forward;
+                    if let (true, Some(n)) = (stopping, begins) {
+                        next.steps[n].state = StepState::Todo;
+                    }
+                    match self.write(&lock, next, &record).await {
+                        Some(written) => record = written,
+                        None => return,
+                    }
+                    if stopping {
+                        self.unlock(lock).await;
+                        return;
+                    }
+                }
+                Next::Close(last, outcome) => {
+                    self.end(lock, Versioned { value: last, index: record.index }, outcome).await;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Leaves a wait to another agent: with nothing begun.
+    async fn leave(&self, lock: Lock, record: Versioned<OpRecord>, n: usize) {
+        let mut next = record.value.clone();
+        next.steps[n].state = StepState::Todo;
+        if self.write(&lock, next, &record).await.is_some() {
+            self.unlock(lock).await;
+        }
+    }
+
+    /// Writes the next record; tries again while Consul is away and the lease holds. `None`: it is not ours any more.
+    async fn write(
+        &self,
+        lock: &Lock,
+        next: OpRecord,
+        old: &Versioned<OpRecord>,
+    ) -> Option<Versioned<OpRecord>> {
+        let mut failures = 0;
+        loop {
+            let candidate = Versioned { value: next.clone(), index: old.index };
+            match self.record(lock, &candidate).await {
+                Ok(written) => {
+                    pass(&next, "record", "after");
+                    return Some(written);
+                }
+                Err(e) => {
+                    // The reply, to this try or to an earlier one, may have been lost after the effect.
+                    let seen = self.inner.store.operation(&next.id).await;
+                    match seen {
+                        Ok(Some(seen)) if seen.value == next => return Some(seen),
+                        Ok(_) if is_final(&e) => {
+                            tracing::warn!(operation = %next.id, error = %e, "the operation is not ours any more");
+                            return None;
+                        }
+                        Ok(_) | Err(_) => {}
+                    }
+                    failures += 1;
+                    self.say(&lock.operation, Progress::Waiting { why: e.to_string() });
+                    tokio::time::sleep(backoff(failures)).await;
+                    if lock.lease.is_lost() && !self.is_still_ours(lock).await {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn execute(
+        &self,
+        lock: &Lock,
+        record: &OpRecord,
+        spec: &StepSpec,
+        way: Way,
+    ) -> Result<Evidence, EngineError> {
+        let hands = self.inner.hands.gated(&lock.lease.gate());
+        let (notes, mut heard) = mpsc::unbounded_channel();
+        let (hub, id) = (self.inner.hub.clone(), record.id.clone());
+        let listener = tokio::spawn(async move {
+            while let Some(text) = heard.recv().await {
+                hub.say(&id, Progress::Note { text });
+            }
+        });
+        let work = Work {
+            hands: &hands,
+            app: &record.app,
+            uid: &record.uid,
+            session: &lock.lease.id,
+            steps: &record.steps,
+            notes: &notes,
+        };
+        let done = match way {
+            Way::There(attempt) => resources::apply(&work, spec, attempt).await,
+            Way::Back => resources::undo(&work, spec).await,
+        };
+        drop(notes);
+        // It ends by itself once the channel is closed.
+        let _ = listener.await;
+        done
+    }
+
+    fn step(&self, lock: &Lock, record: &OpRecord, n: usize, state: &str) {
+        let step = Progress::Step {
+            n: n + 1,
+            of: record.steps.len(),
+            what: record.steps[n].spec.describe(),
+            state: state.to_owned(),
+        };
+        self.say(&lock.operation, step);
+    }
+}
+
+/// There, or back.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    There(Attempt),
+    Back,
+}
+
+/// What an engine's answer means for the machine. A fence that is shut says nothing of the effect: before the next
+/// try it is waited for, or the operation is left.
+fn judge(done: Result<Evidence, EngineError>) -> Seen {
+    match done {
+        Ok(evidence) => Seen::Effected(evidence),
+        Err(e) => match e.fault {
+            Fault::Fenced | Fault::Away | Fault::Broken => Seen::Unknown(e.to_string()),
+            Fault::Denied | Fault::NotFound | Fault::Conflict | Fault::Invalid | Fault::TooLarge => {
+                Seen::Refused(e.to_string())
+            }
+        },
+    }
+}

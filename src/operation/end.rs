@@ -1,0 +1,191 @@
+//! How an operation ends: what came of it in words, and the transaction that closes it.
+
+use super::Progress;
+use super::close::{Closing, close};
+use super::lock::Lock;
+use super::run::{Runner, backoff, encode, is_final, pass};
+use crate::engines::EngineError;
+use crate::engines::consul::TxnOp;
+use crate::model::Head;
+use crate::model::desired::Space;
+use crate::model::head::Outcome;
+use crate::resources::{Hands, settle};
+use crate::store::records::{Audit, Doomed, Ended, OpRecord, SCHEMA, Verb};
+use crate::store::{Versioned, keys};
+
+/// How long after an operation what it doomed may be swept.
+const GRACE: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
+
+impl Runner {
+    /// Ends an operation: tells, writes the last records, gives the lock back.
+    pub(super) async fn end(&self, lock: Lock, record: Versioned<OpRecord>, outcome: Outcome) {
+        let op = record.value.clone();
+        let (summary, why) = self.explain(&op, outcome).await;
+        let at = self.now();
+        let head = loop {
+            match self.inner.store.head(&op.app).await {
+                Ok(Some(head)) => break head,
+                Ok(None) => {
+                    tracing::error!(operation = %op.id, "its app's head is gone");
+                    return;
+                }
+                Err(e) => {
+                    self.say(&lock.operation, Progress::Waiting { why: e.to_string() });
+                    tokio::time::sleep(backoff(1)).await;
+                    if lock.lease.is_lost() && !self.is_still_ours(&lock).await {
+                        return;
+                    }
+                }
+            }
+        };
+        let urls = self.urls(&op, outcome);
+        let ended = Ended {
+            v: SCHEMA,
+            record: op.clone(),
+            outcome,
+            summary: summary.clone(),
+            why: why.clone(),
+            urls: urls.clone(),
+            at: at.to_string(),
+        };
+        // For those who ask later, or at another agent. The head keeps the summary in any case.
+        if let Err(e) = self.inner.store.objects().put_ended(&op.id, &ended).await {
+            tracing::warn!(operation = %op.id, error = %e, "how it ended was not kept in Garage");
+        }
+        pass(&op, "close", "before");
+        let closing = close(&head.value, &op, outcome, &at.to_string(), &summary);
+        let mut failures = 0;
+        while let Err(e) = self.write_closing(&lock, &record, &head, &closing, outcome, &summary).await {
+            let seen = self.inner.store.operation(&op.id).await;
+            // A try without an answer may have ended it.
+            if matches!(seen, Ok(None)) && (failures > 0 || e.is_passing()) {
+                break;
+            }
+            if is_final(&e) && seen.is_ok() {
+                tracing::warn!(operation = %op.id, error = %e, "the operation is not ours any more");
+                return;
+            }
+            failures += 1;
+            self.say(&lock.operation, Progress::Waiting { why: e.to_string() });
+            tokio::time::sleep(backoff(failures)).await;
+            if lock.lease.is_lost() && !self.is_still_ours(&lock).await {
+                return;
+            }
+        }
+        pass(&op, "close", "after");
+        let id = lock.operation.clone();
+        // Before it is told: whoever hears of the end may begin the next change.
+        self.unlock(lock).await;
+        self.inner.hub.say(&id, Progress::End { outcome, summary, why, urls });
+    }
+
+    async fn write_closing(
+        &self,
+        lock: &Lock,
+        record: &Versioned<OpRecord>,
+        head: &Versioned<Head>,
+        closing: &Closing,
+        outcome: Outcome,
+        summary: &str,
+    ) -> Result<(), EngineError> {
+        let op = &record.value;
+        let key = keys::head(&op.app);
+        let audit = Audit {
+            v: SCHEMA,
+            at: self.now().to_string(),
+            by: op.by.clone(),
+            app: op.app.clone(),
+            verb: op.verb.as_str().to_owned(),
+            operation: op.id.clone(),
+            outcome,
+            summary: summary.to_owned(),
+        };
+        let mut ops = vec![
+            TxnOp::CheckSession { key: keys::lock(&op.app), session: lock.lease.id.clone() },
+            match &closing.head {
+                Some(next) => TxnOp::Cas { key, value: encode(next)?, index: head.index },
+                None => TxnOp::DeleteCas { key, index: head.index },
+            },
+            TxnOp::DeleteCas { key: keys::operation(&op.id), index: record.index },
+            TxnOp::Set { key: keys::audit(&op.id), value: encode(&audit)? },
+        ];
+        ops.extend(closing.freed.iter().map(|n| TxnOp::Delete { key: keys::name(n.space, &n.name) }));
+        if closing.dooms && !op.after.doomed.is_empty() {
+            let not_before = self.now().saturating_add(GRACE).unwrap_or(jiff::Timestamp::MAX);
+            let doomed = Doomed {
+                v: SCHEMA,
+                id: op.id.clone(),
+                uid: op.uid.clone(),
+                app: op.app.clone(),
+                things: op.after.doomed.clone(),
+                not_before: not_before.to_string(),
+            };
+            ops.push(TxnOp::Set { key: keys::doomed(&op.id), value: encode(&doomed)? });
+        }
+        self.inner.hands.consul.clone().with_gate(lock.lease.gate()).txn(&ops).await.map(|_| ())
+    }
+
+    fn urls(&self, op: &OpRecord, outcome: Outcome) -> Vec<String> {
+        if outcome != Outcome::Done || op.verb == Verb::Delete {
+            return Vec::new();
+        }
+        let hosts = op.after.names.iter().filter(|n| n.space == Space::Host);
+        hosts.map(|n| self.inner.hands.cluster.url_of(&n.name)).collect()
+    }
+
+    /// One line, and the whole story, with the last lines of the log of what failed.
+    async fn explain(&self, op: &OpRecord, outcome: Outcome) -> (String, Vec<String>) {
+        let release = op.after.release.as_ref().map(|r| format!("release {}", r.number)).unwrap_or_default();
+        let mut why: Vec<String> = Vec::new();
+        why.extend(op.turned.clone());
+        for step in &op.steps {
+            why.extend(step.evidence.get("refused").cloned());
+            why.extend(
+                step.evidence.get("left").map(|l| format!("left behind: {}: {l}", step.spec.describe())),
+            );
+            let Some(reasons) = step.evidence.get(settle::WHY) else { continue };
+            why.extend(reasons.lines().map(str::to_owned));
+            if let (Some(a), Some(t)) =
+                (step.evidence.get(settle::ALLOCATION), step.evidence.get(settle::TASK))
+            {
+                let lines = last_lines(&self.inner.hands, a, t).await;
+                if !lines.is_empty() {
+                    why.push(format!("last lines of {t} ({}):", settle::short(a)));
+                    why.extend(lines.into_iter().map(|l| format!("  {l}")));
+                }
+            }
+        }
+        let summary = match (outcome, op.verb) {
+            (Outcome::Done, Verb::Delete) => "deleted".to_owned(),
+            (Outcome::Done, Verb::Rollback) => format!("{release} runs, with the content of an older one"),
+            (Outcome::Done, Verb::Deploy) => format!("{release} runs"),
+            (Outcome::Undone, _) => "undone: nothing has changed".to_owned(),
+            (Outcome::Reverted, _) => format!("{release} did not get healthy; the old release serves on"),
+            (Outcome::Failed, _) => format!("{release} did not get healthy"),
+            (Outcome::Abandoned, _) => "abandoned".to_owned(),
+        };
+        (summary, why)
+    }
+}
+
+/// The last 50 lines of what a task wrote, standard error first chosen where it wrote any.
+async fn last_lines(hands: &Hands, allocation: &str, task: &str) -> Vec<String> {
+    use crate::engines::nomad::{LogFrom, LogStream};
+    use futures::StreamExt;
+
+    for stream in [LogStream::Stderr, LogStream::Stdout] {
+        let Ok(mut bytes) = hands.nomad.logs(allocation, task, stream, LogFrom::last(16 << 10)).await else {
+            continue;
+        };
+        let mut text = Vec::new();
+        while let Some(Ok(chunk)) = bytes.next().await {
+            text.extend_from_slice(&chunk);
+        }
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<&str> = text.lines().collect();
+        if !lines.is_empty() {
+            return lines[lines.len().saturating_sub(50)..].iter().map(|l| (*l).to_owned()).collect();
+        }
+    }
+    Vec::new()
+}

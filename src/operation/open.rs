@@ -1,0 +1,156 @@
+//! How an operation begins: by the transaction that opens it, or by taking up one whose agent is gone.
+//!
+//! Must never have an effect on an engine but Consul's records (**G1**).
+
+use secrecy::SecretString;
+
+use super::Progress;
+use super::lock::{Lock, OpenError};
+use super::run::{Runner, backoff, encode, pass};
+use crate::engines::consul::TxnOp;
+use crate::engines::{EngineError, Fault};
+use crate::model::{Head, SecretName, Uid};
+use crate::plan::Plan;
+use crate::resources::{Attempt, Evidence, secret};
+use crate::store::records::{By, Direction, NameRecord, OpRecord, SCHEMA, Step, StepState, Verb};
+use crate::store::{Versioned, keys};
+
+/// How often it is looked for an operation whose opening had no answer: some 5 s in all.
+const LOOKS: u32 = 5;
+
+/// What an operation is opened with.
+#[derive(Debug)]
+pub struct Opening {
+    /// The head as it was read under the lock, or as it is made now (index 0).
+    pub head: Versioned<Head>,
+    /// What is done.
+    pub plan: Plan,
+    /// What kind.
+    pub verb: Verb,
+    /// Who asked.
+    pub by: By,
+    /// Values that a person gave: written by the transaction that opens.
+    pub given: Vec<(SecretName, u64, SecretString)>,
+}
+
+impl Runner {
+    /// Opens an operation and runs it in the background. An error means that nothing has happened.
+    pub async fn open(&self, lock: Lock, opening: Opening) -> Result<Uid, OpenError> {
+        match self.write_opening(&lock, opening).await {
+            Ok(record) => {
+                let id = lock.operation.clone();
+                self.spawn(lock, record, Attempt::First);
+                Ok(id)
+            }
+            Err(e) => {
+                self.unlock(lock).await;
+                Err(e)
+            }
+        }
+    }
+
+    async fn write_opening(&self, lock: &Lock, o: Opening) -> Result<Versioned<OpRecord>, OpenError> {
+        let id = lock.operation.clone();
+        let mut steps: Vec<Step> = o
+            .plan
+            .steps
+            .iter()
+            .map(|spec| Step { spec: spec.clone(), state: StepState::Todo, evidence: Evidence::new() })
+            .collect();
+        if let Some(first) = steps.first_mut() {
+            first.state = StepState::Begun;
+        }
+        let record = OpRecord {
+            v: SCHEMA,
+            id: id.clone(),
+            app: lock.app.clone(),
+            uid: o.head.value.uid.clone(),
+            verb: o.verb,
+            by: o.by,
+            at: self.now().to_string(),
+            plan: o.plan.token.clone(),
+            direction: Direction::Forward,
+            turned: None,
+            claim: 0,
+            agent: self.inner.agent.clone(),
+            steps,
+            after: o.plan.after,
+        };
+        let mut head = o.head.value;
+        head.operation = Some(id.clone());
+        let head_key = keys::head(&lock.app);
+        let mut ops = vec![
+            TxnOp::CheckSession { key: keys::lock(&lock.app), session: lock.lease.id.clone() },
+            match o.head.index {
+                0 => TxnOp::Create { key: head_key, value: encode(&head)? },
+                index => TxnOp::Cas { key: head_key, value: encode(&head)?, index },
+            },
+            TxnOp::Create { key: keys::operation(&id), value: encode(&record)? },
+        ];
+        for name in &o.plan.new_names {
+            let owner = NameRecord { v: SCHEMA, uid: record.uid.clone(), app: lock.app.clone() };
+            ops.push(TxnOp::Create { key: keys::name(name.space, &name.name), value: encode(&owner)? });
+        }
+        for (name, version, value) in &o.given {
+            ops.extend(secret::write_ops(&lock.app, name, *version, value));
+        }
+        let consul = self.inner.hands.consul.clone().with_gate(lock.lease.gate());
+        pass(&record, "open", "before");
+        match consul.txn(&ops).await {
+            Ok(_) => {}
+            Err(e) if e.fault == Fault::Conflict => return Err(OpenError::Moved(e.message)),
+            // Whether it was written is not known: if it was, what is written is run; if not, nothing has happened.
+            Err(e) if e.is_passing() => self.was_opened(&id, e).await?,
+            Err(e) => return Err(e.into()),
+        }
+        pass(&record, "open", "after");
+        let written = self.inner.store.operation(&id).await?;
+        written.ok_or_else(|| OpenError::Moved("the operation was ended by somebody else at once".to_owned()))
+    }
+
+    /// Whether a transaction without an answer was carried out. An error: it was not, or nobody can tell now.
+    async fn was_opened(&self, id: &Uid, mut lost: EngineError) -> Result<(), OpenError> {
+        for failures in 1..=LOOKS {
+            match self.inner.store.operation(id).await {
+                Ok(Some(_)) => return Ok(()),
+                Ok(None) => return Err(lost.into()),
+                Err(_) => tokio::time::sleep(backoff(failures)).await,
+            }
+        }
+        let said = "whether the change was begun is not known: if it was, it goes on by itself; see the app's status";
+        lost.message = format!("{} ({said})", lost.message);
+        Err(lost.into())
+    }
+
+    /// Takes up an operation whose agent is gone. `false`: somebody else holds it.
+    pub async fn take_over(&self, found: Versioned<OpRecord>) -> Result<bool, OpenError> {
+        let old = &found.value;
+        let lock = match self.lock_for(&old.app, old.id.clone(), &old.by, old.verb).await {
+            Ok(lock) => lock,
+            Err(OpenError::Held { .. } | OpenError::Moved(_)) => return Ok(false),
+            Err(e) => return Err(e),
+        };
+        // Read again under the lock: it may have ended while we waited.
+        let Some(mut record) = self.inner.store.operation(&old.id).await? else {
+            self.unlock(lock).await;
+            return Ok(false);
+        };
+        record.value.claim += 1;
+        record.value.agent = self.inner.agent.clone();
+        tracing::info!(operation = %old.id, app = %old.app, claim = record.value.claim, "taking over an operation");
+        match self.record(&lock, &record).await {
+            Ok(written) => {
+                self.say(
+                    &lock.operation,
+                    Progress::Waiting { why: "taken over from an agent that is gone".to_owned() },
+                );
+                self.spawn(lock, written, Attempt::Again);
+                Ok(true)
+            }
+            Err(e) => {
+                self.unlock(lock).await;
+                Err(e.into())
+            }
+        }
+    }
+}
