@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::Head;
 use crate::model::desired::Name;
-use crate::model::head::{AppState, Kind, LastOperation, Outcome};
+use crate::model::head::{AppState, Kind, LastOperation, Outcome, Owned};
+use crate::model::{Head, sha256_hex};
 use crate::resources::job;
 use crate::store::records::{OpRecord, StepSpec, StepState, Verb};
 
@@ -41,7 +41,11 @@ pub fn close(head: &Head, record: &OpRecord, outcome: Outcome, at: &str, summary
             let left: Vec<_> = record.steps.iter().filter(|s| s.evidence.contains_key("left")).collect();
             if left.is_empty() {
                 let freed = minus(&after.names, &head.names);
-                let gone = head.state == AppState::New;
+                // An app that was deleted before may have left data behind, which stays its own.
+                let gone = head.state == AppState::New && head.owned.is_empty() && head.names.is_empty();
+                if head.state == AppState::New {
+                    next.state = AppState::Deleted;
+                }
                 return Closing { head: (!gone).then_some(next), freed, dooms: false };
             }
             keep_everything(&mut next, record);
@@ -114,11 +118,17 @@ fn keep_everything(next: &mut Head, record: &OpRecord) {
         })
     };
     for thing in &after.owned {
-        let same = |o: &&mut crate::model::head::Owned| o.kind == thing.kind && o.id == thing.id;
-        if next.owned.iter_mut().find(same).is_none()
-            && !undone(thing.kind.as_str())
-            && thing.kind != Kind::Site
-        {
+        let known = next.owned.iter_mut().find(|o| o.kind == thing.kind && o.id == thing.id);
+        if thing.kind == Kind::Site {
+            // Nobody knows which files of it were written: it is ours, and equal to nothing.
+            if was_tried(record, thing.kind.as_str()) {
+                let hash = sha256_hex(format!("left half-way by {}", record.id));
+                match known {
+                    Some(site) => site.hash = hash,
+                    None => next.owned.push(Owned { hash, ..thing.clone() }),
+                }
+            }
+        } else if known.is_none() && !undone(thing.kind.as_str()) {
             next.owned.push(thing.clone());
         }
     }
@@ -139,6 +149,11 @@ fn keep_everything(next: &mut Head, record: &OpRecord) {
     }
 }
 
+/// True where a step of this kind has or may have had an effect.
+fn was_tried(record: &OpRecord, kind: &str) -> bool {
+    record.steps.iter().any(|s| s.spec.kind() == kind && s.state != StepState::Todo)
+}
+
 fn minus(a: &[Name], b: &[Name]) -> Vec<Name> {
     a.iter().filter(|n| !b.contains(n)).cloned().collect()
 }
@@ -150,4 +165,70 @@ fn evidence(record: &OpRecord, which: impl Fn(&StepSpec) -> bool) -> Option<u64>
         .find(|s| which(&s.spec))
         .and_then(|s| s.evidence.get(job::INDEX))
         .and_then(|i| i.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::model::desired::Space;
+    use crate::operation::machine::tests::{record, site};
+
+    fn head(record: &OpRecord, state: AppState) -> Head {
+        Head {
+            v: 1,
+            app: record.app.clone(),
+            uid: record.uid.clone(),
+            state,
+            owners: vec![],
+            release: None,
+            last_number: 0,
+            capability: String::new(),
+            spec_hash: None,
+            job_index: None,
+            operation: Some(record.id.clone()),
+            last_operation: None,
+            owned: vec![],
+            names: vec![],
+            secrets: BTreeMap::new(),
+            node: None,
+        }
+    }
+
+    fn owned(kind: Kind, id: &str) -> Owned {
+        Owned { kind, id: id.to_owned(), hash: sha256_hex("as wanted") }
+    }
+
+    #[test]
+    fn a_first_deploy_that_is_undone_leaves_no_head_and_one_after_a_delete_leaves_the_data_its_owner() {
+        let mut record = record(vec![]);
+        let name = |space, name: &str| Name { space, name: name.to_owned() };
+        let (service, bucket) = (name(Space::Service, "carnet"), name(Space::Bucket, "carnet-media"));
+        record.after.names = vec![bucket.clone(), service.clone()];
+        let mut head = head(&record, AppState::New);
+        let closing = close(&head, &record, Outcome::Undone, "", "");
+        assert_eq!((closing.head, closing.freed), (None, vec![bucket.clone(), service.clone()]));
+
+        head.owned = vec![owned(Kind::Bucket, "carnet-media")];
+        head.names = vec![bucket];
+        let closing = close(&head, &record, Outcome::Undone, "", "");
+        let kept = closing.head.unwrap();
+        assert_eq!((kept.state, &kept.owned, &kept.names), (AppState::Deleted, &head.owned, &head.names));
+        assert_eq!((kept.operation, closing.freed), (None, vec![service]));
+    }
+
+    #[test]
+    fn a_site_that_was_left_half_way_is_owned_and_equal_to_nothing() {
+        let mut record = record(vec![site("a.example.org")]);
+        record.after.owned = vec![owned(Kind::Site, "a.example.org")];
+        for before in [vec![], vec![owned(Kind::Site, "a.example.org")]] {
+            let mut head = head(&record, AppState::Live);
+            head.owned = before;
+            let after = close(&head, &record, Outcome::Failed, "", "").head.unwrap();
+            let [site] = &after.owned[..] else { panic!("{after:?}") };
+            assert_eq!((site.kind, site.id.as_str()), (Kind::Site, "a.example.org"));
+            assert_ne!(site.hash, sha256_hex("as wanted"));
+        }
+    }
 }

@@ -3,7 +3,8 @@
 //! # Guarantees
 //! - **G1** a step is run only after a record that says `begun`; this function never asks for a `Run` of a step whose
 //!   record does not.
-//! - **G2** the direction turns at most once, from forward to backward, and only before the job is registered.
+//! - **G2** the direction turns at most once, from forward to backward, and only before the first effect that cannot be
+//!   taken back: the registration of the job, for most apps.
 //!
 //! # Assumptions
 //! The caller writes what `Next::Write` holds (fenced by session and CAS) before it asks again, and runs steps that
@@ -61,12 +62,28 @@ fn in_hand(record: &OpRecord) -> Option<usize> {
     record.steps.iter().position(|s| s.state == StepState::Begun)
 }
 
-/// True once the job is registered: from here on an operation goes forward.
+/// True once an effect has happened that cannot be taken back: from here on an operation goes forward.
 pub fn is_past_return(record: &OpRecord) -> bool {
-    record.steps.iter().any(|s| {
-        matches!(s.spec, StepSpec::JobRegister { .. } | StepSpec::JobStop { .. })
-            && s.state == StepState::Done
-    })
+    record.steps.iter().any(|s| s.state == StepState::Done && is_for_good(&s.spec))
+}
+
+/// True for effects that cannot be taken back.
+fn is_for_good(spec: &StepSpec) -> bool {
+    match spec {
+        StepSpec::JobRegister { .. }
+        | StepSpec::JobStop { .. }
+        | StepSpec::SitePut { .. }
+        | StepSpec::SiteClose { .. }
+        | StepSpec::AccountDisable { .. }
+        | StepSpec::KeyDeny { .. } => true,
+        StepSpec::SecretGenerate { .. }
+        | StepSpec::SecretGiven { .. }
+        | StepSpec::AccountAdd { .. }
+        | StepSpec::BucketSet { .. }
+        | StepSpec::KeyImport { .. }
+        // It changes nothing by itself.
+        | StepSpec::JobSettle { .. } => false,
+    }
 }
 
 fn forward(record: &OpRecord, seen: Seen) -> Next {
@@ -87,8 +104,9 @@ fn forward(record: &OpRecord, seen: Seen) -> Next {
         }
         Seen::Refused(why) => {
             let mut record = record.clone();
-            let no_way_back =
-                is_past_return(&record) || matches!(record.steps[n].spec, StepSpec::SitePut { .. });
+            // Of a site some files may be there already.
+            let is_site = matches!(record.steps[n].spec, StepSpec::SitePut { .. });
+            let no_way_back = is_past_return(&record) || is_site;
             if no_way_back {
                 record.steps[n].evidence.insert("refused".to_owned(), why);
                 return Next::Close(record, Outcome::Failed);
@@ -132,12 +150,13 @@ fn undone(record: &OpRecord, n: usize, evidence: Evidence) -> OpRecord {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::model::{Placement, ProjectName, SecretName, Uid, sha256_hex};
     use crate::store::records::{After, By, First, Step, Verb};
 
-    fn record(steps: Vec<StepSpec>) -> OpRecord {
+    /// A deploy of these steps whose first is begun.
+    pub(crate) fn record(steps: Vec<StepSpec>) -> OpRecord {
         let uid = Uid::new("01hzzzzzzzzzzzzzzzzzzzzzzz").unwrap();
         OpRecord {
             v: 1,
@@ -171,6 +190,16 @@ mod tests {
                 node: None,
                 doomed: vec![],
             },
+        }
+    }
+
+    pub(crate) fn site(host: &str) -> StepSpec {
+        StepSpec::SitePut {
+            hosts: vec![crate::model::HostName::new(host).unwrap()],
+            index: "index.html".into(),
+            error: None,
+            artifact: crate::model::artifact::Artifact { parts: vec![] },
+            capability: String::new(),
         }
     }
 
@@ -248,5 +277,25 @@ mod tests {
         r.steps[1].state = StepState::Done;
         r.steps[2].state = StepState::Begun;
         assert!(matches!(decide(&r, Seen::Refused("?".into())), Next::Close(_, Outcome::Failed)));
+    }
+
+    /// A site has no job: what comes after its files must not turn back either, or the old release would be called
+    /// unchanged while the new one's files are served.
+    #[test]
+    fn after_an_effect_that_stays_an_operation_without_a_job_does_not_turn_back() {
+        let dn = String::from("cn=a");
+        let close = StepSpec::SiteClose { hosts: vec![] };
+        let (disable, deny) =
+            (StepSpec::AccountDisable { dn: dn.clone() }, StepSpec::KeyDeny { id: "GK".into() });
+        for stays in [site("a.example.org"), close, disable, deny] {
+            let mut r = record(vec![stays, StepSpec::AccountDisable { dn: dn.clone() }]);
+            r.steps[0].state = StepState::Done;
+            r.steps[1].state = StepState::Begun;
+            assert!(matches!(decide(&r, Seen::Refused("no".into())), Next::Close(_, Outcome::Failed)));
+        }
+        let r = record(vec![StepSpec::AccountDisable { dn }]);
+        assert!(
+            matches!(decide(&r, Seen::Refused("no".into())), Next::Write(back) if back.direction == Direction::Backward)
+        );
     }
 }

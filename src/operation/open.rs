@@ -131,9 +131,13 @@ impl Runner {
             Err(e) => return Err(e),
         };
         // Read again under the lock: it may have ended while we waited.
-        let Some(mut record) = self.inner.store.operation(&old.id).await? else {
-            self.unlock(lock).await;
-            return Ok(false);
+        let mut record = match self.inner.store.operation(&old.id).await {
+            Ok(Some(record)) => record,
+            read => {
+                // Kept by us and driven by nobody, it would be shut as long as this agent lives.
+                self.unlock(lock).await;
+                return read.map(|_| false).map_err(OpenError::from);
+            }
         };
         record.value.claim += 1;
         record.value.agent = self.inner.agent.clone();

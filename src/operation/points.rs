@@ -1,27 +1,27 @@
-//! Named kill points: before and after each effect and each record. Only in development builds.
+//! Named points: before and after each effect and each record. Only in development builds.
 //!
 //! `TERREAU_KILL_AT=deploy.job.after` ends the process by SIGKILL when it gets there, as if the machine had
-//! lost its power: nothing is flushed, nothing said. `…#2` waits for the second time that the point is passed. Every
-//! point that is passed can be listed by `TERREAU_POINTS=<file>`.
+//! lost its power: nothing is flushed, nothing said. `TERREAU_STOP_AT=…` pauses it by SIGSTOP, as if the machine had
+//! been suspended: it goes on when somebody sends SIGCONT. `…#2` waits for the second time that the point is passed.
+//! Every point that is passed can be listed by `TERREAU_POINTS=<file>`.
 
 /// Passes a point. In a release build this is nothing.
 #[cfg(debug_assertions)]
 pub fn pass(name: &str) {
     use std::io::Write;
     use std::sync::OnceLock;
-    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use rustix::process::{Signal, getpid, kill_process};
 
     struct Wanted {
-        kill_at: Option<(String, u32)>,
+        kill: Option<Once>,
+        stop: Option<Once>,
         list: Option<std::path::PathBuf>,
     }
     static WANTED: OnceLock<Wanted> = OnceLock::new();
-    static PASSED: AtomicU32 = AtomicU32::new(0);
     let wanted = WANTED.get_or_init(|| Wanted {
-        kill_at: std::env::var("TERREAU_KILL_AT").ok().map(|wanted| match wanted.split_once('#') {
-            Some((name, nth)) => (name.to_owned(), nth.parse().unwrap_or(1)),
-            None => (wanted, 1),
-        }),
+        kill: Once::from_env("TERREAU_KILL_AT"),
+        stop: Once::from_env("TERREAU_STOP_AT"),
         list: std::env::var_os("TERREAU_POINTS").map(Into::into),
     });
     if let Some(path) = &wanted.list
@@ -30,11 +30,36 @@ pub fn pass(name: &str) {
         // A list of points is a help for tests: losing a line must not fail an operation.
         let _ = writeln!(file, "{name}");
     }
-    if let Some((point, nth)) = &wanted.kill_at
-        && point == name
-        && PASSED.fetch_add(1, Ordering::Relaxed) + 1 == *nth
-    {
-        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    if wanted.kill.as_ref().is_some_and(|at| at.is_now(name)) {
+        let _ = kill_process(getpid(), Signal::KILL);
+    }
+    if wanted.stop.as_ref().is_some_and(|at| at.is_now(name)) {
+        let _ = kill_process(getpid(), Signal::STOP);
+        // The signal may reach another thread first: this one must not run on meanwhile.
+        #[expect(clippy::disallowed_methods, reason = "nothing tells a thread that its process was stopped")]
+        std::thread::sleep(std::time::Duration::from_millis(300));
+    }
+}
+
+/// The point at which something happens once.
+#[cfg(debug_assertions)]
+struct Once {
+    point: String,
+    nth: u32,
+    passed: std::sync::atomic::AtomicU32,
+}
+
+#[cfg(debug_assertions)]
+impl Once {
+    fn from_env(variable: &str) -> Option<Self> {
+        let wanted = std::env::var(variable).ok()?;
+        let (point, nth) = wanted.split_once('#').unwrap_or((&wanted, "1"));
+        let nth = nth.parse().unwrap_or(1);
+        Some(Self { point: point.to_owned(), nth, passed: std::sync::atomic::AtomicU32::new(0) })
+    }
+
+    fn is_now(&self, name: &str) -> bool {
+        self.point == name && self.passed.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1 == self.nth
     }
 }
 

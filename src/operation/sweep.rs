@@ -11,6 +11,7 @@ use super::session::Lease;
 use crate::engines::consul::TxnOp;
 use crate::engines::nomad::{JobView, Purge};
 use crate::engines::{EngineError, Fault};
+use crate::model::desired::Name;
 use crate::model::head::{AppState, Head, Kind};
 use crate::resources::{Work, account, key, site};
 use crate::store::records::{By, Doomed, DoomedThing, Verb};
@@ -48,8 +49,9 @@ async fn sweep_one(runner: &Runner, lease: &Lease, doomed: &Versioned<Doomed>) -
     let work =
         Work { hands: &hands, app: &d.app, uid: &d.uid, session: &lease.id, steps: &[], notes: &notes };
     let head = runner.store().head(&d.app).await?;
+    let mut freed: Vec<&Name> = Vec::new();
     for thing in &d.things {
-        // What has come back into use since is not swept.
+        // What has come back into use since is not swept, and holds its names.
         let in_use = head.as_ref().is_some_and(|h| {
             h.value.uid == d.uid
                 && thing.kind != Kind::Site
@@ -57,14 +59,14 @@ async fn sweep_one(runner: &Runner, lease: &Lease, doomed: &Versioned<Doomed>) -
         });
         if !in_use {
             remove(&work, thing, head.as_ref().map(|h| &h.value)).await?;
+            freed.extend(&thing.names);
         }
     }
     let mut ops = vec![TxnOp::DeleteCas { key: keys::doomed(&d.id), index: doomed.index }];
-    let names: Vec<_> = d.things.iter().flat_map(|t| t.names.iter()).collect();
-    ops.extend(names.iter().map(|n| TxnOp::Delete { key: keys::name(n.space, &n.name) }));
+    ops.extend(freed.iter().map(|n| TxnOp::Delete { key: keys::name(n.space, &n.name) }));
     if let Some(head) = head.filter(|h| h.value.uid == d.uid) {
         let mut next = head.value;
-        next.names.retain(|n| !names.contains(&n));
+        next.names.retain(|n| !freed.contains(&n));
         let key = keys::head(&d.app);
         let is_over = next.state == AppState::Deleted && next.owned.is_empty() && next.names.is_empty();
         ops.push(if is_over {

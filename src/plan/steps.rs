@@ -84,18 +84,23 @@ pub(super) fn secret(
 pub(super) fn account(want: &AccountWanted, version: u64, seen: &Observed) -> Found {
     let mut found = Found::default();
     found.owned.push(owned(Kind::Account, &want.dn, hash_of(&version)));
-    let step = StepSpec::AccountAdd { dn: want.dn.clone(), password: want.password.clone(), version };
+    let step = |create| StepSpec::AccountAdd {
+        dn: want.dn.clone(),
+        password: want.password.clone(),
+        version,
+        create,
+    };
     match seen.accounts.get(&want.dn) {
         Some(AccountSeen::Ours) => {}
         Some(AccountSeen::Foreign) => found.obstacles.push(not_ours("account", &want.dn)),
         Some(AccountSeen::OursWithOtherPassword) => {
             let details = vec!["its password is set again".to_owned()];
             found.changes.push(change(Kind::Account, &want.dn, Action::Update, Guard::Checked, details));
-            found.steps.push(step);
+            found.steps.push(step(Create::Existing));
         }
         Some(AccountSeen::Absent) | None => {
             found.changes.push(change(Kind::Account, &want.dn, Action::Create, Guard::Atomic, vec![]));
-            found.steps.push(step);
+            found.steps.push(step(Create::New));
         }
     }
     found
@@ -139,7 +144,10 @@ pub(super) fn bucket(
         Some(k) if k.name != name => found.obstacles.push(not_ours("key", &want.access_key_id)),
         Some(k) if bucket.is_some_and(|b| k.buckets.contains(&b.id)) => {}
         other => {
-            let action = if other.is_some() { Action::Update } else { Action::Create };
+            let (action, create) = match other {
+                Some(_) => (Action::Update, Create::Existing),
+                None => (Action::Create, Create::New),
+            };
             found.changes.push(change(Kind::Key, &want.access_key_id, action, Guard::Checked, vec![]));
             found.steps.push(StepSpec::KeyImport {
                 id: want.access_key_id.clone(),
@@ -147,6 +155,7 @@ pub(super) fn bucket(
                 secret: want.secret.clone(),
                 version,
                 bucket: want.alias.clone(),
+                create,
             });
         }
     }

@@ -24,7 +24,7 @@ use crate::engines::garage::{Admin, S3};
 use crate::engines::nomad::Nomad;
 use crate::engines::{Engine, EngineError, Fault, SharedGate};
 use crate::model::{Cluster, Placement, Uid};
-use crate::store::records::{Step, StepSpec};
+use crate::store::records::{Create, Step, StepSpec};
 use crate::store::{Objects, keys};
 use crate::world::World;
 
@@ -137,12 +137,14 @@ pub async fn apply(work: &Work<'_>, spec: &StepSpec, attempt: Attempt) -> Result
         }
         // Written by the transaction that opened the operation.
         StepSpec::SecretGiven { .. } => Ok(Evidence::new()),
-        StepSpec::AccountAdd { dn, password, version } => account::add(work, dn, password, *version).await,
+        StepSpec::AccountAdd { dn, password, version, .. } => {
+            account::add(work, dn, password, *version).await
+        }
         StepSpec::AccountDisable { dn } => account::disable(work, dn).await,
         StepSpec::BucketSet { alias, max_size, max_objects, create, .. } => {
             bucket::set(work, alias, (*max_size, *max_objects), *create, attempt).await
         }
-        StepSpec::KeyImport { id, mark, secret, version, bucket } => {
+        StepSpec::KeyImport { id, mark, secret, version, bucket, .. } => {
             key::import(work, &key::Import { id, mark, secret, version: *version, bucket }).await
         }
         StepSpec::KeyDeny { id } => key::deny(work, id).await,
@@ -166,13 +168,20 @@ pub async fn undo(work: &Work<'_>, spec: &StepSpec) -> Result<Evidence, EngineEr
         StepSpec::SecretGenerate { name, version, .. } | StepSpec::SecretGiven { name, version } => {
             secret::take_back(work, name, *version).await
         }
-        StepSpec::AccountAdd { dn, .. } => account::remove_ours(work, dn).await,
+        StepSpec::AccountAdd { dn, create: Create::New, .. } => account::remove_ours(work, dn).await,
+        // The release that serves uses it, unless its password was made by this very operation.
+        StepSpec::AccountAdd { dn, password, create: Create::Existing, .. } => {
+            let is_made_here = |s: &Step| matches!(&s.spec, StepSpec::SecretGenerate { name, .. } if name == password);
+            if work.steps.iter().any(is_made_here) { account::disable(work, dn).await } else { Ok(Evidence::new()) }
+        }
         StepSpec::BucketSet { alias, create, before, .. } => {
             bucket::take_back(work, alias, *create, *before).await
         }
-        StepSpec::KeyImport { id, mark, .. } => key::remove_ours(work, id, mark).await,
+        StepSpec::KeyImport { id, mark, create: Create::New, .. } => key::remove_ours(work, id, mark).await,
+        // The release that serves uses this key: the grant that it lacked does no harm.
+        StepSpec::KeyImport { create: Create::Existing, .. }
         // These stop the use of something and come after the point of no return, or have no effect of their own.
-        StepSpec::AccountDisable { .. }
+        | StepSpec::AccountDisable { .. }
         | StepSpec::KeyDeny { .. }
         | StepSpec::SitePut { .. }
         | StepSpec::SiteClose { .. }

@@ -187,21 +187,24 @@ impl Layout {
         })
     }
 
-    /// What Nomad does not place, in the catalogue under the names that such clusters give it: apps find it there.
-    fn services(&self) -> serde_json::Value {
+    /// What Nomad does not place, under the names that such clusters give it in the catalogue: apps find it there.
+    pub fn catalogue(&self) -> [(&'static str, u16); 5] {
         let p = self.ports;
-        let all = [
+        [
             ("bottin", p.ldap()),
             ("garage-api", p.s3()),
             ("garage-web", p.web()),
             ("garage-admin", p.garage_admin()),
             ("garage-k2v", p.k2v()),
-        ];
+        ]
+    }
+
+    fn services(&self) -> serde_json::Value {
         let service = |(name, port): (&str, u16)| {
-            let check = json!({ "tcp": Ports::address(port), "interval": "2s", "timeout": "2s" });
+            let check = json!({ "tcp": Ports::address(port), "interval": "500ms", "timeout": "2s" });
             json!({ "name": name, "address": "127.0.0.1", "port": port, "tags": [CLUSTER], "check": check })
         };
-        all.map(service).into_iter().collect()
+        self.catalogue().map(service).into_iter().collect()
     }
 
     fn nomad(&self) -> String {

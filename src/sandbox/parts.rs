@@ -121,8 +121,18 @@ impl Part {
                     .await
                     .is_some_and(|n| n["Attributes"]["consul.version"].is_string())
             }
-            // S3 opens last, once the layout is in force.
-            Part::Sandbox => tokio::net::TcpStream::connect(Ports::address(p.s3())).await.is_ok(),
+            // S3 opens last, once the layout is in force; and an app that uses it is refused until the catalogue calls
+            // it healthy. Where there is no Consul, there is no catalogue.
+            Part::Sandbox => {
+                let critical = format!("{}/v1/health/state/critical", Ports::url(p.consul_http()));
+                tokio::net::TcpStream::connect(Ports::address(p.s3())).await.is_ok()
+                    && http::json(&client, &critical).await.is_none_or(|checks| {
+                        let ill = |name| {
+                            checks.as_array().is_some_and(|c| c.iter().any(|c| c["ServiceName"] == name))
+                        };
+                        !layout.catalogue().into_iter().any(|(name, _)| ill(name))
+                    })
+            }
             Part::Proxy => self.is_open(layout).await,
             // It names each engine that it misses; 200 when it misses none.
             Part::Agent => http::answers(&client, &format!("{}/readyz", Ports::url(p.api()))).await,

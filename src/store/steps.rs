@@ -35,6 +35,8 @@ pub enum StepSpec {
         password: SecretName,
         /// …and version.
         version: u64,
+        /// The account did not exist when the plan was made.
+        create: Create,
     },
     /// Takes an account's password away: it can log in no more.
     AccountDisable {
@@ -66,6 +68,8 @@ pub enum StepSpec {
         version: u64,
         /// The bucket's alias.
         bucket: String,
+        /// The key did not exist when the plan was made.
+        create: Create,
     },
     /// Denies a key every bucket: it opens nothing any more.
     KeyDeny {

@@ -139,6 +139,10 @@ impl Stack {
         tokio::join!(first, second);
         let engines = options.parts.iter().filter(|p| **p != Part::Agent);
         futures::future::join_all(engines.map(|p| stack.ready(*p))).await;
+        // Once more: where Consul came later, the catalogue was not looked at.
+        if has(Part::Sandbox) {
+            stack.ready(Part::Sandbox).await;
+        }
         if has(Part::Agent) {
             stack.start_part(Part::Agent).await;
         }
