@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use super::archive::{ArchiveError, Refusal};
+use super::error::{ArchiveError, Refusal};
 use crate::archive::{Limits, names};
 
 /// The file that says what is left out, in the syntax of `.gitignore`.

@@ -4,4 +4,5 @@
 pub mod archive;
 mod collect;
 pub mod detect;
+mod error;
 pub mod upload;

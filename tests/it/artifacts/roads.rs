@@ -6,13 +6,21 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::json;
-use terreau::build::upload::{Progress, Store, upload};
+use terreau::build::upload::{Progress, Store as _, upload};
+use terreau::clock::ManualClock;
+use terreau::deploy::Deployer;
+use terreau::engines::garage::Perm;
 use terreau::model::artifact::Artifact;
+use terreau::operation::Runner;
+use terreau::operation::run::fresh_uid;
+use terreau::resources::Hands;
 use terreau::sandbox::config::ARTIFACT_BUCKET;
+use terreau::store::{Objects, Store};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::*;
+use super::{Door, agent, inside, lies, noise, packed, part, sender, silent, stack, tarred, zstd};
 use crate::harness::{eventually, unique};
+use crate::mechanism::Bare;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_folder_goes_up_once_and_an_unchanged_one_uploads_nothing() {
@@ -216,4 +224,30 @@ async fn two_uploads_of_one_part_at_once_both_end_well_and_one_object_is_there()
     assert_eq!(lies(&inside(stack), &one.ticket).await, (vec![whole.key(&one.ticket)], 0));
     let (status, answer) = door.ask(Method::POST, "/uploads", json!({"parts": [whole]})).await;
     assert_eq!((status.as_u16(), &answer["parts"][0]["present"]), (200, &json!(true)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uploads_that_nobody_ends_are_swept_after_a_day() {
+    let bare = Bare::on(stack().await).await;
+    // A private bucket of this test's own: a clock is moved here.
+    let bucket = unique("records");
+    let made = bare.hands.garage.create_bucket(&bucket).await.unwrap();
+    bare.hands.garage.allow(&made.id, &bare.hands.s3_key, Perm::ALL).await.unwrap();
+    let s3 = bare.hands.s3.clone();
+    let objects = Objects::new(s3.clone(), &bucket);
+    let hands = Hands { objects: objects.clone(), ..bare.hands.clone() };
+    let store = Store::new(hands.consul.clone(), objects);
+    let now = jiff::Timestamp::now();
+    let clock = ManualClock::at(now);
+    let runner = Runner::new(hands, store, bare.session.clone(), fresh_uid(now), Arc::new(clock.clone()));
+    let deployer = Deployer::new(runner);
+    s3.put(&bucket, "uploads/x/y", &b"waits"[..], "application/zstd").await.unwrap();
+    s3.put(&bucket, "o/x", &b"an object"[..], "application/zstd").await.unwrap();
+    let keys = async || s3.list(&bucket, "").await.unwrap().into_iter().map(|o| o.key).collect::<Vec<_>>();
+    clock.advance(Duration::from_secs(23 * 3_600));
+    deployer.uploads_sweep().await.unwrap();
+    assert_eq!(keys().await, ["o/x", "uploads/x/y"]);
+    clock.advance(Duration::from_secs(2 * 3_600));
+    assert_eq!(deployer.uploads_sweep().await.unwrap(), 1);
+    assert_eq!(keys().await, ["o/x"]);
 }
