@@ -2,6 +2,7 @@
 {
   lib,
   rustPlatform,
+  installShellFiles,
   pkg-config,
   sqlite,
   sandbox ? false,
@@ -31,11 +32,18 @@ rustPlatform.buildRustPackage {
   buildFeatures = lib.optional sandbox "sandbox";
 
   # Garage's database; without the sandbox nothing outside of the crates is linked.
-  nativeBuildInputs = lib.optional sandbox pkg-config;
+  nativeBuildInputs = [ installShellFiles ] ++ lib.optional sandbox pkg-config;
   buildInputs = lib.optional sandbox sqlite;
 
   # The tests start real engines, and open sockets: `scripts/test`.
   doCheck = false;
+
+  postInstall = ''
+    $out/bin/terreau man $TMPDIR/man1
+    installManPage $TMPDIR/man1/*
+    for shell in bash fish zsh; do $out/bin/terreau completions $shell > $TMPDIR/terreau.$shell; done
+    installShellCompletion $TMPDIR/terreau.{bash,fish,zsh}
+  '';
 
   meta = {
     inherit (manifest) description;

@@ -79,6 +79,8 @@ pub enum Command {
     Operations(OperationsCommand),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
+    /// Write the manual pages into a folder
+    Man(ManArgs),
     #[cfg(feature = "sandbox")]
     /// Start a whole cluster on this machine, in one folder
     Dev(super::dev::DevArgs),
@@ -357,6 +359,14 @@ pub struct CompletionsArgs {
     /// For which shell
     #[arg(value_enum)]
     pub shell: clap_complete::Shell,
+}
+
+/// `terreau man`
+#[derive(Debug, Clone, Args)]
+pub struct ManArgs {
+    /// Where: `terreau man ~/.local/share/man/man1`, then `man terreau-deploy`
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
 }
 
 /// `terreau agent`

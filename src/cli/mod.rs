@@ -89,6 +89,7 @@ fn dispatch(command: Command, cx: &Context) -> Result<ExitCode, Failure> {
         Command::Rollback(args) => rollback::run(&args, cx),
         Command::Operations(command) => operations::run(&command, cx),
         Command::Completions(args) => completions::run(&args, cx),
+        Command::Man(args) => completions::man(&args, cx),
         #[cfg(feature = "sandbox")]
         Command::Dev(args) => return serving(dev::run(args)),
         Command::Agent(args) => return agent::run(args),

@@ -206,6 +206,23 @@ fn completions_are_made_for_every_shell() {
 }
 
 #[test]
+fn every_command_has_a_manual_page() {
+    let home = Home::new();
+    let dir = home.dir.path().join("man1");
+    let r = home.run(&["man", &dir.to_string_lossy()]);
+    assert_eq!(r.code, 0, "{}", r.err);
+    for page in ["terreau.1", "terreau-deploy.1", "terreau-operations-follow.1"] {
+        let text = std::fs::read_to_string(dir.join(page)).unwrap();
+        assert!(text.contains(".TH terreau"), "{page}: {text}");
+    }
+    let full = home.dir.path().join("a-file");
+    std::fs::write(&full, "").unwrap();
+    let r = home.run(&["man", &full.to_string_lossy()]);
+    assert_eq!(r.code, 1, "{}", r.err);
+    assert!(r.err.contains("a-file"), "{}", r.err);
+}
+
+#[test]
 fn no_colour_is_written_into_a_pipe() {
     let r = Home::new().run(&["whoami"]);
     assert!(!r.err.contains('\u{1b}'));
