@@ -16,12 +16,6 @@ pub(super) fn run(args: AgentArgs) -> Result<ExitCode, Failure> {
     })
 }
 
-/// `key=value` of `--set`.
-pub(super) fn setting(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("must be KEY=VALUE, as listen=127.0.0.1:3990")?;
-    Ok((key.trim().to_owned(), value.to_owned()))
-}
-
 impl From<agent::ConfigError> for Failure {
     fn from(e: agent::ConfigError) -> Self {
         let failure = Self::failed("the agent's configuration is wrong; nothing was started");

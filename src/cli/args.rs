@@ -376,8 +376,14 @@ pub struct AgentArgs {
     #[arg(long, value_name = "FILE", env = "TERREAU_AGENT_CONFIG")]
     pub config: Option<PathBuf>,
     /// A setting that wins over the file and the environment: listen=127.0.0.1:3990
-    #[arg(long, value_name = "KEY=VALUE", value_parser = super::agent::setting)]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
     pub set: Vec<(String, String)>,
+}
+
+/// `key=value` of `--set`.
+fn setting(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("must be KEY=VALUE, as listen=127.0.0.1:3990")?;
+    Ok((key.trim().to_owned(), value.to_owned()))
 }
 
 fn age(text: &str) -> Result<std::time::Duration, String> {

@@ -6,29 +6,9 @@ use hcl_edit::template::{Element, Strip};
 
 use super::fault::code;
 use super::grammar::nearest;
-use super::source::{Ctx, Report, Span, error, span_of};
+use super::source::{Ctx, Place, Report, Span, Used, error, span_of};
 use crate::model::names::{PartName, ProcessName, SecretName};
 use crate::model::text::{Piece, Reference, Text};
-
-/// Where a text stands: decides what it may refer to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
-    /// The project's `env`: must hold for every process.
-    Env,
-    /// The `env` of the n-th process.
-    ProcessEnv(usize),
-    /// The `command` of the n-th process.
-    Command(usize),
-    /// The n-th file.
-    File(usize),
-}
-
-/// A reference that somebody wrote.
-pub(super) struct Used {
-    pub(super) reference: Reference,
-    pub(super) at: Span,
-    pub(super) place: Place,
-}
 
 const ROOTS: [&str; 8] = ["secret", "uses", "service", "meta", "port", "volume", "file", "process"];
 

@@ -3,8 +3,8 @@
 use super::draft::{Draft, DraftProcess};
 use super::fault::code;
 use super::grammar::nearest;
-use super::reference::{Place, Used};
 use super::source::{Ctx, Span, error};
+use super::source::{Place, Used};
 use crate::model::text::Reference;
 
 /// Checks every reference of a project.

@@ -9,13 +9,33 @@ use hcl_edit::expr::Expression;
 use hcl_edit::structure::Block;
 
 use super::fault::{Fault, Faults, Severity};
-use super::reference::Used;
+use crate::model::text::Reference;
 
 /// Bytes in the text, from and to.
 pub(super) type Span = Range<usize>;
 
 /// Longest line that a fault quotes, in characters.
 const QUOTED: usize = 240;
+
+/// Where a text stands: decides what it may refer to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// The project's `env`: must hold for every process.
+    Env,
+    /// The `env` of the n-th process.
+    ProcessEnv(usize),
+    /// The `command` of the n-th process.
+    Command(usize),
+    /// The n-th file.
+    File(usize),
+}
+
+/// A reference that somebody wrote.
+pub(super) struct Used {
+    pub(super) reference: Reference,
+    pub(super) at: Span,
+    pub(super) place: Place,
+}
 
 /// The text, and what was found in it so far.
 pub(super) struct Ctx<'a> {

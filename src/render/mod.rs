@@ -3,6 +3,7 @@
 //! The same input gives the same bytes, on any machine. No I/O, no clock, no randomness; what only a cluster knows
 //! comes in through the bindings. `docs/rendering.md` says what a job looks like and why.
 
+mod atom;
 mod catalogue;
 mod hcl;
 mod job;

@@ -1,54 +1,11 @@
 //! What a reference means to one process of one app: where its value will come from.
 
-use std::fmt;
-
 use super::RenderError;
+use super::atom::{Atom, Live, Part, merged};
 use crate::model::bindings::{Bindings, ResolvedUse};
 use crate::model::names::{EnvName, PartName, Placement};
 use crate::model::project::{Process, Project, UseKind, Volume};
 use crate::model::text::{Piece, Reference, Text};
-
-/// A piece of a value, by where it comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Atom {
-    /// Known now.
-    Text(String),
-    /// Known to the running task.
-    Live(Live),
-    /// A port's number, by the port's label.
-    LivePort(String),
-    /// The value at a key of Consul.
-    Key(String),
-    /// A service in the catalogue, followed while the task runs.
-    Service(String, Part),
-}
-
-/// What is wanted of a service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
-    /// `host:port`, the host in brackets where it is an IPv6 address.
-    Address,
-    Host,
-    Port,
-}
-
-/// What Nomad's runtime tells a task.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Live {
-    Site,
-    TaskDir,
-    SecretsDir,
-}
-
-impl fmt::Display for Live {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Site => "meta.site",
-            Self::TaskDir => "NOMAD_TASK_DIR",
-            Self::SecretsDir => "NOMAD_SECRETS_DIR",
-        })
-    }
-}
 
 /// How a driver shows a task its files and volumes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +62,7 @@ impl<'a> Scope<'a> {
                 Piece::Ref(reference) => self.reference(reference, &mut atoms)?,
             }
         }
-        Ok(super::value::merged(atoms))
+        Ok(merged(atoms))
     }
 
     fn reference(&self, reference: &Reference, out: &mut Vec<Atom>) -> Result<(), RenderError> {

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::RenderError;
+use super::atom::Atom;
 use super::names::env_version_key;
-use super::scope::{Atom, DriverKind, Scope};
+use super::scope::{DriverKind, Scope};
 use super::spec::{APP_DIR, Artifact, Change, Mount, Role, Task, Template};
 use super::value::{argument, doubled, doubled_json, env_line, file, plain_env};
 use crate::model::project::{File, Volume};

@@ -9,21 +9,8 @@ use std::fmt::Write as _;
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
 use super::RenderError;
-use super::scope::{Atom, Part};
+use super::atom::{Atom, Part};
 use crate::model::sha256_hex;
-
-/// Neighbouring texts as one, so that what is looked for (`${`) cannot hide between two.
-pub(super) fn merged(atoms: Vec<Atom>) -> Vec<Atom> {
-    let mut out: Vec<Atom> = Vec::with_capacity(atoms.len());
-    for atom in atoms {
-        match (out.last_mut(), atom) {
-            (_, Atom::Text(t)) if t.is_empty() => {}
-            (Some(Atom::Text(before)), Atom::Text(t)) => before.push_str(&t),
-            (_, atom) => out.push(atom),
-        }
-    }
-    out
-}
 
 /// For `env {}`, where that is exact. Nomad replaces `${name}` there and knows no escape, and HCL brings text into
 /// Unicode's form C: whatever either could touch goes into a template instead (`None`).
@@ -222,7 +209,7 @@ pub(super) fn go_quote(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::scope::Live;
+    use super::super::atom::{Live, merged};
     use super::*;
 
     fn text(t: &str) -> Atom {

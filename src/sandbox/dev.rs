@@ -16,8 +16,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::config::{BASE_DN, CLUSTER, Capacity, Layout, write_private};
+use super::config::{BASE_DN, CLUSTER, Capacity, Layout};
 use super::engines::Engines;
+use super::files::write_private;
 use super::parts::{Part, Readiness};
 use super::ports::{Claim, Ports, is_free};
 use super::process::{self, Identity};

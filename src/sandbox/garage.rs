@@ -23,7 +23,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::{SandboxError, config::write_private};
+use super::SandboxError;
+use super::files::write_private;
 
 /// The region that S3 signatures are made for.
 pub const REGION: &str = "garage";

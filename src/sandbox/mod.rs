@@ -7,6 +7,7 @@ pub mod config;
 pub mod dev;
 pub mod directory;
 pub mod engines;
+mod files;
 pub mod garage;
 pub mod guard;
 pub mod http;

@@ -57,11 +57,15 @@ fn code(path: &Path) -> String {
     text.lines().filter(|l| !l.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
-/// The rooms that a text names by `crate::room` (also in a group: `use crate::{a, b::c}`).
-fn named(text: &str) -> BTreeSet<String> {
+/// The modules that a text names after a path like `crate::` (also in a group: `use crate::{a, b::c}`).
+fn named(text: &str, path: &str) -> BTreeSet<String> {
     let mut rooms = BTreeSet::new();
-    for (at, _) in text.match_indices("crate::") {
-        let rest = &text[at + "crate::".len()..];
+    for (at, _) in text.match_indices(path) {
+        // `super::super::` begins elsewhere.
+        if text[..at].ends_with("::") {
+            continue;
+        }
+        let rest = &text[at + path.len()..];
         if let Some(group) = rest.strip_prefix('{') {
             let mut depth = 0;
             let mut word = String::new();
@@ -104,7 +108,7 @@ fn stairs_lead_only_down() {
             faults.push(format!("{}: the room {room} stands on no floor", path.display()));
             continue;
         };
-        for other in named(&code(&path)) {
+        for other in named(&code(&path), "crate::") {
             let Some(&to) = floor.get(other.as_str()) else { continue };
             edges += usize::from(other != room);
             if other != room && to <= from {
@@ -114,6 +118,41 @@ fn stairs_lead_only_down() {
     }
     assert!(edges > 50, "only {edges} edges were seen: this test looks at nothing");
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// The file of a module that stands beside this one.
+fn beside(file: &Path, module: &str) -> Option<PathBuf> {
+    let folder = file.parent().unwrap();
+    let found = [folder.join(format!("{module}.rs")), folder.join(module).join("mod.rs")];
+    found.into_iter().find(|f| f != file && f.exists())
+}
+
+/// Everything that a file reaches by the files beside it.
+fn reached(edges: &BTreeMap<PathBuf, BTreeSet<PathBuf>>, from: &Path) -> BTreeSet<PathBuf> {
+    let mut seen = BTreeSet::new();
+    let mut open = vec![from.to_owned()];
+    while let Some(file) = open.pop() {
+        for next in edges.get(&file).into_iter().flatten() {
+            if seen.insert(next.clone()) {
+                open.push(next.clone());
+            }
+        }
+    }
+    seen
+}
+
+#[test]
+fn files_of_a_room_know_each_other_in_no_circle() {
+    let mut edges = BTreeMap::new();
+    for file in sources(&root()).into_iter().filter(|f| !f.ends_with("mod.rs")) {
+        let names = named(&code(&file), "super::");
+        let known: BTreeSet<PathBuf> = names.iter().filter_map(|n| beside(&file, n)).collect();
+        edges.insert(file, known);
+    }
+    let seen: usize = edges.values().map(BTreeSet::len).sum();
+    assert!(seen > 50, "only {seen} edges were seen: this test looks at nothing");
+    let circles: Vec<_> = edges.keys().filter(|f| reached(&edges, f).contains(*f)).collect();
+    assert!(circles.is_empty(), "{circles:#?}");
 }
 
 #[test]
@@ -133,7 +172,7 @@ fn pure_rooms_have_no_effects() {
 
 #[test]
 fn a_group_of_rooms_is_seen_whole() {
-    let seen = named("use crate::{engines::nomad::Nomad, model::{Head, Uid}, store};");
+    let seen = named("use crate::{engines::nomad::Nomad, model::{Head, Uid}, store};", "crate::");
     assert_eq!(
         seen.into_iter().filter(|s| !s.starts_with('#')).collect::<Vec<_>>(),
         ["engines", "model", "store"]
