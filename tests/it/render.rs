@@ -583,7 +583,7 @@ async fn an_app_sees_every_value_byte_for_byte_and_its_route_changes_in_place() 
     // Stopped by SIGTERM, which reaches the program itself.
     let url = format!("{}/v1/job/{}?purge=true", stack.nomad(), job.id);
     assert!(stack.http().delete(url).send().await.unwrap().status().is_success());
-    eventually("the program saw the signal", Duration::from_secs(20), async || {
+    eventually("the program saw the signal", Duration::from_secs(60), async || {
         std::fs::read_to_string(format!("{volume}/stopped")).ok()
     })
     .await;
