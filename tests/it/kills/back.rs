@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::json;
 use terreau::engines::nomad::{JobView, Registration};
+use terreau::model::head::{AppState, Outcome};
 use terreau::store::keys;
 use terreau::store::records::{OpRecord, StepSpec, StepState};
 
-use super::apps::{Change, descriptor, first};
+use super::apps::{Change, descriptor, first, second};
+use super::wire::{State, Wire};
 use super::world::World;
 use super::{PATIENCE, PREFIX};
 use crate::harness::{StackOptions, eventually};
@@ -87,4 +89,52 @@ async fn a_way_back_on_which_every_agent_dies_ends_and_a_graceful_stop_leaves_no
         waited.as_secs_f32(),
         begun.elapsed().as_secs_f32()
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_take_over_that_is_cut_off_is_tried_again_and_a_redeploys_way_back_leaves_the_release_that_serves()
+{
+    let mut world = World::start(StackOptions::engines()).await;
+    let mut agent = world.agent(&[("TERREAU_KILL_AT", "deploy.account.before")]).await;
+    world.login(&agent.url).await;
+    let app = mechanism::app(PREFIX);
+    let (one, two) = (first(&app), second(&app));
+    world.change(&agent.url, &Change::deploy(&app, &one)).await;
+    world.dies(agent, "deploy.account.before").await;
+    // It takes the lock, and cannot read what it is for: Consul is away for this one request.
+    let wire = Wire::cutting(&world.stack.consul(), b"GET /v1/kv/terreau/v1/op/01").await;
+    let next = world.agent_with(&[], &[format!("consul.address={}", wire.url)]).await;
+    wire.wait_for(State::Stuck).await;
+    world.leader.clone_from(&next.url);
+    let head = world.rest(&app, "a take-over that was cut off").await;
+    world.assert_runs(&app, head, 1, &one, "a take-over that was cut off").await;
+    next.signal(Signal::KILL);
+    world.dies(next, "the test's wish").await;
+
+    agent = world.agent(&[("TERREAU_KILL_AT", "deploy.job.before")]).await;
+    world.change(&agent.url, &Change::deploy(&app, &two)).await;
+    eventually("the agent dies", PATIENCE, async || agent.child.try_wait().unwrap()).await;
+    // The job's index moves: the registration will be refused.
+    let mut job = world.nomad.job("default", &app.flat()).await.unwrap().unwrap();
+    job["Priority"] = json!(51);
+    let theirs = Registration { job, enforce_index: None, submission_hcl: None };
+    world.nomad.register(&theirs).await.unwrap();
+    world.expire(&agent).await;
+    for point in ["undo-job.before", "undo-bucket.after", "undo-secret.after", "close.before", "close.after"]
+    {
+        let point = format!("deploy.{point}");
+        let agent = world.agent(&[("TERREAU_KILL_AT", &point)]).await;
+        world.dies(agent, &point).await;
+    }
+    let last = world.agent(&[]).await;
+    world.leader.clone_from(&last.url);
+    let head = world.rest(&app, "the way back").await.unwrap();
+    assert_eq!(head.last_operation.map(|o| o.outcome), Some(Outcome::Undone));
+    assert_eq!((head.state, head.release.map(|r| r.number.0)), (AppState::Live, Some(1)));
+    let bucket = world.garage.bucket_by_alias(&format!("{}-media", app.flat())).await.unwrap().unwrap();
+    assert_eq!(bucket.quotas.max_objects, Some(100));
+    assert_eq!(world.orphans().await, Vec::<String>::new());
+    // And only the job, which somebody changed, differs from it.
+    let head = world.done(&Change::deploy(&app, &one)).await;
+    world.assert_runs(&app, head, 3, &one, "the old release, deployed again").await;
 }

@@ -13,6 +13,7 @@ mod orphans;
 mod paused;
 mod points;
 mod undone;
+mod wire;
 mod world;
 
 use std::time::Duration;

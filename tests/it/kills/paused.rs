@@ -12,11 +12,9 @@ use rustix::process::Signal;
 use terreau::model::Placement;
 use terreau::operation::session::FENCE;
 use terreau::store::keys;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 
 use super::apps::{Change, first, second};
+use super::wire::{State, Wire};
 use super::world::{Agent, World};
 use super::{PATIENCE, PREFIX};
 use crate::harness::{Part, StackOptions, eventually};
@@ -32,90 +30,6 @@ const POINTS: [&str; 6] = [
     "deploy.job.after",
     "deploy.close.before",
 ];
-
-/// A way to an engine that holds back one request, as a slow network does.
-struct Held {
-    url: String,
-    state: watch::Sender<State>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// Everything passes until the request comes.
-    Open,
-    /// The request is here.
-    Holding,
-    /// It may go on.
-    Released,
-    /// The engine has answered to it.
-    Answered,
-}
-
-impl Held {
-    /// `url` is the engine's; the first request with these bytes in it is held back.
-    async fn before(url: &str, needle: &'static [u8]) -> Self {
-        let (scheme, engine) = url.split_once("://").unwrap();
-        let engine = engine.trim_end_matches('/').to_owned();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let at = listener.local_addr().unwrap();
-        let (state, _) = watch::channel(State::Open);
-        let held = Self { url: format!("{scheme}://{at}"), state: state.clone() };
-        tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(carry(client, engine.clone(), needle, state.clone()));
-            }
-        });
-        held
-    }
-
-    async fn wait_for(&self, state: State) {
-        let mut now = self.state.subscribe();
-        let waited = tokio::time::timeout(PATIENCE, now.wait_for(|s| *s == state)).await;
-        waited.unwrap_or_else(|_| panic!("the request was never {state:?}")).unwrap();
-    }
-}
-
-async fn carry(client: TcpStream, engine: String, needle: &'static [u8], state: watch::Sender<State>) {
-    let Ok(engine) = TcpStream::connect(engine).await else { return };
-    let ((mut from_client, mut to_client), (mut from_engine, mut to_engine)) =
-        (client.into_split(), engine.into_split());
-    let answers = state.clone();
-    let there = async move {
-        let mut bytes = vec![0; 64 << 10];
-        while let Ok(n @ 1..) = from_client.read(&mut bytes).await {
-            let is_it = bytes[..n].windows(needle.len()).any(|w| w == needle);
-            if is_it
-                && state.send_if_modified(|s| {
-                    *s == State::Open && {
-                        *s = State::Holding;
-                        true
-                    }
-                })
-            {
-                let mut now = state.subscribe();
-                let _ = now.wait_for(|s| *s == State::Released).await;
-            }
-            if to_engine.write_all(&bytes[..n]).await.is_err() {
-                return;
-            }
-        }
-    };
-    let back = async move {
-        let mut bytes = vec![0; 64 << 10];
-        while let Ok(n @ 1..) = from_engine.read(&mut bytes).await {
-            answers.send_if_modified(|s| {
-                *s == State::Released && {
-                    *s = State::Answered;
-                    true
-                }
-            });
-            if to_client.write_all(&bytes[..n]).await.is_err() {
-                return;
-            }
-        }
-    };
-    tokio::join!(there, back);
-}
 
 /// How an agent comes to be paused.
 enum Pause {
@@ -170,7 +84,7 @@ async fn sleeper(world: &World, pause: Pause) {
             (world.agent(&[listed, ("TERREAU_STOP_AT", point)]).await, None, point.to_owned())
         }
         Pause::Call(setting, url, needle) => {
-            let late = Held::before(&url, needle).await;
+            let late = Wire::holding(&url, needle).await;
             let settings = [format!("{setting}={}", late.url)];
             let what = format!("{} on its way", String::from_utf8_lossy(needle));
             (world.agent_with(&[listed], &settings).await, Some(late), what)
@@ -180,7 +94,7 @@ async fn sleeper(world: &World, pause: Pause) {
     let asked = Change::deploy(&app, &one);
     let pausing = async {
         if let Some(late) = &late {
-            late.wait_for(State::Holding).await;
+            late.wait_for(State::Stuck).await;
             agent.signal(Signal::STOP);
         }
         eventually(&format!("the agent is paused at {what}"), PATIENCE, async || {
@@ -207,8 +121,7 @@ async fn sleeper(world: &World, pause: Pause) {
 
     let before = world.everything(&app).await;
     if let Some(late) = &late {
-        late.state.send_replace(State::Released);
-        late.wait_for(State::Answered).await;
+        late.release().await;
         assert_eq!(world.everything(&app).await, before, "{what}: the late call did something");
     }
     tokio::time::sleep((FENCE + Duration::from_millis(500)).saturating_sub(since.elapsed())).await;
