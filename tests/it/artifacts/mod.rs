@@ -3,6 +3,7 @@
 
 mod hostile;
 mod memory;
+mod reads;
 mod roads;
 mod tickets;
 
