@@ -15,7 +15,7 @@ use crate::model::Login;
 /// No answer within this: the groups last seen are used.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// After a failure the directory is left alone for this long.
-const REST: Duration = Duration::from_secs(5);
+const REST: Duration = Duration::from_secs(1);
 
 /// What the directory says of somebody.
 #[derive(Debug, Clone, PartialEq, Eq)]

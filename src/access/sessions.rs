@@ -76,7 +76,10 @@ pub(super) async fn read(
     now: Timestamp,
 ) -> Result<(String, SessionRecord), AccessError> {
     let (id, secret) = halves(token.expose_secret()).ok_or(UNKNOWN)?;
-    let Some(entry) = consul.kv_get(&key(id)).await? else { return Err(UNKNOWN) };
+    // Its key says nothing to people.
+    let asked = consul.kv_get(&key(id)).await;
+    let asked = asked.map_err(|e| EngineError { doing: "look up this login".to_owned(), ..e });
+    let Some(entry) = asked? else { return Err(UNKNOWN) };
     let record: SessionRecord =
         serde_json::from_slice(&entry.value).map_err(|e| AccessError::Engine(broken(&key(id), &e)))?;
     let given = hex::encode(Sha256::digest(secret.as_bytes()));

@@ -14,7 +14,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use super::buckets;
 use super::config::{Config, LogFormat};
 use crate::access::Access;
-use crate::api;
+use crate::api::{self, Prepared};
 use crate::clock;
 use crate::deploy::Deployer;
 use crate::engines::EngineError;
@@ -31,8 +31,8 @@ use crate::world::World;
 
 /// How often the agent looks after its own record, and a leader after old ones.
 const TEND: Duration = Duration::from_secs(5);
-/// How long the door stays shut for Garage's sake.
-const PREPARED: Duration = Duration::from_secs(5);
+/// How long the door stays shut for the engines' sake.
+const PREPARED: Duration = Duration::from_secs(1);
 /// How often a leader deletes sessions that have expired, and uploads that nobody ended.
 const SWEEP: Duration = Duration::from_mins(10);
 
@@ -79,13 +79,8 @@ pub async fn run_until(config: Config, stop: CancellationToken) -> Result<(), Ru
 
     // What runs as long as the agent has a session; it outlives the door.
     let background = CancellationToken::new();
-    let Some(session) = persistently("open a session in Consul", &stop, || {
-        AgentSession::start(consul.clone(), format!("terreau {}", config.name))
-    })
-    .await
-    else {
-        return Ok(());
-    };
+    // Engines start in any order: an agent without one of them serves, and says which.
+    let session = AgentSession::begin(consul.clone(), format!("terreau {}", config.name));
     let objects = Objects::new(s3.clone(), &g.records);
     let hands = Hands {
         nomad: nomad.clone(),
@@ -100,17 +95,22 @@ pub async fn run_until(config: Config, stop: CancellationToken) -> Result<(), Ru
         cluster: config.cluster.clone(),
     };
     let id = fresh_uid(clock.now());
-    let store = Store::new(consul.clone(), objects);
+    let store = Store::new(consul.clone(), objects.clone());
     let runner = Runner::new(hands, store, session.clone(), id.clone(), clock.clone());
     let access =
         Access::new(directory.clone(), consul.clone(), clock, config.law.clone(), config.access.clone());
 
     let (at, host, admin) = (config.garage.clone(), config.cluster.artifacts_host.clone(), garage.clone());
-    let until = background.clone();
-    let (is_prepared, mut prepared) = watch::channel(false);
+    let (until, own) = (background.clone(), objects.clone());
+    let (is_prepared, mut prepared) = watch::channel(Prepared::NotYet(None));
     tokio::spawn(async move {
-        if persistently("prepare Garage", &until, || buckets::prepare(&admin, &at, &host)).await.is_some() {
-            let _ = is_prepared.send(true);
+        let prepare = || async {
+            buckets::prepare(&admin, &at, &host).await?;
+            own.probe().await
+        };
+        let told = |e: &EngineError| drop(is_prepared.send(Prepared::NotYet(Some(e.clone()))));
+        if persistently("prepare Garage", &until, prepare, told).await.is_some() {
+            let _ = is_prepared.send(Prepared::Yes);
             // Kept until the end: the receivers ask the channel.
             until.cancelled().await;
         }
@@ -129,8 +129,17 @@ pub async fn run_until(config: Config, stop: CancellationToken) -> Result<(), Ru
         background.clone(),
     ));
 
-    let account = config.directory.bind_dn.clone();
-    let probes = api::Probes::new(nomad, consul.clone(), directory, account, garage, prepared.clone());
+    let probes = api::Probes::new(api::Probed {
+        nomad,
+        consul: consul.clone(),
+        session: session.clone(),
+        directory,
+        account: config.directory.bind_dn.clone(),
+        garage,
+        objects,
+        prepared: prepared.clone(),
+    });
+    tokio::spawn(tell_readiness(probes.clone(), background.clone()));
     let router = api::router(api::Parts {
         access,
         deployer,
@@ -140,8 +149,12 @@ pub async fn run_until(config: Config, stop: CancellationToken) -> Result<(), Ru
         cluster: config.cluster.name.clone(),
         stop: stop.clone(),
     });
-    // Without Garage there are no deploys, but there is status: it is not waited for long.
-    let _ = tokio::time::timeout(PREPARED, prepared.wait_for(|p| *p)).await;
+    // So that who starts an agent beside engines that are well finds it ready. Otherwise it says what is missing.
+    let ready = async {
+        drop(prepared.wait_for(|p| matches!(p, Prepared::Yes)).await);
+        session.wait().await
+    };
+    let _ = tokio::time::timeout(PREPARED, ready).await;
     tracing::info!(%address, agent = %id, cluster = config.cluster.name, "serving");
     api::serve(listener, router, stop).await;
 
@@ -161,6 +174,7 @@ async fn persistently<T, F: Future<Output = Result<T, EngineError>>>(
     what: &str,
     stop: &CancellationToken,
     mut work: impl FnMut() -> F,
+    told: impl Fn(&EngineError),
 ) -> Option<T> {
     let mut pause = Duration::from_millis(100);
     loop {
@@ -168,7 +182,10 @@ async fn persistently<T, F: Future<Output = Result<T, EngineError>>>(
             () = stop.cancelled() => return None,
             tried = work() => match tried {
                 Ok(done) => return Some(done),
-                Err(e) => tracing::warn!(error = %e, "cannot {what} yet; tried again in {pause:?}"),
+                Err(e) => {
+                    tracing::warn!(error = %e, "cannot {what} yet; tried again in {pause:?}");
+                    told(&e);
+                }
             },
         }
         tokio::select! {
@@ -176,6 +193,32 @@ async fn persistently<T, F: Future<Output = Result<T, EngineError>>>(
             () = tokio::time::sleep(pause) => {}
         }
         pause = (pause * 2).min(Duration::from_secs(5));
+    }
+}
+
+/// Writes to the log which engine is not ready, and when that changes.
+async fn tell_readiness(probes: api::Probes, stop: CancellationToken) {
+    let mut told = std::collections::BTreeMap::new();
+    loop {
+        let now = Box::pin(probes.ask()).await.engines;
+        for (engine, state) in &now {
+            let before = told.get(engine);
+            match state.as_str() {
+                "ok" if before.is_some_and(|b| b != "ok") => {
+                    tracing::info!(engine, "an engine is ready again");
+                }
+                "ok" => {}
+                state if before.is_none_or(|b| b != state) => {
+                    tracing::warn!(engine, state, "an engine is not ready");
+                }
+                _ => {}
+            }
+        }
+        told = now;
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(TEND) => {}
+        }
     }
 }
 

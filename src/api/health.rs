@@ -21,24 +21,51 @@ use crate::access::{Decision, Object, Verb, decide};
 use crate::engines::consul::Consul;
 use crate::engines::directory::Directory;
 use crate::engines::garage::Admin;
-use crate::engines::nomad::Nomad;
+use crate::engines::nomad::{JobDetail, Nomad};
 use crate::engines::{Engine, EngineError, Fault};
 use crate::model::wire::{Problem, Readiness};
+use crate::operation::AgentSession;
+use crate::store::Objects;
 
 /// An engine that takes longer is not ready.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Anybody may ask, so the engines are asked at most once in this time.
 const REMEMBERED: Duration = Duration::from_secs(1);
 
+/// How far the agent's own key and buckets in Garage are.
+#[derive(Debug, Clone)]
+pub enum Prepared {
+    /// They are not there yet; what stood in the way last.
+    NotYet(Option<EngineError>),
+    /// They are there.
+    Yes,
+}
+
+/// What is asked.
+#[derive(Debug)]
+pub struct Probed {
+    /// Nomad.
+    pub nomad: Nomad,
+    /// Consul.
+    pub consul: Consul,
+    /// The agent's session there: without it nothing can be changed.
+    pub session: AgentSession,
+    /// The directory.
+    pub directory: Directory,
+    /// The agent's own DN, whose entry it reads.
+    pub account: String,
+    /// Garage's admin API.
+    pub garage: Admin,
+    /// The agent's own bucket, over S3.
+    pub objects: Objects,
+    /// Whether the agent has its key and its buckets.
+    pub prepared: watch::Receiver<Prepared>,
+}
+
 /// Asks each engine whether it is there.
 #[derive(Clone)]
 pub struct Probes {
-    nomad: Nomad,
-    consul: Consul,
-    directory: Directory,
-    account: String,
-    garage: Admin,
-    prepared: watch::Receiver<bool>,
+    probed: Arc<Probed>,
     last: Arc<Mutex<Option<(Instant, Readiness)>>>,
 }
 
@@ -49,41 +76,25 @@ impl fmt::Debug for Probes {
 }
 
 impl Probes {
-    /// Probes of these engines; `account` is the agent's own DN, whose entry it reads. `prepared` turns true when
-    /// the agent has its key and its buckets.
-    pub fn new(
-        nomad: Nomad,
-        consul: Consul,
-        directory: Directory,
-        account: String,
-        garage: Admin,
-        prepared: watch::Receiver<bool>,
-    ) -> Self {
-        Self { nomad, consul, directory, account, garage, prepared, last: Arc::default() }
+    /// Probes of these engines.
+    pub fn new(probed: Probed) -> Self {
+        Self { probed: Arc::new(probed), last: Arc::default() }
     }
 
-    async fn ask(&self) -> Readiness {
+    /// The state of each engine, as of this second.
+    pub async fn ask(&self) -> Readiness {
         let mut last = self.last.lock().await;
         if let Some((at, readiness)) = &*last
             && at.elapsed() < REMEMBERED
         {
             return readiness.clone();
         }
+        let probed = &self.probed;
         let (nomad, consul, directory, garage) = tokio::join!(
-            probe(async { Ok(self.nomad.leader().await?.map_or("has no leader", |_| "ok")) }),
-            probe(async { Ok(self.consul.leader().await?.map_or("has no leader", |_| "ok")) }),
-            probe(async {
-                let account = self.directory.get(&self.account).await?;
-                Ok(account.map_or("does not show the agent's account", |_| "ok"))
-            }),
-            probe(async {
-                let health = self.garage.health().await?;
-                Ok(match (health.writes(), *self.prepared.borrow()) {
-                    (false, _) => "has no write quorum",
-                    (true, false) => "does not hold the agent's buckets yet",
-                    (true, true) => "ok",
-                })
-            }),
+            probe(probed.nomad()),
+            probe(probed.consul()),
+            probe(probed.directory()),
+            probe(probed.garage())
         );
         let engines: BTreeMap<String, String> = [
             (Engine::Nomad, nomad),
@@ -91,7 +102,7 @@ impl Probes {
             (Engine::Directory, directory),
             (Engine::Garage, garage),
         ]
-        .map(|(engine, state)| (engine.to_string(), state.to_owned()))
+        .map(|(engine, state)| (engine.to_string(), state))
         .into();
         let readiness = Readiness { ready: engines.values().all(|s| s == "ok"), engines };
         *last = Some((Instant::now(), readiness.clone()));
@@ -99,19 +110,63 @@ impl Probes {
     }
 }
 
+type Told = Result<&'static str, EngineError>;
+
+impl Probed {
+    async fn nomad(&self) -> Told {
+        if self.nomad.leader().await?.is_none() {
+            return Ok("has no leader");
+        }
+        // Its leader is told to anybody; this wants the token.
+        self.nomad.jobs("default", "terreau-probe", JobDetail::Plain).await?;
+        Ok("ok")
+    }
+
+    async fn consul(&self) -> Told {
+        if self.consul.leader().await?.is_none() {
+            return Ok("has no leader");
+        }
+        match (self.session.lease(), self.session.trouble()) {
+            (Some(_), _) => Ok("ok"),
+            (None, Some(e)) => Err(e),
+            (None, None) => Ok("has no session of the agent's yet"),
+        }
+    }
+
+    async fn directory(&self) -> Told {
+        let account = self.directory.get(&self.account).await?;
+        Ok(account.map_or("does not show the agent's account", |_| "ok"))
+    }
+
+    async fn garage(&self) -> Told {
+        if !self.garage.health().await?.writes() {
+            return Ok("has no write quorum");
+        }
+        let prepared = self.prepared.borrow().clone();
+        match prepared {
+            Prepared::NotYet(Some(e)) if e.fault == Fault::Denied => Err(e),
+            Prepared::NotYet(_) => Ok("does not hold the agent's buckets yet"),
+            Prepared::Yes => self.objects.probe().await.map(|()| "ok"),
+        }
+    }
+}
+
 /// In words for strangers: no address and no text of the engine's.
-async fn probe(asking: impl Future<Output = Result<&'static str, EngineError>>) -> &'static str {
+async fn probe(asking: impl Future<Output = Told>) -> String {
     match tokio::time::timeout(PATIENCE, asking).await {
-        Ok(Ok(state)) => state,
+        Ok(Ok(state)) => state.to_owned(),
         Ok(Err(e)) => {
             tracing::debug!(error = %e, "an engine is not ready");
-            match e.fault {
-                Fault::Denied => "refuses the agent's credentials",
-                Fault::Away => "does not answer",
-                _ => "answers wrongly",
+            match (e.fault, e.setting()) {
+                (Fault::Denied, Some(setting)) => {
+                    format!("refuses the agent's credentials: see its setting {setting}")
+                }
+                (Fault::Denied, None) => "refuses the agent's credentials".to_owned(),
+                (Fault::Away, _) => "does not answer".to_owned(),
+                _ => "answers wrongly".to_owned(),
             }
         }
-        Err(_) => "does not answer in time",
+        Err(_) => "does not answer in time".to_owned(),
     }
 }
 

@@ -22,7 +22,7 @@ use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub use self::health::Probes;
+pub use self::health::{Prepared, Probed, Probes};
 pub use self::metrics::Metrics;
 pub use self::openapi::document;
 pub use self::serve::serve;

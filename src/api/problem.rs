@@ -127,7 +127,15 @@ impl From<EngineError> for Fail {
         match e.fault {
             Fault::Away => away("does not answer"),
             Fault::Broken => away("answers wrongly"),
-            Fault::Denied => away("refuses the agent's own credentials"),
+            Fault::Denied => {
+                let fail = away("refuses the agent's own credentials");
+                match e.setting() {
+                    Some(setting) => fail.hint(format!(
+                        "the operator of this server must correct {setting} in the agent's configuration; then try again"
+                    )),
+                    None => fail,
+                }
+            }
             Fault::Fenced => away("is not written to: the agent has lost its session"),
             Fault::Conflict => {
                 Self::new(ProblemCode::Conflict, format!("{engine}: {}: {}", e.doing, e.message))
@@ -186,6 +194,14 @@ impl From<deploy::Error> for Fail {
                 let mut fail = Self::new(ProblemCode::EngineAway, why);
                 fail.0.engine = Some("consul".to_owned());
                 fail.hint("try again in a moment")
+            }
+            E::Unsure { operation, lost } => {
+                let mut fail = Self::from(lost);
+                let said = "whether the change was begun is not known; if it was, it goes on by itself";
+                fail.0.detail = format!("{}: {said}", fail.0.detail);
+                fail.hint(format!(
+                    "`terreau status` shows it, or `terreau operations follow {operation}`; else try again in a moment"
+                ))
             }
             E::Engine(e) => e.into(),
         }

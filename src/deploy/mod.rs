@@ -87,6 +87,14 @@ pub enum Error {
     /// The world moved since the plan was made; here is the new one where there is one.
     #[error("{0}")]
     Moved(String, Option<Box<Plan>>),
+    /// Consul does not answer, and whether the change was begun is not known.
+    #[error("{lost}; whether the change was begun is not known: if it was, it goes on by itself")]
+    Unsure {
+        /// The operation, if there is one.
+        operation: Uid,
+        /// What came instead of an answer.
+        lost: EngineError,
+    },
     /// This agent cannot take changes now.
     #[error("{0}")]
     Unready(String),
@@ -101,6 +109,7 @@ impl From<OpenError> for Error {
             OpenError::Held { app, holder } => Self::Held { app, holder },
             OpenError::Moved(why) => Self::Moved(why, None),
             OpenError::NoSession => Self::Unready(e.to_string()),
+            OpenError::Unsure { operation, lost } => Self::Unsure { operation, lost },
             OpenError::Engine(e) => Self::Engine(e),
         }
     }

@@ -169,15 +169,20 @@ pub fn path(text: &str) -> String {
 
 /// An error with its causes: reqwest's own text says only "error sending request".
 fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
+    let mut causes = vec![error.to_string()];
     let mut source = error.source();
     while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
+        let text = cause.to_string();
+        if !causes.iter().any(|c| c.contains(&text)) {
+            causes.push(text);
         }
         source = cause.source();
     }
-    shorten(&text)
+    // That a request was being sent is said already; with a cause these two say nothing more.
+    let says =
+        |text: &String| !text.starts_with("error sending request") && !text.starts_with("client error (");
+    if causes.iter().any(says) {
+        causes.retain(says);
+    }
+    shorten(&causes.join(": "))
 }

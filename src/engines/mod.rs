@@ -58,9 +58,46 @@ pub enum Fault {
     Fenced,
 }
 
+/// Which of the agent's credentials an engine is asked with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Credentials {
+    /// Nomad's ACL token.
+    NomadToken,
+    /// Consul's ACL token.
+    ConsulToken,
+    /// The agent's account in the directory.
+    DirectoryAccount,
+    /// The token of Garage's admin API.
+    GarageToken,
+    /// The agent's own S3 key.
+    GarageKey,
+}
+
+impl Credentials {
+    /// The agent's setting that holds them: what an operator corrects where they are refused.
+    pub fn setting(self) -> &'static str {
+        match self {
+            Self::NomadToken => "nomad.token_file",
+            Self::ConsulToken => "consul.token_file",
+            Self::DirectoryAccount => "directory.bind_dn and directory.password_file",
+            Self::GarageToken => "garage.admin_token_file",
+            Self::GarageKey => "garage.key_file",
+        }
+    }
+
+    fn of(engine: Engine) -> Self {
+        match engine {
+            Engine::Nomad => Self::NomadToken,
+            Engine::Consul => Self::ConsulToken,
+            Engine::Directory => Self::DirectoryAccount,
+            Engine::Garage => Self::GarageToken,
+        }
+    }
+}
+
 /// An engine's answer that was no success. Never holds a secret or a raw reply body over 400 bytes.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{engine}: {doing}: {message}")]
+#[error("{engine}: {doing}: {message}{}", self.advice())]
 pub struct EngineError {
     /// Which engine.
     pub engine: Engine,
@@ -70,12 +107,42 @@ pub struct EngineError {
     pub doing: String,
     /// What the engine (or the socket) said.
     pub message: String,
+    /// Whose credentials it was asked with; `None` where they are not the agent's own.
+    pub credentials: Option<Credentials>,
 }
 
 impl EngineError {
     /// Builds one.
     pub fn new(engine: Engine, fault: Fault, doing: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { engine, fault, doing: doing.into(), message: message.into() }
+        let credentials = Some(Credentials::of(engine));
+        Self { engine, fault, doing: doing.into(), message: message.into(), credentials }
+    }
+
+    /// The same, of a call that was made with other credentials than the engine's usual ones.
+    #[must_use]
+    pub fn asked_with(mut self, credentials: Option<Credentials>) -> Self {
+        self.credentials = credentials;
+        self
+    }
+
+    /// The agent's setting to correct, where the engine refuses the agent itself.
+    pub fn setting(&self) -> Option<&'static str> {
+        self.credentials.filter(|_| self.fault == Fault::Denied).map(Credentials::setting)
+    }
+
+    /// The same error where a call before it may have had its effect: a refusal now does not say that it had none.
+    #[must_use]
+    pub fn after_effect(mut self) -> Self {
+        if !self.is_passing() && self.fault != Fault::Fenced {
+            self.message = format!("{}{}", self.message, self.advice());
+            self.fault = Fault::Broken;
+        }
+        self
+    }
+
+    fn advice(&self) -> String {
+        self.setting()
+            .map_or_else(String::new, |s| format!("; the agent is refused: correct its setting {s}"))
     }
 
     /// True where the same read may well succeed in a moment.

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::Progress;
 use super::lock::Lock;
-use super::machine::{Next, Seen, decide};
+use super::machine::{Next, Seen, decide, is_past_return};
 use super::run::{Runner, backoff, encode, is_final, pass};
 use crate::engines::consul::TxnOp;
 use crate::engines::{Engine, EngineError, Fault};
@@ -33,7 +33,8 @@ impl Runner {
             TxnOp::Cas { key: key.clone(), value: encode(&record.value)?, index: record.index },
         ];
         let consul = self.inner.hands.consul.clone().with_gate(lock.lease.gate());
-        let entries = consul.txn(&ops).await?;
+        let doing = || format!("record operation {}", record.value.id);
+        let entries = consul.txn(&ops).await.map_err(|e| EngineError { doing: doing(), ..e })?;
         let index = entries.iter().find(|e| e.key == key).map(|e| e.modify_index).ok_or_else(|| {
             EngineError::new(Engine::Consul, Fault::Broken, format!("write {key}"), "the answer has no index")
         })?;
@@ -62,7 +63,8 @@ impl Runner {
                         }
                     };
                     pass(&record.value, spec.kind(), "after");
-                    seen = judge(done);
+                    let bound = is_past_return(&record.value) || matches!(spec, StepSpec::SitePut { .. });
+                    seen = judge(done, if bound { Bound::Yes } else { Bound::No });
                     if !matches!(seen, Seen::Unknown(_)) {
                         (attempt, failures) = (Attempt::First, 0);
                     }
@@ -72,7 +74,7 @@ impl Runner {
                     pass(&record.value, &format!("undo-{}", spec.kind()), "before");
                     let done = self.execute(&lock, &record.value, &spec, Way::Back).await;
                     pass(&record.value, &format!("undo-{}", spec.kind()), "after");
-                    seen = judge(done);
+                    seen = judge(done, Bound::Yes);
                     if !matches!(seen, Seen::Unknown(_)) {
                         self.step(&lock, &record.value, n, "undone");
                     }
@@ -217,13 +219,23 @@ enum Way {
     Back,
 }
 
+/// Whether there is another way than to get this step done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bound {
+    Yes,
+    No,
+}
+
 /// What an engine's answer means for the machine. A fence that is shut says nothing of the effect: before the next
-/// try it is waited for, or the operation is left.
-fn judge(done: Result<Evidence, EngineError>) -> Seen {
+/// try it is waited for, or the operation is left. An engine that refuses the agent itself turns an operation back;
+/// where it is bound, the engine is waited for until somebody corrects the credentials: going on without it would
+/// leave things behind, or call a release failed that nobody has looked at.
+fn judge(done: Result<Evidence, EngineError>, bound: Bound) -> Seen {
     match done {
         Ok(evidence) => Seen::Effected(evidence),
         Err(e) => match e.fault {
             Fault::Fenced | Fault::Away | Fault::Broken => Seen::Unknown(e.to_string()),
+            Fault::Denied if bound == Bound::Yes => Seen::Unknown(e.to_string()),
             Fault::Denied | Fault::NotFound | Fault::Conflict | Fault::Invalid | Fault::TooLarge => {
                 Seen::Refused(e.to_string())
             }

@@ -16,6 +16,9 @@ use crate::store::{Versioned, keys};
 /// How long after an operation what it doomed may be swept.
 const GRACE: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
 
+/// How often it is tried to keep how an operation ended: about an hour.
+const TRIES: u32 = 360;
+
 impl Runner {
     /// Ends an operation: tells, writes the last records, gives the lock back.
     pub(super) async fn end(&self, lock: Lock, record: Versioned<OpRecord>, outcome: Outcome) {
@@ -50,7 +53,8 @@ impl Runner {
         };
         // For those who ask later, or at another agent. The head keeps the summary in any case.
         if let Err(e) = self.inner.store.objects().put_ended(&op.id, &ended).await {
-            tracing::warn!(operation = %op.id, error = %e, "how it ended was not kept in Garage");
+            tracing::warn!(operation = %op.id, error = %e, "how it ended is not kept in Garage yet");
+            self.keep_trying(ended);
         }
         pass(&op, "close", "before");
         let closing = close(&head.value, &op, outcome, &at.to_string(), &summary);
@@ -77,6 +81,23 @@ impl Runner {
         // Before it is told: whoever hears of the end may begin the next change.
         self.unlock(lock).await;
         self.inner.hub.say(&id, Progress::End { outcome, summary, why, urls });
+    }
+
+    /// Keeps in the background how an operation ended: Garage being away does not hold up its end.
+    fn keep_trying(&self, ended: Ended) {
+        let (objects, stop) = (self.inner.store.objects().clone(), self.inner.stop.clone());
+        self.inner.tasks.spawn(async move {
+            for failures in 1..=TRIES {
+                tokio::select! {
+                    () = tokio::time::sleep(backoff(failures)) => {}
+                    () = stop.cancelled() => return,
+                }
+                if objects.put_ended(&ended.record.id, &ended).await.is_ok() {
+                    return;
+                }
+            }
+            tracing::warn!(operation = %ended.record.id, "how it ended was not kept in Garage");
+        });
     }
 
     async fn write_closing(
@@ -122,7 +143,9 @@ impl Runner {
             };
             ops.push(TxnOp::Set { key: keys::doomed(&op.id), value: encode(&doomed)? });
         }
-        self.inner.hands.consul.clone().with_gate(lock.lease.gate()).txn(&ops).await.map(|_| ())
+        let consul = self.inner.hands.consul.clone().with_gate(lock.lease.gate());
+        let doing = || format!("record the end of operation {}", op.id);
+        consul.txn(&ops).await.map(|_| ()).map_err(|e| EngineError { doing: doing(), ..e })
     }
 
     fn urls(&self, op: &OpRecord, outcome: Outcome) -> Vec<String> {

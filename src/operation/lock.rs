@@ -22,11 +22,19 @@ pub enum OpenError {
         holder: Box<LockHolder>,
     },
     /// This agent has no session in Consul now.
-    #[error("this agent has lost its session in Consul and takes no changes until it has a new one")]
+    #[error("this agent has no session in Consul now, and takes no changes until it has one")]
     NoSession,
     /// The world moved since the plan was made.
     #[error("the world moved: {0}")]
     Moved(String),
+    /// The opening had no answer, and nobody can be asked now: it may go on by itself.
+    #[error("{lost}; whether the change was begun is not known: if it was, it goes on by itself")]
+    Unsure {
+        /// The operation, if there is one.
+        operation: Uid,
+        /// What came instead of an answer.
+        lost: EngineError,
+    },
     /// An engine said no, or is away.
     #[error(transparent)]
     Engine(#[from] EngineError),

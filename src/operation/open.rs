@@ -34,7 +34,8 @@ pub struct Opening {
 }
 
 impl Runner {
-    /// Opens an operation and runs it in the background. An error means that nothing has happened.
+    /// Opens an operation and runs it in the background. An error means that nothing has happened, but for
+    /// [`OpenError::Unsure`].
     pub async fn open(&self, lock: Lock, opening: Opening) -> Result<Uid, OpenError> {
         match self.write_opening(&lock, opening).await {
             Ok(record) => {
@@ -96,30 +97,43 @@ impl Runner {
         }
         let consul = self.inner.hands.consul.clone().with_gate(lock.lease.gate());
         pass(&record, "open", "before");
-        match consul.txn(&ops).await {
-            Ok(_) => {}
+        let lost = match consul.txn(&ops).await {
+            Ok(_) => None,
             Err(e) if e.fault == Fault::Conflict => return Err(OpenError::Moved(e.message)),
             // Whether it was written is not known: if it was, what is written is run; if not, nothing has happened.
-            Err(e) if e.is_passing() => self.was_opened(&id, e).await?,
+            Err(e) if e.is_passing() => {
+                let doing = format!("begin the {} of {}", record.verb.as_str(), record.app);
+                Some(EngineError { doing, ..e })
+            }
             Err(e) => return Err(e.into()),
-        }
+        };
         pass(&record, "open", "after");
-        let written = self.inner.store.operation(&id).await?;
-        written.ok_or_else(|| OpenError::Moved("the operation was ended by somebody else at once".to_owned()))
+        self.opened(&id, lost).await
     }
 
-    /// Whether a transaction without an answer was carried out. An error: it was not, or nobody can tell now.
-    async fn was_opened(&self, id: &Uid, mut lost: EngineError) -> Result<(), OpenError> {
-        for failures in 1..=LOOKS {
-            match self.inner.store.operation(id).await {
-                Ok(Some(_)) => return Ok(()),
-                Ok(None) => return Err(lost.into()),
-                Err(_) => tokio::time::sleep(backoff(failures)).await,
+    /// Reads what was opened. `lost`: what came instead of an answer. An error: it was not, or nobody can tell now.
+    async fn opened(
+        &self,
+        id: &Uid,
+        mut lost: Option<EngineError>,
+    ) -> Result<Versioned<OpRecord>, OpenError> {
+        let mut failures = 0;
+        loop {
+            match (self.inner.store.operation(id).await, lost.take()) {
+                (Ok(Some(written)), _) => return Ok(written),
+                (Ok(None), Some(lost)) => return Err(lost.into()),
+                (Ok(None), None) => {
+                    let why = "the operation was ended by somebody else at once";
+                    return Err(OpenError::Moved(why.to_owned()));
+                }
+                (Err(e), before) if failures == LOOKS => {
+                    return Err(OpenError::Unsure { operation: id.clone(), lost: before.unwrap_or(e) });
+                }
+                (Err(_), before) => lost = before,
             }
+            failures += 1;
+            tokio::time::sleep(backoff(failures)).await;
         }
-        let said = "whether the change was begun is not known: if it was, it goes on by itself; see the app's status";
-        lost.message = format!("{} ({said})", lost.message);
-        Err(lost.into())
     }
 
     /// Takes up an operation whose agent is gone. `false`: somebody else holds it.

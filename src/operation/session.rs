@@ -5,8 +5,8 @@
 //! *sent* (measured on `CLOCK_BOOTTIME`: a suspended machine's monotonic clock stands still). Consul keeps a 10 s
 //! session for at least 10 s after it received the renewal, so nobody else can hold the lock by then.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -19,6 +19,8 @@ use crate::engines::{EngineError, Gate, SharedGate};
 pub const FENCE: Duration = Duration::from_secs(6);
 /// How often a session is renewed.
 const RENEW: Duration = Duration::from_secs(3);
+/// How long after a failure it is tried again: without a session nothing can be changed.
+const RETRY: Duration = Duration::from_secs(1);
 
 fn boottime_ms() -> u64 {
     let t = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
@@ -82,6 +84,7 @@ impl Lease {
 #[derive(Debug, Clone)]
 pub struct AgentSession {
     current: watch::Receiver<Option<Lease>>,
+    trouble: Arc<Mutex<Option<EngineError>>>,
     consul: Consul,
     stop: CancellationToken,
 }
@@ -90,21 +93,37 @@ impl AgentSession {
     /// Starts: waits for the first session, then renews in the background until [`AgentSession::end`].
     pub async fn start(consul: Consul, name: String) -> Result<Self, EngineError> {
         let first = create(&consul, &name).await?;
-        let (tx, current) = watch::channel(Some(first));
+        Ok(Self::keep(consul, name, Some(first)))
+    }
+
+    /// Starts without a session, and makes it as soon as Consul can be reached.
+    pub fn begin(consul: Consul, name: String) -> Self {
+        Self::keep(consul, name, None)
+    }
+
+    fn keep(consul: Consul, name: String, first: Option<Lease>) -> Self {
+        let mut pause = if first.is_some() { RENEW } else { Duration::ZERO };
+        let (tx, current) = watch::channel(first);
         let stop = CancellationToken::new();
-        let session = Self { current, consul: consul.clone(), stop: stop.clone() };
+        let trouble = Arc::new(Mutex::new(None));
+        let session = Self { current, trouble: trouble.clone(), consul: consul.clone(), stop: stop.clone() };
+        let say = move |e: Option<EngineError>| *trouble.lock().unwrap_or_else(PoisonError::into_inner) = e;
         tokio::spawn(async move {
             loop {
                 tokio::select! {
                     () = stop.cancelled() => return,
-                    () = tokio::time::sleep(RENEW) => {}
+                    () = tokio::time::sleep(pause) => {}
                 }
+                pause = RENEW;
                 let lease = tx.borrow().clone();
                 match lease {
                     Some(lease) => {
                         let sent = boottime_ms();
                         match consul.session_renew(&lease.id).await {
-                            Ok(true) => lease.gate.sent_ms.store(sent, Ordering::Release),
+                            Ok(true) => {
+                                lease.gate.sent_ms.store(sent, Ordering::Release);
+                                say(None);
+                            }
                             Ok(false) => {
                                 tracing::warn!(
                                     "this agent's session is gone; its operations go to another agent"
@@ -112,24 +131,38 @@ impl AgentSession {
                                 lease.gate.closed.store(true, Ordering::Release);
                                 let _ = tx.send(None);
                             }
-                            Err(e) => tracing::warn!(error = %e, "the session was not renewed"),
+                            Err(e) => {
+                                tracing::warn!(error = %e, "the session was not renewed");
+                                pause = RETRY;
+                                say(Some(e));
+                            }
                         }
                     }
                     None => match create(&consul, &name).await {
                         Ok(lease) => {
                             let _ = tx.send(Some(lease));
+                            say(None);
                         }
-                        Err(e) => tracing::warn!(error = %e, "no new session yet"),
+                        Err(e) => {
+                            pause = RETRY;
+                            tracing::warn!(error = %e, "no session in Consul yet");
+                            say(Some(e));
+                        }
                     },
                 }
             }
         });
-        Ok(session)
+        session
     }
 
     /// The lease, where there is one.
     pub fn lease(&self) -> Option<Lease> {
         self.current.borrow().clone().filter(|l| !l.is_lost())
+    }
+
+    /// What stood in the way of the last renewal, or of a session.
+    pub fn trouble(&self) -> Option<EngineError> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits for a lease.

@@ -30,7 +30,7 @@ pub async fn sweep(runner: &Runner, lease: &Lease) -> Result<(), EngineError> {
             Ok(lock) => lock,
             // An operation is under way: the next pass comes.
             Err(OpenError::Held { .. } | OpenError::Moved(_) | OpenError::NoSession) => continue,
-            Err(OpenError::Engine(e)) => return Err(e),
+            Err(OpenError::Engine(e) | OpenError::Unsure { lost: e, .. }) => return Err(e),
         };
         let done = sweep_one(runner, lease, &doomed).await;
         runner.unlock(lock).await;

@@ -31,7 +31,7 @@ pub(super) async fn register(
     let job: Value = hands.objects.get_json(what.json).await?;
     let hcl = String::from_utf8_lossy(&hands.objects.get(what.hcl).await?).into_owned();
     if attempt == Attempt::Again
-        && let Some(found) = already(work, what, &job).await?
+        && let Some(found) = already(work, what, &job).await.map_err(EngineError::after_effect)?
     {
         return Ok(found);
     }
@@ -41,12 +41,14 @@ pub(super) async fn register(
         Ok(registered) => registered,
         Err(e) if e.fault == Fault::Conflict => {
             // Our own call, whose reply was lost, moves the index too.
-            return already(work, what, &job).await?.ok_or(e);
+            return already(work, what, &job).await.map_err(EngineError::after_effect)?.ok_or(e);
         }
         Err(e) => return Err(e),
     };
     let index = registered.job_modify_index;
-    match hands.nomad.job(what.namespace, what.id).await? {
+    // It is registered: whatever the look at it says, there is no way back from here.
+    let stored = hands.nomad.job(what.namespace, what.id).await.map_err(EngineError::after_effect)?;
+    match stored {
         Some(stored) if JobView::of(&stored)?.job_modify_index() == index => {
             Ok(evidence([(INDEX, index.to_string()), (EVALUATION, registered.eval_id)]))
         }

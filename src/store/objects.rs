@@ -41,6 +41,11 @@ impl Objects {
         Ok(name)
     }
 
+    /// Asks whether this key opens this bucket.
+    pub async fn probe(&self) -> Result<(), EngineError> {
+        self.s3.get(&self.bucket, "o/none", 0).await.map(|_| ())
+    }
+
     /// Writes something as JSON.
     pub async fn put_json<T: Serialize>(&self, value: &T) -> Result<Sha256Hex, EngineError> {
         self.put(encode(value)?).await

@@ -14,6 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engines::nomad::{Event, Nomad, Topic};
 
+/// The longest pause before the stream is opened again: whoever waits for a rollout hears nothing meanwhile.
+const LONGEST: Duration = Duration::from_secs(3);
+
 /// Something changed.
 #[derive(Debug, Clone)]
 pub enum Change {
@@ -62,7 +65,7 @@ impl World {
                     () = stop.cancelled() => return,
                     () = tokio::time::sleep(pause) => {}
                 }
-                pause = (pause * 2).min(Duration::from_secs(10));
+                pause = (pause * 2).min(LONGEST);
             }
         });
         world

@@ -193,8 +193,8 @@ impl Consul {
     /// Deletes this key and no other. Fine where there is none.
     pub async fn kv_delete(&self, key: &str) -> Result<(), EngineError> {
         let path = prefix_path(checked_key(key)?);
-        self.write(Method::DELETE, format!("delete key {key}"), &path).send().await?;
-        Ok(())
+        let done: bool = self.write(Method::DELETE, format!("delete key {key}"), &path).fetch().await?;
+        done.then_some(()).ok_or_else(|| refused(key, "delete"))
     }
 
     /// Deletes a key that was last changed at `index`. `Conflict` otherwise.
@@ -219,8 +219,9 @@ impl Consul {
             return Err(EngineError::new(Engine::Consul, Fault::Invalid, doing, why));
         };
         checked_key(stem)?;
-        self.write(Method::DELETE, doing, &prefix_path(prefix)).query("recurse", "").send().await?;
-        Ok(())
+        let call = self.write(Method::DELETE, doing, &prefix_path(prefix)).query("recurse", "");
+        let done: bool = call.fetch().await?;
+        done.then_some(()).ok_or_else(|| refused(prefix, "delete all below"))
     }
 
     /// Takes the lock `key` for `session`, with `value`. False: another session holds it, or its lock-delay

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Consul;
-use crate::engines::EngineError;
 use crate::engines::http::segment;
+use crate::engines::{EngineError, Fault};
 
 /// A session to be made. The defaults are the agent's (MECHANISM, "Who acts").
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -90,8 +90,12 @@ impl Consul {
         if reply.status == StatusCode::NOT_FOUND {
             return Ok(false);
         }
-        reply.success()?;
-        Ok(true)
+        let reply = reply.success()?;
+        // The fence opens by this answer: it must be Consul's, and name the session.
+        if reply.json::<Vec<SessionInfo>>()?.iter().any(|s| s.id == id) {
+            return Ok(true);
+        }
+        Err(reply.fault(Fault::Broken, "the answer names another session"))
     }
 
     /// Ends a session. Fine where it is gone. Its locks stay shut for the lock-delay, as after a death: release
@@ -99,7 +103,7 @@ impl Consul {
     /// fence is closed must still be able to let go.
     pub async fn session_destroy(&self, id: &str) -> Result<(), EngineError> {
         let path = format!("/v1/session/destroy/{}", segment(id));
-        self.http.ask(Method::PUT, format!("end session {id}"), &path).send().await?;
+        self.http.ask(Method::PUT, format!("end session {id}"), &path).fetch::<bool>().await?;
         Ok(())
     }
 

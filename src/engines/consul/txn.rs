@@ -144,6 +144,21 @@ impl TxnOp {
         )
     }
 
+    /// True where Consul's yes holds the key's entry.
+    fn is_answered(&self) -> bool {
+        matches!(
+            self,
+            TxnOp::Get { .. }
+                | TxnOp::Set { .. }
+                | TxnOp::Create { .. }
+                | TxnOp::Cas { .. }
+                | TxnOp::CheckIndex { .. }
+                | TxnOp::CheckSession { .. }
+                | TxnOp::Lock { .. }
+                | TxnOp::Unlock { .. }
+        )
+    }
+
     /// Bytes that count against the limit.
     pub fn size(&self) -> usize {
         let meta = |m: &std::collections::BTreeMap<String, String>| -> usize {
@@ -278,7 +293,12 @@ impl Consul {
         let reply = reply.success()?;
         let answer: Answer = reply.json()?;
         let entries = answer.results.unwrap_or_default().into_iter().filter_map(|o| o.kv);
-        entries.map(|raw| raw.decode(&reply)).collect()
+        let entries: Vec<KvEntry> = entries.map(|raw| raw.decode(&reply)).collect::<Result<_, _>>()?;
+        // Who takes any 200 for a yes believes whoever answers at that address.
+        match ops.iter().find(|op| op.is_answered() && entries.iter().all(|e| e.key != op.name())) {
+            Some(op) => Err(reply.fault(Fault::Broken, format!("the answer says nothing of {}", op.name()))),
+            None => Ok(entries),
+        }
     }
 
     /// Carries out writes that need not be atomic together: as many transactions as it takes, in order. Stops

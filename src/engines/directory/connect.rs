@@ -88,6 +88,14 @@ impl Failed {
             Failed::Late(limit) => format!("no answer within {} s", limit.as_secs_f32()),
             Failed::Garbage => "the answer is not LDAP".to_owned(),
             Failed::Ldap(LdapError::LdapResult { result }) => told(&result),
+            // The library tells of its own channels.
+            Failed::Ldap(
+                LdapError::OpSend { .. }
+                | LdapError::ResultRecv { .. }
+                | LdapError::IdScrubSend { .. }
+                | LdapError::MiscSend { .. }
+                | LdapError::EndOfStream,
+            ) => "the connection broke before the answer came".to_owned(),
             Failed::Ldap(other) => cut(&other.to_string()),
         };
         EngineError::new(Engine::Directory, fault, doing, message)

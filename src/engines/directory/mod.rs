@@ -173,11 +173,13 @@ impl Directory {
     ) -> Result<Option<Entry>, EngineError> {
         let doing = format!("read {target} as {dn}");
         let Some(ldap) = self.bound_as(dn, password).await? else {
-            return Err(EngineError::new(Engine::Directory, Fault::Denied, doing, "the password is refused"));
+            let refused =
+                EngineError::new(Engine::Directory, Fault::Denied, doing, "the password is refused");
+            return Err(refused.asked_with(None));
         };
         let found = within(self.limit(), base_search(ldap.clone(), target)).await;
         connect::close(ldap).await;
-        one(found).map_err(|failed| failed.while_doing(doing))
+        one(found).map_err(|failed| failed.while_doing(doing).asked_with(None))
     }
 
     /// Reads one entry with all its attributes, `memberof` and the operational ones included.
@@ -293,7 +295,11 @@ impl Directory {
                 let code = failed.code();
                 connect::close(ldap).await;
                 // 49 wrong password; 32 no entry or no password there (Bottin); 48 no way to bind to it.
-                if matches!(code, Some(32 | 48 | 49)) { Ok(None) } else { Err(failed.while_doing(doing())) }
+                if matches!(code, Some(32 | 48 | 49)) {
+                    Ok(None)
+                } else {
+                    Err(failed.while_doing(doing()).asked_with(None))
+                }
             }
         }
     }

@@ -73,7 +73,7 @@ impl Sender {
         if !answer.status().is_success() {
             // The body may repeat the signed request: only the status is told.
             let hint = if status == 403 { " (the upload's URL may have expired: begin again)" } else { "" };
-            return Err(fail(fault_of(status), &doing, format!("HTTP {status}{hint}")));
+            return Err(fail(fault_of(status), &doing, format!("HTTP {status}{hint}")).asked_with(None));
         }
         let etag = answer.headers().get(ETAG).and_then(|e| e.to_str().ok()).unwrap_or_default();
         if etag.is_empty() {

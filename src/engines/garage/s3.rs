@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
-    BehaviorVersion, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
-    RuntimeComponents, SharedHttpClient, StalledStreamProtectionConfig, retry::RetryConfig,
+    BehaviorVersion, Credentials as SdkCredentials, Region, RequestChecksumCalculation,
+    ResponseChecksumValidation, RuntimeComponents, SharedHttpClient, StalledStreamProtectionConfig,
+    retry::RetryConfig,
 };
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::presigning::PresigningConfig;
@@ -25,10 +26,8 @@ use tokio::io::AsyncBufRead;
 
 use super::{PRESIGN_MAX, fail, fault_of};
 use crate::engines::http::HttpOptions;
-use crate::engines::{EngineError, Fault, Open, SharedGate};
+use crate::engines::{Credentials, EngineError, Fault, Open, SharedGate};
 
-/// An answer to a call without a body must come in this time. Garage with one node of three says 503 after 6.5 s.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// The slowest link that an upload is given time for, in bytes a second.
 const SLOWEST: u64 = 64 << 10;
 /// A body that stands still for so long is given up.
@@ -68,6 +67,7 @@ impl fmt::Debug for ObjectStream {
 pub struct S3 {
     pub(super) client: aws_sdk_s3::Client,
     endpoint: Arc<str>,
+    patience: Duration,
     pub(super) gate: SharedGate,
 }
 
@@ -89,8 +89,9 @@ impl S3 {
         Self::with_options(endpoint, region, key_id, secret, &HttpOptions::default())
     }
 
-    /// The same, trusting the authorities of `options.ca` instead. Client certificates and the time limit of
-    /// `options` are not used: S3 proves itself by its signatures, and limits grow with what is sent.
+    /// The same, trusting the authorities of `options.ca` instead. An answer must come within twice `options.timeout`
+    /// (Garage with one node of three says 503 after 6.5 s), and later the more is sent. Client certificates are
+    /// not used: S3 proves itself by its signatures.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "callers hand the secret over: no second copy stays with them"
@@ -109,7 +110,8 @@ impl S3 {
             let said = format!("{endpoint} is not an address like http://host:port");
             return Err(fail(Fault::Invalid, doing, said));
         }
-        let credentials = Credentials::new(key_id, secret.expose_secret(), None, None, "terreau");
+        let patience = options.timeout * 2;
+        let credentials = SdkCredentials::new(key_id, secret.expose_secret(), None, None, "terreau");
         let config = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
             .endpoint_url(endpoint.trim_end_matches('/'))
@@ -119,12 +121,12 @@ impl S3 {
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
             .retry_config(RetryConfig::disabled())
-            .timeout_config(limits(0))
+            .timeout_config(limits(patience, 0))
             .stalled_stream_protection(StalledStreamProtectionConfig::enabled().grace_period(STALL).build())
             .http_client(connector(url.scheme() == "https", options)?)
             .build();
         let client = aws_sdk_s3::Client::from_conf(config);
-        Ok(Self { client, endpoint: endpoint.into(), gate: Arc::new(Open) })
+        Ok(Self { client, endpoint: endpoint.into(), patience, gate: Arc::new(Open) })
     }
 
     /// The same client behind a gate that every write asks.
@@ -142,12 +144,17 @@ impl S3 {
         }
         let config = self.client.config().to_builder().endpoint_url(endpoint.trim_end_matches('/')).build();
         let client = aws_sdk_s3::Client::from_conf(config);
-        Ok(Self { client, endpoint: endpoint.into(), gate: self.gate.clone() })
+        Ok(Self { client, endpoint: endpoint.into(), patience: self.patience, gate: self.gate.clone() })
     }
 
     /// The address that presigned URLs will point to.
     pub fn endpoint(&self) -> &str {
         &self.endpoint
+    }
+
+    /// The override of one call that sends `bytes`.
+    pub(super) fn patient(&self, bytes: u64) -> aws_sdk_s3::config::Builder {
+        aws_sdk_s3::Config::builder().timeout_config(limits(self.patience, bytes))
     }
 
     pub(super) fn check(&self, doing: &str) -> Result<(), EngineError> {
@@ -166,17 +173,18 @@ impl S3 {
         let doing = format!("write object {bucket}/{key}");
         let size = bytes.len() as u64;
         let call = self.client.put_object().bucket(bucket).key(key).content_type(content_type);
-        let call = call.body(ByteStream::from(bytes)).customize().config_override(patient(size));
+        let call = call.body(ByteStream::from(bytes)).customize().config_override(self.patient(size));
         self.check(&doing)?;
-        call.send().await.map_err(|e| told(&e, &doing))?;
-        Ok(())
+        let put = call.send().await.map_err(|e| told(&e, &doing))?;
+        written(put.e_tag(), &doing).map(|_| ())
     }
 
     /// The whole object, `None` where there is none; [`Fault::TooLarge`] where it is over `limit` bytes.
     pub async fn get(&self, bucket: &str, key: &str, limit: u64) -> Result<Option<Bytes>, EngineError> {
         let doing = format!("read object {bucket}/{key}");
         let Some(mut found) = self.open(bucket, key, &doing).await? else { return Ok(None) };
-        let size = found.content_length().and_then(|n| u64::try_from(n).ok()).unwrap_or(u64::MAX);
+        let size = found.content_length().and_then(|n| u64::try_from(n).ok());
+        let size = size.ok_or_else(|| fail(Fault::Broken, &doing, "the answer tells no length"))?;
         if size > limit {
             return Err(fail(Fault::TooLarge, doing, format!("it has {size} bytes, {limit} are allowed")));
         }
@@ -226,7 +234,7 @@ impl S3 {
             Ok(found) => Ok(Some(ObjectInfo {
                 key: key.to_owned(),
                 size: count(found.content_length()),
-                etag: bare(found.e_tag()),
+                etag: written(found.e_tag(), &doing)?,
                 content_type: found.content_type().map(str::to_owned),
                 modified: found.last_modified().map_or(0, aws_sdk_s3::primitives::DateTime::secs),
             })),
@@ -285,11 +293,8 @@ impl S3 {
             if let Some(e) = done.errors().first() {
                 let (key, said) = (e.key().unwrap_or("?"), e.message().unwrap_or("no message"));
                 let fault = if e.code() == Some("AccessDenied") { Fault::Denied } else { Fault::Broken };
-                return Err(fail(
-                    fault,
-                    doing,
-                    format!("{} of them were not deleted, first {key}: {said}", done.errors().len()),
-                ));
+                let said = format!("{} of them were not deleted, first {key}: {said}", done.errors().len());
+                return Err(fail(fault, doing, said).asked_with(Some(Credentials::GarageKey)));
             }
         }
         Ok(())
@@ -331,20 +336,24 @@ pub(super) fn presigning(expires: Duration, doing: &str) -> Result<PresigningCon
     PresigningConfig::expires_in(expires).map_err(|e| fail(Fault::Invalid, doing, e.to_string()))
 }
 
+/// The `ETag` that S3 gives to whatever it wrote. Who takes any 200 for a yes believes whoever answers there.
+pub(super) fn written(etag: Option<&str>, doing: &str) -> Result<String, EngineError> {
+    let etag = bare(etag);
+    if etag.is_empty() {
+        return Err(fail(Fault::Broken, doing, "the answer has no ETag: this is not S3"));
+    }
+    Ok(etag)
+}
+
 /// Time for an answer to a request with a body of `bytes`. The connect and read limits stay the same for all: the
 /// SDK keeps a pool of connections for each pair of them.
-pub(super) fn limits(bytes: u64) -> TimeoutConfig {
-    let whole = PATIENCE + Duration::from_secs(bytes / SLOWEST);
+fn limits(patience: Duration, bytes: u64) -> TimeoutConfig {
+    let whole = patience + Duration::from_secs(bytes / SLOWEST);
     TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(5))
         .operation_attempt_timeout(whole)
         .operation_timeout(whole)
         .build()
-}
-
-/// The override of one call that sends `bytes`.
-pub(super) fn patient(bytes: u64) -> aws_sdk_s3::config::Builder {
-    aws_sdk_s3::Config::builder().timeout_config(limits(bytes))
 }
 
 fn connector(is_tls: bool, options: &HttpOptions) -> Result<SharedHttpClient, EngineError> {
@@ -397,7 +406,7 @@ where
                 (Some(code), None) => format!("HTTP {status} {code}"),
                 _ => format!("HTTP {status}"),
             };
-            fail(fault_of(status), doing, said)
+            fail(fault_of(status), doing, said).asked_with(Some(Credentials::GarageKey))
         }
         SdkError::ResponseError(e) => {
             let status = e.raw().status().as_u16();

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::fail;
-use super::s3::{S3, bare, patient, presigning, told};
+use super::s3::{S3, bare, presigning, told, written};
 use crate::engines::{EngineError, Fault};
 
 /// Bytes of a part. S3 allows 10,000 of them, so a file may have 156 GiB; larger files get larger parts.
@@ -66,9 +66,10 @@ impl S3 {
         if size <= PART_SIZE {
             let body = slice(path, 0, size, &doing).await?;
             let call = self.client.put_object().bucket(bucket).key(key).content_type(content_type).body(body);
-            let call = call.customize().config_override(patient(size)).disable_payload_signing();
+            let call = call.customize().config_override(self.patient(size)).disable_payload_signing();
             self.check(&doing)?;
-            call.send().await.map_err(|e| told(&e, &doing))?;
+            let put = call.send().await.map_err(|e| told(&e, &doing))?;
+            written(put.e_tag(), &doing)?;
             progress(size);
             return Ok(size);
         }
@@ -175,10 +176,10 @@ impl S3 {
         let number = part_number(index, doing)?;
         let call = self.client.upload_part().bucket(&upload.bucket).key(&upload.key);
         let call = call.upload_id(&upload.upload_id).part_number(number).content_length(length(size, doing)?);
-        let call = call.body(body).customize().config_override(patient(size)).disable_payload_signing();
+        let call = call.body(body).customize().config_override(self.patient(size)).disable_payload_signing();
         self.check(doing)?;
         let sent = call.send().await.map_err(|e| told(&e, doing))?;
-        Ok(PartDone { number: number.unsigned_abs(), etag: bare(sent.e_tag()), size })
+        Ok(PartDone { number: number.unsigned_abs(), etag: written(sent.e_tag(), doing)?, size })
     }
 
     /// Completes an upload whose parts all went well, else aborts it and says what went wrong.
@@ -250,10 +251,10 @@ impl S3 {
         let call = self.client.complete_multipart_upload().bucket(&upload.bucket).key(&upload.key);
         // Garage reads nothing again here, but checks and writes a line for each part.
         let call = call.upload_id(&upload.upload_id).multipart_upload(list);
-        let call = call.customize().config_override(patient(parts.len() as u64 * 1024));
+        let call = call.customize().config_override(self.patient(parts.len() as u64 * 1024));
         self.check(&doing)?;
-        call.send().await.map_err(|e| told(&e, &doing))?;
-        Ok(())
+        let made = call.send().await.map_err(|e| told(&e, &doing))?;
+        written(made.e_tag(), &doing).map(|_| ())
     }
 
     /// Gives an object, `(bucket, key)`, a second name. Garage copies no bytes: both names share the blocks.

@@ -45,8 +45,7 @@ pub struct JobPlan {
     /// Groups for which there is no room, and why.
     #[serde(default, rename = "FailedTGAllocs", deserialize_with = "or_default")]
     pub failed_tg_allocs: BTreeMap<String, AllocMetric>,
-    /// The stored job's `JobModifyIndex`; 0 = there is none.
-    #[serde(default)]
+    /// The stored job's `JobModifyIndex`; 0 = there is none. Without it the answer is not Nomad's.
     pub job_modify_index: u64,
     /// Nomad's warnings, one text.
     #[serde(default)]
@@ -127,13 +126,12 @@ pub struct Scaled {
     #[serde(default, rename = "EvalID")]
     pub eval_id: String,
     /// The job's index after the call: a scaling moves it.
-    #[serde(default)]
     pub job_modify_index: u64,
 }
 
 /// What Nomad's validation said.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
+#[serde(rename_all = "PascalCase")]
 pub struct Validation {
     /// What is wrong; empty = nothing.
     #[serde(deserialize_with = "or_default")]
@@ -160,7 +158,13 @@ impl Nomad {
     /// words and line where it is wrong.
     pub async fn parse_hcl(&self, hcl: &str) -> Result<Value, EngineError> {
         let body = json!({ "JobHCL": hcl, "Canonicalize": true });
-        judge(self.ask("parse a job specification", "/v1/jobs/parse").json(&body).send_any().await?)?.json()
+        let asked = self.ask("parse a job specification", "/v1/jobs/parse").json(&body);
+        let reply = judge(asked.send_any().await?)?;
+        let job: Value = reply.json()?;
+        if JobView::of(&job).is_err() {
+            return Err(reply.fault(Fault::Broken, "the answer is not a job"));
+        }
+        Ok(job)
     }
 
     /// Asks the scheduler what a registration would do. Changes nothing.
@@ -169,7 +173,13 @@ impl Nomad {
         let body = json!({ "Job": job, "Diff": diff == Diff::Wanted });
         let path = format!("/v1/job/{}/plan", segment(view.id()));
         let call = self.ask(format!("plan job {}", view.id()), &path).query("namespace", view.namespace());
-        judge(call.json(&body).send_any().await?)?.json()
+        let reply = judge(call.json(&body).send_any().await?)?;
+        let plan: JobPlan = reply.json()?;
+        if diff == Diff::Wanted && plan.diff.is_none() {
+            // Taken for "no difference", an answer of somebody else's would pass for a job that is registered.
+            return Err(reply.fault(Fault::Broken, "the answer has no difference"));
+        }
+        Ok(plan)
     }
 
     /// Asks Nomad whether the job is well formed. Changes nothing.
@@ -202,7 +212,8 @@ impl Nomad {
     /// The stored job, whole.
     pub async fn job(&self, namespace: &str, id: &str) -> Result<Option<Value>, EngineError> {
         let path = format!("/v1/job/{}", segment(id));
-        self.read(format!("read job {id}"), &path).query("namespace", namespace).fetch_opt().await
+        let call = self.read(format!("read job {id}"), &path).query("namespace", namespace);
+        call.fetch_opt::<Value>().await?.map(|job| stored(job, id)).transpose()
     }
 
     /// The HCL sent with version `version`, if any was.
@@ -252,12 +263,13 @@ impl Nomad {
     pub async fn job_versions(&self, namespace: &str, id: &str) -> Result<Vec<Value>, EngineError> {
         #[derive(Deserialize)]
         struct Raw {
-            #[serde(default, rename = "Versions", deserialize_with = "or_default")]
+            #[serde(rename = "Versions", deserialize_with = "or_default")]
             versions: Vec<Value>,
         }
         let path = format!("/v1/job/{}/versions", segment(id));
         let call = self.read(format!("list versions of job {id}"), &path).query("namespace", namespace);
-        Ok(call.fetch_opt::<Raw>().await?.map(|r| r.versions).unwrap_or_default())
+        let found = call.fetch_opt::<Raw>().await?.map(|r| r.versions).unwrap_or_default();
+        found.into_iter().map(|job| stored(job, id)).collect()
     }
 
     /// Stops a job; gives the evaluation ("" where none was made). `NotFound` where there is none.
@@ -307,6 +319,16 @@ impl Nomad {
             .query("namespace", namespace);
         judge(call.json(&body).send_any().await?)?.json()
     }
+}
+
+/// A job as Nomad answered it. `Broken` where it is something else: for a caller "no job of ours" would mean that the
+/// job is wrong, and nothing is known of it.
+fn stored(job: Value, id: &str) -> Result<Value, EngineError> {
+    if job.get("ID").and_then(Value::as_str) == Some(id) {
+        return Ok(job);
+    }
+    let why = "the answer is not that job";
+    Err(EngineError::new(crate::engines::Engine::Nomad, Fault::Broken, format!("read job {id}"), why))
 }
 
 /// A job's JSON, read.

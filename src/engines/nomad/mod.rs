@@ -72,8 +72,8 @@ impl Nomad {
 /// What many writes answer with.
 #[derive(serde::Deserialize)]
 struct EvalAnswer {
-    /// "" where no evaluation was needed.
-    #[serde(default, rename = "EvalID", deserialize_with = "types::or_default")]
+    /// "" where no evaluation was needed; without it the answer is not Nomad's.
+    #[serde(rename = "EvalID", deserialize_with = "types::or_default")]
     eval_id: String,
 }
 

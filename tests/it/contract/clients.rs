@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
-use terreau::engines::consul::Consul;
+use terreau::engines::consul::{Consul, TxnOp};
+use terreau::engines::garage::{Admin, S3};
 use terreau::engines::http::HttpOptions;
-use terreau::engines::nomad::{Nomad, Purge, Topic};
+use terreau::engines::nomad::{Diff, Nomad, Purge, Topic};
 use terreau::engines::{EngineError, Fault, Gate};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -125,6 +126,50 @@ async fn every_lie_of_an_engine_has_its_fault_and_nothing_is_sent_twice() {
     assert!(errors.iter().all(|(_, e)| e.fault == Fault::Away), "{errors:?}");
 }
 
+/// A proxy's page, or another program at that address: 200, and nothing that the engine would say.
+#[tokio::test]
+async fn a_yes_that_is_not_the_engines_own_is_never_believed() {
+    let said = r#"{"unexpected":["shape"]}"#;
+    let liar = Liar::telling(answer("200 OK\r\ncontent-type: application/json", said)).await;
+    let (nomad, consul) = clients(&liar.addr);
+    let garage = Admin::new(&liar.addr, "token".into(), &options()).unwrap();
+    let s3 = S3::with_options(&liar.addr, "garage", "GK00", "canary".into(), &options()).unwrap();
+    let job = serde_json::json!({ "ID": "x" });
+    let registration =
+        terreau::engines::nomad::Registration { job: job.clone(), enforce_index: None, submission_hcl: None };
+    let session = "00000000-0000-0000-0000-000000000000";
+    let txn = [
+        TxnOp::CheckSession { key: "a".into(), session: session.into() },
+        TxnOp::Cas { key: "b".into(), value: Vec::new(), index: 7 },
+    ];
+    let answers = [
+        ("renew", consul.session_renew(session).await.map(drop)),
+        ("end session", consul.session_destroy(session).await),
+        ("delete", consul.kv_delete("a").await),
+        ("delete tree", consul.delete_tree("a/").await),
+        ("put", consul.kv_put("a", "v").await),
+        ("transaction", consul.txn(&txn).await.map(drop)),
+        ("job", nomad.job("default", "x").await.map(drop)),
+        ("versions", nomad.job_versions("default", "x").await.map(drop)),
+        ("parse", nomad.parse_hcl("job").await.map(drop)),
+        ("plan", nomad.plan(&job, Diff::Wanted).await.map(drop)),
+        ("validate", nomad.validate(&job).await.map(drop)),
+        ("register", nomad.register(&registration).await.map(drop)),
+        ("stop", nomad.deregister("default", "x", Purge::Keep).await.map(drop)),
+        ("scale", nomad.scale("default", "x", "main", 1, "").await.map(drop)),
+        ("fail", nomad.deployment_fail("x").await.map(drop)),
+        ("bucket", garage.bucket_by_alias("x").await.map(drop)),
+        ("no bucket", garage.delete_bucket("x").await),
+        ("no key", garage.delete_key("x").await),
+        ("object", s3.put("b", "k", &b"x"[..], "text/plain").await),
+        ("look", s3.head("b", "k").await.map(drop)),
+    ];
+    for (call, answer) in answers {
+        let error = answer.err().unwrap_or_else(|| panic!("{call}: it was believed"));
+        assert_eq!(error.fault, Fault::Broken, "{call}: {error}");
+    }
+}
+
 #[tokio::test]
 async fn no_message_holds_more_than_400_bytes_of_a_body() {
     let liar = Liar::telling(answer("500 Internal Server Error", &"é".repeat(5000))).await;
@@ -150,7 +195,7 @@ async fn behind_a_shut_gate_reads_go_on_and_no_write_leaves() {
     let job = serde_json::json!({ "ID": "x" });
     let registration =
         terreau::engines::nomad::Registration { job: job.clone(), enforce_index: None, submission_hcl: None };
-    let set = terreau::engines::consul::TxnOp::Set { key: "a".into(), value: Vec::new() };
+    let set = TxnOp::Set { key: "a".into(), value: Vec::new() };
     let faults = [
         nomad.register(&registration).await.map(|_| ()),
         nomad.deregister("default", "x", Purge::Purge).await.map(|_| ()),
@@ -175,7 +220,7 @@ async fn behind_a_shut_gate_reads_go_on_and_no_write_leaves() {
     }
     assert_eq!(liar.asked.load(Ordering::SeqCst), 0);
     consul.services().await.unwrap();
-    assert!(nomad.job("default", "x").await.unwrap().is_some());
+    nomad.agent_self().await.unwrap();
     assert_eq!(liar.asked.load(Ordering::SeqCst), 2);
 }
 

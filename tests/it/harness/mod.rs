@@ -9,6 +9,8 @@
 //! `TERREAU_KEEP=1` keeps the folders (logs, data) of ended stacks.
 #![allow(dead_code, clippy::unused_self)]
 
+pub mod person;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,14 @@
 //! Engines that are away: a clear error or a wait, nothing lost, nothing half, and a retry that works.
 //!
-//! Each engine of one stack stands behind a gate of this test's own, which is shut and opened.
+//! Each engine of one stack stands behind a gate of this test's own, which is shut and opened, lies, or loses answers.
 
-use std::net::SocketAddr;
+mod agent;
+mod gate;
+mod outside;
+mod starts;
+mod table;
+mod words;
+
 use std::time::Duration;
 
 use terreau::deploy::{Accepted, DeployInput, Error};
@@ -10,118 +16,34 @@ use terreau::model::Placement;
 use terreau::model::head::Outcome;
 use terreau::operation::{Progress, leader};
 use terreau::store::keys;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use self::agent::Gates;
+use self::gate::Mood;
 use crate::harness::{Part, Stack, StackOptions, eventually};
 use crate::mechanism::{Addresses, Bare, app, me};
-
-/// How an engine is, as seen through its gate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mood {
-    Well,
-    /// Nobody listens.
-    Down,
-}
-
-/// A TCP gate before an engine. A change of mood ends the connections that are open.
-struct Gate {
-    at: SocketAddr,
-    mood: watch::Sender<Mood>,
-    _stop: DropGuard,
-}
-
-impl Gate {
-    async fn before(url: &str) -> Self {
-        let engine = url.rsplit('/').next().unwrap().to_owned();
-        let first = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let at = first.local_addr().unwrap();
-        let (mood, now) = watch::channel(Mood::Well);
-        let stop = CancellationToken::new();
-        tokio::spawn(stop.clone().run_until_cancelled_owned(Self::stand(first, engine, now)));
-        Self { at, mood, _stop: stop.drop_guard() }
-    }
-
-    async fn stand(first: TcpListener, engine: String, mut now: watch::Receiver<Mood>) {
-        let at = first.local_addr().unwrap();
-        let mut listener = Some(first);
-        loop {
-            let mood = *now.borrow_and_update();
-            if mood == Mood::Down {
-                listener = None;
-                now.changed().await.unwrap();
-                continue;
-            }
-            let Some(open) = &listener else {
-                // The port may be somebody's for a moment.
-                listener = TcpListener::bind(at).await.ok();
-                tokio::time::sleep(Duration::from_millis(20)).await;
-                continue;
-            };
-            tokio::select! {
-                gone = now.changed() => if gone.is_err() { return },
-                taken = open.accept() => {
-                    let Ok((client, _)) = taken else { continue };
-                    let (engine, mut later) = (engine.clone(), now.clone());
-                    tokio::spawn(async move {
-                        tokio::select! {
-                            _ = later.changed() => {}
-                            _ = pass(client, &engine) => {}
-                        }
-                    });
-                }
-            }
-        }
-    }
-
-    fn is(&self, mood: Mood) {
-        self.mood.send_replace(mood);
-    }
-}
-
-async fn pass(mut client: TcpStream, engine: &str) -> std::io::Result<()> {
-    let mut engine = TcpStream::connect(engine).await?;
-    tokio::io::copy_bidirectional(&mut client, &mut engine).await?;
-    Ok(())
-}
 
 /// An agent with a gate before each engine, which leads.
 struct Gated {
     bare: Bare,
-    gates: Vec<(&'static str, Gate)>,
+    gates: Gates,
     _stop: DropGuard,
 }
 
 impl Gated {
     async fn on(stack: &Stack) -> Self {
-        let real = Addresses::of(stack);
-        let mut gates = Vec::new();
-        for (name, url) in [
-            ("consul", &real.consul),
-            ("nomad", &real.nomad),
-            ("directory", &real.ldap),
-            ("garage", &real.garage_admin),
-            ("s3", &real.s3),
-        ] {
-            gates.push((name, Gate::before(url).await));
-        }
-        let url = |n: usize| format!("http://{}", gates[n].1.at);
+        let gates = Gates::before(stack).await;
         let at = Addresses {
-            consul: url(0),
-            nomad: url(1),
-            ldap: format!("ldap://{}", gates[2].1.at),
-            garage_admin: url(3),
-            s3: url(4),
+            consul: gates.url("consul"),
+            nomad: gates.url("nomad"),
+            ldap: gates.url("directory"),
+            garage_admin: gates.url("garage"),
+            s3: gates.url("s3"),
         };
         let bare = Bare::through(stack, &at).await;
         let stop = CancellationToken::new();
         tokio::spawn(leader::run(bare.deployer.runner().clone(), "127.0.0.1:1".into(), stop.clone()));
         Self { bare, gates, _stop: stop.drop_guard() }
-    }
-
-    fn gate(&self, engine: &str) -> &Gate {
-        &self.gates.iter().find(|(name, _)| *name == engine).unwrap().1
     }
 
     async fn begin(&self, app: &Placement, text: &str) -> Result<Accepted, Error> {
@@ -186,13 +108,13 @@ async fn an_operation_outlasts_a_consul_that_is_away_longer_than_the_fence() {
     let app = app("fence");
     let text = descriptor(&app, "first");
     let Accepted::Operation(id) = gated.begin(&app, &text).await.unwrap() else { panic!() };
-    gated.gate("consul").is(Mood::Down);
+    gated.gates.of("consul").is(Mood::Down);
     // The fence shuts after 6 s without a renewal; the session lives for 20 s, and the lock with it.
     let shut = async || gated.bare.session.lease().is_none().then_some(());
     eventually("the fence is shut", Duration::from_secs(9), shut).await;
     let refused = gated.begin(&app, &text).await.unwrap_err();
     assert!(matches!(refused, Error::Unready(_)), "{refused}");
-    gated.gate("consul").is(Mood::Well);
+    gated.gates.of("consul").is(Mood::Well);
     let (outcome, why) = gated.bare.end_of(id).await;
     assert_eq!(outcome, Outcome::Done, "{why:?}");
     gated.at_rest("fence", &app).await;
