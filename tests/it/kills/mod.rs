@@ -8,6 +8,7 @@
 
 mod apps;
 mod back;
+mod late;
 mod matrix;
 mod orphans;
 mod paused;
