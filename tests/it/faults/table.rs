@@ -118,7 +118,7 @@ impl<'a> Table<'a> {
                 table.cell(engine, *mood).await;
             }
         };
-        tokio::join!(half(some), half(others));
+        tokio::join!(Box::pin(half(some)), Box::pin(half(others)));
     }
 
     /// An app that nobody had, in the person's folder.
