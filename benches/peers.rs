@@ -187,6 +187,8 @@ impl Bench {
             let a = timed(self.terreau(&["deploy"]).current_dir(&dir));
             let dir = self.descriptor("theirs", round);
             let hcl = self.terreau(&["render"]).current_dir(&dir).output().unwrap().stdout;
+            // Offline the driver is that of an ordinary cluster; the agent of this one uses `raw_exec`.
+            let hcl = String::from_utf8(hcl).unwrap().replace("driver = \"exec\"", "driver = \"raw_exec\"");
             std::fs::write(dir.join("job.nomad.hcl"), hcl).unwrap();
             let b = timed(self.nomad(&["job", "run", "job.nomad.hcl"]).current_dir(&dir));
             // The first of each makes the job; the others replace it.

@@ -2,6 +2,7 @@
 {
   lib,
   rustPlatform,
+  stdenv,
   installShellFiles,
   pkg-config,
   sqlite,
@@ -38,7 +39,8 @@ rustPlatform.buildRustPackage {
   # The tests start real engines, and open sockets: `scripts/test`.
   doCheck = false;
 
-  postInstall = ''
+  # Of the program itself, where it runs here.
+  postInstall = lib.optionalString (stdenv.buildPlatform.canExecute stdenv.hostPlatform) ''
     $out/bin/terreau man $TMPDIR/man1
     installManPage $TMPDIR/man1/*
     for shell in bash fish zsh; do $out/bin/terreau completions $shell > $TMPDIR/terreau.$shell; done

@@ -297,7 +297,7 @@ async fn clear(
     match what.deployer.uploads_sweep().await {
         Ok(0) => {}
         Ok(given_up) => tracing::info!(given_up, "uploads that nobody ended were deleted"),
-        Err(e) => tracing::debug!(error = %e, "uploads that nobody ended were not looked for"),
+        Err(e) => tracing::warn!(error = %e, "uploads that nobody ended were not looked for"),
     }
     *swept = Some(tokio::time::Instant::now());
     Ok(())

@@ -209,7 +209,7 @@ fn check(value: &Value, shape: Shape, at: &str, faults: &mut Vec<FieldFault>) {
     }
 }
 
-fn brief(name: &str) -> String {
+pub(super) fn brief(name: &str) -> String {
     let mut brief: String = name.chars().take(NAME).collect();
     if brief.len() < name.len() {
         brief.push('…');

@@ -113,7 +113,7 @@ fn secrets(given: BTreeMap<String, wire::Hidden>) -> Answer<BTreeMap<SecretName,
             // As many as are told of a body.
             Err(_) if faults.len() >= body::TOLD => {}
             Err(e) => faults.push(FieldFault {
-                field: Some(format!("secrets.{name}")),
+                field: Some(format!("secrets.{}", body::brief(&name))),
                 message: e.to_string(),
                 ..FieldFault::default()
             }),

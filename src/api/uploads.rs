@@ -118,9 +118,11 @@ pub(super) async fn stream(
 /// The body, given up where it stands still or trickles: it holds a place that others wait for.
 fn patient(body: Body) -> BoxStream<'static, std::io::Result<Bytes>> {
     let chunks = body.into_data_stream().map_err(|_| std::io::Error::other("the body was cut"));
-    let state = Some((chunks.boxed(), 0_u64, Instant::now()));
+    let state = Some((chunks.boxed(), 0_u64, None));
     let patient = futures::stream::unfold(state, |state| async move {
         let (mut chunks, mut bytes, begun) = state?;
+        // From the first look at it: before, it waited for its place.
+        let begun = begun.unwrap_or_else(Instant::now);
         let slow = |why: &str| Some((Err(std::io::Error::new(std::io::ErrorKind::TimedOut, why)), None));
         match tokio::time::timeout(SILENCE, chunks.next()).await {
             Ok(Some(Ok(chunk))) => {
@@ -128,7 +130,7 @@ fn patient(body: Body) -> BoxStream<'static, std::io::Result<Bytes>> {
                 if begun.elapsed() > GRACE + Duration::from_secs(bytes / SLOWEST) {
                     return slow("the body came too slowly");
                 }
-                Some((Ok(chunk), Some((chunks, bytes, begun))))
+                Some((Ok(chunk), Some((chunks, bytes, Some(begun)))))
             }
             Ok(Some(Err(e))) => Some((Err(e), None)),
             Ok(None) => None,

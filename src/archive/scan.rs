@@ -65,22 +65,33 @@ pub struct Search<'a> {
 impl Search<'_> {
     /// Searches the next piece, with the end of those before.
     pub fn feed(&mut self, piece: &[u8]) {
-        let Some(search) = &self.secrets.search else { return };
+        if self.secrets.search.is_none() {
+            return;
+        }
         for some in piece.chunks(WINDOW) {
             if self.found.len() == self.secrets.names.len() {
                 return;
             }
             self.buffer.extend_from_slice(some);
-            // Overlapping: a value may be part of another one.
-            let hits = search.find_overlapping_iter(&self.buffer);
-            self.found.extend(hits.map(|hit| hit.pattern().as_usize()));
-            let keep = (self.secrets.longest - 1).min(self.buffer.len());
-            self.buffer.drain(..self.buffer.len() - keep);
+            // What is kept is searched again, so not before as much is new.
+            if self.buffer.len() >= WINDOW.max(2 * self.secrets.longest) {
+                self.look();
+            }
         }
     }
 
+    fn look(&mut self) {
+        let Some(search) = &self.secrets.search else { return };
+        // Overlapping: a value may be part of another one.
+        let hits = search.find_overlapping_iter(&self.buffer);
+        self.found.extend(hits.map(|hit| hit.pattern().as_usize()));
+        let keep = (self.secrets.longest - 1).min(self.buffer.len());
+        self.buffer.drain(..self.buffer.len() - keep);
+    }
+
     /// The names of the secrets that were found, sorted.
-    pub fn found(self) -> Vec<String> {
+    pub fn found(mut self) -> Vec<String> {
+        self.look();
         let names: BTreeSet<_> = self.found.iter().map(|i| self.secrets.names[*i].clone()).collect();
         names.into_iter().collect()
     }

@@ -92,6 +92,8 @@ async fn through_agent(door: &Door, packed: &Packed, printer: Printer) -> Result
     if answer.parts.len() != packed.files.len() {
         return Err(Failure::failed("the answer to the upload makes no sense"));
     }
+    // The server says nothing while it takes the body.
+    let client = door.client.clone().patient()?;
     let mut bytes = 0;
     for ((part, file), there) in packed.artifact.parts.iter().zip(&packed.files).zip(&answer.parts) {
         if there.present {
@@ -102,8 +104,6 @@ async fn through_agent(door: &Door, packed: &Packed, printer: Printer) -> Result
         let body = reqwest::Body::wrap_stream(tokio_util::io::ReaderStream::with_capacity(body, 256 << 10));
         let rest =
             format!("/uploads/{}?ticket={}&ext={}", part.sha256, escaped(&answer.ticket), escaped(&part.ext));
-        // Silent as long as it sends.
-        let client = door.client.clone().patient()?;
         let request = client
             .request(Method::PUT, &app_path(&door.app, &rest))
             .header(http::header::CONTENT_LENGTH, part.size)

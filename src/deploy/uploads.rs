@@ -131,18 +131,21 @@ impl Deployer {
                 // Put together by an earlier try whose answer was lost, or never put whole.
                 Fault::NotFound | Fault::Invalid | Fault::Conflict => {
                     if hands.s3.head(&upload.bucket, &upload.key).await?.is_none() {
-                        return Err(unknown());
+                        // Another try of the same call may have done it all meanwhile.
+                        let is_there = hands.s3.head(&hands.artifacts, &key).await?.is_some();
+                        return if is_there { Ok(()) } else { Err(unknown()) };
                     }
                 }
                 _ => return Err(e.into()),
             }
         }
         let secrets = self.secrets(app, head.as_ref()).await?;
-        match self.read(&upload.bucket, &upload.key, wanted, secrets).await {
-            Ok(()) => {
-                hands.s3.copy((&upload.bucket, &upload.key), (&hands.artifacts, &key)).await?;
-                Ok(hands.s3.delete(&upload.bucket, &upload.key).await?)
-            }
+        let done = async {
+            self.read(&upload.bucket, &upload.key, wanted, secrets).await?;
+            Ok(hands.s3.copy((&upload.bucket, &upload.key), (&hands.artifacts, &key)).await?)
+        };
+        match done.await {
+            Ok(()) => Ok(hands.s3.delete(&upload.bucket, &upload.key).await?),
             Err(Error::Engine(e)) => match hands.s3.head(&hands.artifacts, &key).await? {
                 // Another try of the same call has done it meanwhile, and taken it away.
                 Some(_) => Ok(()),

@@ -112,9 +112,11 @@ fn done(next: &mut Head, record: &OpRecord, registered: Option<u64>) {
 /// What was made for a release that does not serve is still ours: the next deploy uses it or takes it away.
 fn keep_everything(next: &mut Head, record: &OpRecord) {
     let after = &record.after;
-    let undone = |kind: &str| {
+    let undone = |thing: &Owned| {
         record.steps.iter().any(|s| {
-            s.state == StepState::Undone && s.spec.kind() == kind && !s.evidence.contains_key("left")
+            s.state == StepState::Undone
+                && !s.evidence.contains_key("left")
+                && made(&s.spec) == Some((thing.kind, thing.id.as_str()))
         })
     };
     for thing in &after.owned {
@@ -128,7 +130,7 @@ fn keep_everything(next: &mut Head, record: &OpRecord) {
                     None => next.owned.push(Owned { hash, ..thing.clone() }),
                 }
             }
-        } else if known.is_none() && !undone(thing.kind.as_str()) {
+        } else if known.is_none() && !undone(thing) {
             next.owned.push(thing.clone());
         }
     }
@@ -146,6 +148,20 @@ fn keep_everything(next: &mut Head, record: &OpRecord) {
     }
     if next.node.is_none() {
         next.node.clone_from(&after.node);
+    }
+}
+
+/// What a step makes, as a head owns it.
+fn made(spec: &StepSpec) -> Option<(Kind, &str)> {
+    match spec {
+        StepSpec::SecretGenerate { name, .. } | StepSpec::SecretGiven { name, .. } => {
+            Some((Kind::Secret, name.as_str()))
+        }
+        StepSpec::AccountAdd { dn, .. } => Some((Kind::Account, dn)),
+        StepSpec::BucketSet { alias, .. } => Some((Kind::Bucket, alias)),
+        StepSpec::KeyImport { id, .. } => Some((Kind::Key, id)),
+        StepSpec::JobRegister { id, .. } => Some((Kind::Job, id)),
+        _ => None,
     }
 }
 

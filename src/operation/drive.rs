@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::Progress;
 use super::lock::Lock;
-use super::machine::{Next, Seen, decide, is_past_return};
+use super::machine::{Next, Seen, decide, is_bound};
 use super::run::{Runner, backoff, encode, is_final, pass};
 use crate::engines::consul::TxnOp;
 use crate::engines::{Engine, EngineError, Fault};
@@ -63,8 +63,8 @@ impl Runner {
                         }
                     };
                     pass(&record.value, spec.kind(), "after");
-                    let bound = is_past_return(&record.value) || matches!(spec, StepSpec::SitePut { .. });
-                    seen = judge(done, if bound { Bound::Yes } else { Bound::No });
+                    let bound = if is_bound(&record.value, n) { Bound::Yes } else { Bound::No };
+                    seen = judge(done, bound);
                     if !matches!(seen, Seen::Unknown(_)) {
                         (attempt, failures) = (Attempt::First, 0);
                     }
@@ -107,7 +107,11 @@ impl Runner {
                     }
                     match self.write(&lock, next, &record).await {
                         Some(written) => record = written,
-                        None => return,
+                        None => {
+                            // Where the session lives on, the next owner does not wait for it.
+                            self.unlock(lock).await;
+                            return;
+                        }
                     }
                     if stopping {
                         self.unlock(lock).await;
@@ -159,6 +163,9 @@ impl Runner {
                     }
                     failures += 1;
                     self.say(&lock.operation, Progress::Waiting { why: e.to_string() });
+                    if e.fault == Fault::Denied && self.inner.stop.is_cancelled() {
+                        return None;
+                    }
                     tokio::time::sleep(backoff(failures)).await;
                     if lock.lease.is_lost() && !self.is_still_ours(lock).await {
                         return None;

@@ -4,12 +4,12 @@ use super::Progress;
 use super::close::{Closing, close};
 use super::lock::Lock;
 use super::run::{Runner, backoff, encode, is_final, pass};
-use crate::engines::EngineError;
 use crate::engines::consul::TxnOp;
+use crate::engines::{EngineError, Fault};
 use crate::model::Head;
 use crate::model::desired::Space;
 use crate::model::head::Outcome;
-use crate::resources::{Hands, settle};
+use crate::resources::{Hands, judge, settle};
 use crate::store::records::{Audit, Doomed, Ended, OpRecord, SCHEMA, Verb};
 use crate::store::{Versioned, keys};
 
@@ -30,6 +30,7 @@ impl Runner {
                 Ok(Some(head)) => break head,
                 Ok(None) => {
                     tracing::error!(operation = %op.id, "its app's head is gone");
+                    self.unlock(lock).await;
                     return;
                 }
                 Err(e) => {
@@ -67,10 +68,14 @@ impl Runner {
             }
             if is_final(&e) && seen.is_ok() {
                 tracing::warn!(operation = %op.id, error = %e, "the operation is not ours any more");
+                self.unlock(lock).await;
                 return;
             }
             failures += 1;
             self.say(&lock.operation, Progress::Waiting { why: e.to_string() });
+            if e.fault == Fault::Denied && self.inner.stop.is_cancelled() {
+                return;
+            }
             tokio::time::sleep(backoff(failures)).await;
             if lock.lease.is_lost() && !self.is_still_ours(&lock).await {
                 return;
@@ -173,7 +178,7 @@ impl Runner {
             {
                 let lines = last_lines(&self.inner.hands, a, t).await;
                 if !lines.is_empty() {
-                    why.push(format!("last lines of {t} ({}):", settle::short(a)));
+                    why.push(format!("last lines of {t} ({}):", judge::short(a)));
                     why.extend(lines.into_iter().map(|l| format!("  {l}")));
                 }
             }

@@ -67,6 +67,11 @@ pub fn is_past_return(record: &OpRecord) -> bool {
     record.steps.iter().any(|s| s.state == StepState::Done && is_for_good(&s.spec))
 }
 
+/// True where an operation goes forward whatever step `n` meets: of a site some files may be there already.
+pub fn is_bound(record: &OpRecord, n: usize) -> bool {
+    is_past_return(record) || matches!(record.steps[n].spec, StepSpec::SitePut { .. })
+}
+
 /// True for effects that cannot be taken back.
 fn is_for_good(spec: &StepSpec) -> bool {
     match spec {
@@ -104,10 +109,7 @@ fn forward(record: &OpRecord, seen: Seen) -> Next {
         }
         Seen::Refused(why) => {
             let mut record = record.clone();
-            // Of a site some files may be there already.
-            let is_site = matches!(record.steps[n].spec, StepSpec::SitePut { .. });
-            let no_way_back = is_past_return(&record) || is_site;
-            if no_way_back {
+            if is_bound(&record, n) {
                 record.steps[n].evidence.insert("refused".to_owned(), why);
                 return Next::Close(record, Outcome::Failed);
             }

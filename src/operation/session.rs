@@ -90,20 +90,11 @@ pub struct AgentSession {
 }
 
 impl AgentSession {
-    /// Starts: waits for the first session, then renews in the background until [`AgentSession::end`].
-    pub async fn start(consul: Consul, name: String) -> Result<Self, EngineError> {
-        let first = create(&consul, &name).await?;
-        Ok(Self::keep(consul, name, Some(first)))
-    }
-
-    /// Starts without a session, and makes it as soon as Consul can be reached.
+    /// Starts without a session, makes it as soon as Consul can be reached, and renews it in the background until
+    /// [`AgentSession::end`].
     pub fn begin(consul: Consul, name: String) -> Self {
-        Self::keep(consul, name, None)
-    }
-
-    fn keep(consul: Consul, name: String, first: Option<Lease>) -> Self {
-        let mut pause = if first.is_some() { RENEW } else { Duration::ZERO };
-        let (tx, current) = watch::channel(first);
+        let mut pause = Duration::ZERO;
+        let (tx, current) = watch::channel(None::<Lease>);
         let stop = CancellationToken::new();
         let trouble = Arc::new(Mutex::new(None));
         let session = Self { current, trouble: trouble.clone(), consul: consul.clone(), stop: stop.clone() };
@@ -130,6 +121,7 @@ impl AgentSession {
                                 );
                                 lease.gate.closed.store(true, Ordering::Release);
                                 let _ = tx.send(None);
+                                pause = RETRY;
                             }
                             Err(e) => {
                                 tracing::warn!(error = %e, "the session was not renewed");

@@ -6,6 +6,7 @@ use crate::engines::nomad::{AllocMetric, Allocation, Deployment, Evaluation, Tas
 
 /// How often a task may end badly before the release is given up on.
 const CRASHES: usize = 2;
+
 /// What Nomad shows of a job.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
@@ -64,7 +65,8 @@ pub fn judge(seen: &Snapshot, registered: u64) -> Judgement {
         }
     }
     if current != registered {
-        return Judgement::Superseded;
+        // A deployment that was seen to run will say why: Nomad went back, or somebody's registration cancels it.
+        return if deployment.is_some() { Judgement::Waiting(Vec::new()) } else { Judgement::Superseded };
     }
     if let Some(failed) = seen.allocations.iter().filter(mine).find(|a| has_failed(a)) {
         let only = explain(Vec::new(), std::iter::once(failed));
@@ -262,6 +264,11 @@ mod tests {
     fn what_somebody_else_registered_is_not_ours_to_judge() {
         let mut s = snapshot();
         s.job_index = Some(30);
+        // Nomad's own way back, seen between its two reads, would look the same.
+        assert_eq!(judge(&s, 20), Judgement::Waiting(Vec::new()));
+        s.deployments[0].status = "cancelled".into();
+        assert_eq!(judge(&s, 20), Judgement::Superseded);
+        s.deployments.clear();
         assert_eq!(judge(&s, 20), Judgement::Superseded);
         s.job_index = None;
         assert_eq!(judge(&s, 20), Judgement::Superseded);

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeSet;
 
-pub use super::judge::short;
 use super::judge::{Failure, Judgement, Snapshot, judge};
 use super::{Evidence, Work, evidence, job};
 use crate::engines::nomad::{JobView, Purge};
@@ -25,10 +24,11 @@ async fn look(work: &Work<'_>, namespace: &str, id: &str) -> Result<Snapshot, En
     // First: an evaluation that is complete has made its deployment, so a deployment that is looked for afterwards and
     // is not there was not needed.
     let evaluations = nomad.job_evaluations(namespace, id).await?;
-    let (stored, versions, deployments, allocations) = tokio::try_join!(
+    // Before the job: a deployment that failed has gone back by then, and one that runs says so once more.
+    let deployments = nomad.deployments(namespace, id).await?;
+    let (stored, versions, allocations) = tokio::try_join!(
         nomad.job(namespace, id),
         nomad.job_versions(namespace, id),
-        nomad.deployments(namespace, id),
         nomad.allocations(namespace, id),
     )?;
     let mut seen = Snapshot { deployments, evaluations, allocations, ..Snapshot::default() };

@@ -120,7 +120,8 @@ impl Bare {
         };
         let clock = ManualClock::at(jiff::Timestamp::now());
         let agent = fresh_uid(jiff::Timestamp::now());
-        let session = AgentSession::start(consul.clone(), format!("test {agent}")).await.unwrap();
+        let session = AgentSession::begin(consul.clone(), format!("test {agent}"));
+        session.wait().await.unwrap();
         let shared: SharedClock = Arc::new(clock.clone());
         let runner = Runner::new(hands.clone(), Store::new(consul, objects), session.clone(), agent, shared);
         Self { deployer: Deployer::new(runner), hands, clock, session, _stop: stop.drop_guard() }
