@@ -105,14 +105,12 @@ impl Runner {
                     if let (true, Some(n)) = (stopping, begins) {
                         next.steps[n].state = StepState::Todo;
                     }
-                    match self.write(&lock, next, &record).await {
-                        Some(written) => record = written,
-                        None => {
-                            // Where the session lives on, the next owner does not wait for it.
-                            self.unlock(lock).await;
-                            return;
-                        }
-                    }
+                    let Some(written) = self.write(&lock, next, &record).await else {
+                        // Where the session lives on, the next owner does not wait for it.
+                        self.unlock(lock).await;
+                        return;
+                    };
+                    record = written;
                     if stopping {
                         self.unlock(lock).await;
                         return;
