@@ -4,6 +4,7 @@ use std::io::{self, BufRead};
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use secrecy::SecretString;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::failure::Failure;
 use super::printer::Printer;
@@ -13,6 +14,8 @@ const MAX: u64 = 64 << 10;
 
 /// Asks on the terminal; the caller has seen that there is one ([`Printer::can_ask`]). Ctrl-C gives it up.
 pub async fn ask(printer: Printer, question: &str) -> Result<SecretString, Failure> {
+    // Before the question: whoever sees it may answer with Ctrl-C at once.
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| cannot(&e))?;
     let quiet = Quiet::begin().map_err(|e| cannot(&e))?;
     printer.question(question);
     let (to, line) = tokio::sync::oneshot::channel();
@@ -20,7 +23,7 @@ pub async fn ask(printer: Printer, question: &str) -> Result<SecretString, Failu
     std::thread::spawn(move || to.send(line_of(io::stdin().lock())));
     let line = tokio::select! {
         line = line => line.map_err(io::Error::other).flatten().map_err(|e| cannot(&e)),
-        _ = tokio::signal::ctrl_c() => {
+        _ = interrupt.recv() => {
             printer.question("\n");
             Err(Failure::failed("given up: nothing was sent"))
         }

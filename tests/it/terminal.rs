@@ -21,8 +21,12 @@ impl Terminal {
         // The shell outlives Ctrl-C, to say what is left.
         let line = format!("trap : INT; {line}; echo exit=$?; stty -a");
         let line = line.replace("terreau ", &format!("{} ", env!("CARGO_BIN_EXE_terreau")));
-        let mut command = Command::new("script");
-        command.args(["--quiet", "--flush", "--command", &line, "/dev/null"]).current_dir(dir).env_clear();
+        // A question that nobody answers ends.
+        let mut command = Command::new("timeout");
+        command
+            .args(["120", "script", "--quiet", "--flush", "--command", &line, "/dev/null"])
+            .current_dir(dir)
+            .env_clear();
         let environment = home.command(dir, &[]);
         command.envs(environment.get_envs().filter_map(|(k, v)| Some((k, v?)))).env("SHELL", "/bin/sh");
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
