@@ -182,7 +182,7 @@ impl Bench {
     /// The same job by both: a change of its environment, rolled out with a canary, until it is healthy.
     fn deploy(&self) {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-        for round in 0..6 {
+        for round in 0..12 {
             let dir = self.descriptor("ours", round);
             let a = timed(self.terreau(&["deploy"]).current_dir(&dir));
             let dir = self.descriptor("theirs", round);
