@@ -159,7 +159,8 @@ pub fn app(prefix: &str) -> Placement {
     Placement::production(ProjectName::new(harness::unique(prefix)).unwrap())
 }
 
-fn web(app: &Placement, extra: &str) -> String {
+/// An app that serves, with more lines in its project.
+pub fn web(app: &Placement, extra: &str) -> String {
     format!(
         r#"project "{name}" {{
   process "web" {{

@@ -6,6 +6,7 @@ use terreau::build::archive::{Limits, pack};
 use terreau::model::Placement;
 
 use super::world::World;
+use crate::mechanism::web;
 
 /// What an agent is asked for.
 #[derive(Debug, Clone)]
@@ -36,24 +37,9 @@ impl Change {
     }
 }
 
-pub(super) fn descriptor(app: &Placement, extra: &str) -> String {
-    format!(
-        r#"project "{app}" {{
-  process "web" {{
-    command = ["/usr/bin/python3", "-m", "http.server", "--bind", "127.0.0.1", "${{port.http}}"]
-    port "http" {{}}
-    check "http" {{ path = "/" }}
-    route "{app}.example.org" {{}}
-  }}
-  {extra}
-}}
-"#
-    )
-}
-
 /// One of each kind of resource.
 pub(super) fn first(app: &Placement) -> String {
-    descriptor(
+    web(
         app,
         r#"secret "session" { type = "generated" }
   uses "ldap" {}
@@ -69,7 +55,7 @@ pub(super) fn first(app: &Placement) -> String {
 
 /// Keeps one, changes one, adds one, takes one away; replaces the instance.
 pub(super) fn second(app: &Placement) -> String {
-    descriptor(
+    web(
         app,
         r#"secret "session" { type = "generated" }
   secret "extra" { type = "generated" }

@@ -9,12 +9,12 @@ use terreau::model::head::{AppState, Outcome};
 use terreau::store::keys;
 use terreau::store::records::{OpRecord, StepSpec, StepState};
 
-use super::apps::{Change, descriptor, first, second};
+use super::apps::{Change, first, second};
 use super::wire::{State, Wire};
 use super::world::World;
 use super::{PATIENCE, PREFIX};
 use crate::harness::{StackOptions, eventually};
-use crate::mechanism;
+use crate::mechanism::{self, web};
 
 /// Kinds of the steps of [`first`], last first: the way back.
 const BACK: [&str; 7] = ["job", "key", "bucket", "account", "secret", "secret", "secret"];
@@ -54,7 +54,7 @@ async fn a_way_back_on_which_every_agent_dies_ends_and_a_graceful_stop_leaves_no
 
     let mut agent = world.agent(&[]).await;
     let app = mechanism::app(PREFIX);
-    let text = descriptor(&app, "").replace(
+    let text = web(&app, "").replace(
         r#"["/usr/bin/python3", "-m", "http.server", "--bind", "127.0.0.1", "${port.http}"]"#,
         r#"["/bin/sh", "-c", "sleep 8; exec /usr/bin/python3 -m http.server --bind 127.0.0.1 ${port.http}"]"#,
     );
