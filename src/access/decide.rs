@@ -26,6 +26,22 @@ pub enum Verb {
     Deploy,
     /// Roll back.
     Rollback,
+    /// Start, stop, restart, scale.
+    Run,
+    /// Run programs in it: a shell, a one-off command, a copy of files.
+    Exec,
+    /// Reach its ports from elsewhere.
+    Connect,
+    /// Set what it is configured with: env and secrets.
+    Configure,
+    /// See the values that it is configured with.
+    Reveal,
+    /// Turn an operation back.
+    Cancel,
+    /// Say who owns it.
+    Transfer,
+    /// Say who hears of what happens to it.
+    Notify,
     /// Take it offline, keeping its data.
     Delete,
     /// Delete its data too.
@@ -34,21 +50,32 @@ pub enum Verb {
     RawJob,
     /// Read the agent's figures.
     Metrics,
+    /// List and remove people.
+    Users,
 }
 
 impl Verb {
     /// Every verb.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 19] = [
         Self::Read,
         Self::Logs,
         Self::Plan,
         Self::Upload,
         Self::Deploy,
         Self::Rollback,
+        Self::Run,
+        Self::Exec,
+        Self::Connect,
+        Self::Configure,
+        Self::Reveal,
+        Self::Cancel,
+        Self::Transfer,
+        Self::Notify,
         Self::Delete,
         Self::DeleteData,
         Self::RawJob,
         Self::Metrics,
+        Self::Users,
     ];
 
     /// As in policies.
@@ -60,10 +87,19 @@ impl Verb {
             Self::Upload => "upload",
             Self::Deploy => "deploy",
             Self::Rollback => "rollback",
+            Self::Run => "run",
+            Self::Exec => "exec",
+            Self::Connect => "connect",
+            Self::Configure => "configure",
+            Self::Reveal => "reveal",
+            Self::Cancel => "cancel",
+            Self::Transfer => "transfer",
+            Self::Notify => "notify",
             Self::Delete => "delete",
             Self::DeleteData => "deleteData",
             Self::RawJob => "rawJob",
             Self::Metrics => "metrics",
+            Self::Users => "users",
         }
     }
 }

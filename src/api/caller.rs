@@ -100,7 +100,19 @@ impl Caller {
 fn changes(verb: Verb) -> bool {
     match verb {
         Verb::Read | Verb::Logs | Verb::Plan | Verb::RawJob | Verb::Metrics => false,
-        Verb::Upload | Verb::Deploy | Verb::Rollback | Verb::Delete | Verb::DeleteData => true,
+        // Seeing values and running programs is worth as much as changing them.
+        Verb::Reveal | Verb::Exec | Verb::Connect => true,
+        Verb::Upload
+        | Verb::Deploy
+        | Verb::Rollback
+        | Verb::Run
+        | Verb::Configure
+        | Verb::Cancel
+        | Verb::Transfer
+        | Verb::Notify
+        | Verb::Delete
+        | Verb::DeleteData
+        | Verb::Users => true,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::model::head::{AppState, Head, Kind};
 use crate::model::names::PartName;
 use crate::model::project::{Owner, Project, SecretKind, UseKind};
 use crate::model::text::Reference;
-use crate::model::{Bindings, Login, Placement, Release, ReleaseNumber, SecretName, Sha256Hex, Uid};
+use crate::model::{Bindings, Login, Placement, Release, ReleaseNumber, SecretName, Sha256Hex};
 use crate::operation::run::fresh_uid;
 use crate::plan::{self, Obstacle, Plan};
 use crate::render;
@@ -216,7 +216,7 @@ impl Deployer {
         let Some(mut head) = found else {
             let uid = fresh_uid(self.runner.now());
             let owners = owners_of(by);
-            return Ok(Versioned { value: new_head(app, uid, capability, owners), index: 0 });
+            return Ok(Versioned { value: Head::new(app.clone(), uid, capability, owners), index: 0 });
         };
         if let Some(operation) = &head.value.operation {
             // Its lock was free: its agent is gone, and the leader takes it up in a moment.
@@ -296,27 +296,6 @@ impl Deployer {
                 hands.cluster.sites.join(", ")
             ))),
         }
-    }
-}
-
-fn new_head(app: &Placement, uid: Uid, capability: String, owners: Vec<Owner>) -> Head {
-    Head {
-        v: 1,
-        app: app.clone(),
-        uid,
-        state: AppState::New,
-        owners,
-        release: None,
-        last_number: 0,
-        capability,
-        spec_hash: None,
-        job_index: None,
-        operation: None,
-        last_operation: None,
-        owned: Vec::new(),
-        names: Vec::new(),
-        secrets: BTreeMap::new(),
-        node: None,
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::canonical::Sha256Hex;
 use super::desired::Name;
-use super::names::{Placement, ReleaseNumber, SecretName, Uid};
+use super::names::{EnvName, Placement, ProcessName, ReleaseNumber, SecretName, Uid};
 use super::project::Owner;
 
 /// At most 8 KiB as JSON.
@@ -44,6 +44,74 @@ pub struct Head {
     pub secrets: BTreeMap<SecretName, u64>,
     /// The node that holds its volumes.
     pub node: Option<String>,
+    /// Whether a person has stopped it.
+    #[serde(default)]
+    pub wanted: Wanted,
+    /// Live counts, where somebody scaled a process to another one than the descriptor's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub counts: BTreeMap<ProcessName, u32>,
+    /// The current version of each value of `terreau env set`, deployed or staged.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<EnvName, u64>,
+    /// A plan of one step that is being carried out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intent: Option<Intent>,
+}
+
+impl Head {
+    /// The head of an app that nobody has deployed yet.
+    pub fn new(app: Placement, uid: Uid, capability: String, owners: Vec<Owner>) -> Self {
+        Self {
+            v: 1,
+            app,
+            uid,
+            state: AppState::New,
+            owners,
+            release: None,
+            last_number: 0,
+            capability,
+            spec_hash: None,
+            job_index: None,
+            operation: None,
+            last_operation: None,
+            owned: Vec::new(),
+            names: Vec::new(),
+            secrets: BTreeMap::new(),
+            node: None,
+            wanted: Wanted::Running,
+            counts: BTreeMap::new(),
+            env: BTreeMap::new(),
+            intent: None,
+        }
+    }
+}
+
+/// What people want of a live app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Wanted {
+    /// To run.
+    #[default]
+    Running,
+    /// To stand still until somebody starts or deploys it; no request wakes it.
+    Stopped,
+}
+
+/// A plan of one step on Nomad (MECHANISM): written before its calls, taken out after them, and repeated by another
+/// agent where this one dies in between. Every verb of it is idempotent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// Its id, also of its audit record.
+    pub id: Uid,
+    /// `start`, `stop`, `scale`, `restart`…
+    pub verb: String,
+    /// The count that each process shall have.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub counts: BTreeMap<ProcessName, u32>,
+    /// Who asked for it.
+    pub actor: String,
+    /// When (RFC 3339, UTC).
+    pub at: String,
 }
 
 /// A release by number and object.

@@ -185,30 +185,15 @@ fn evidence(record: &OpRecord, which: impl Fn(&StepSpec) -> bool) -> Option<u64>
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::model::desired::Space;
     use crate::operation::machine::tests::{record, site};
 
     fn head(record: &OpRecord, state: AppState) -> Head {
         Head {
-            v: 1,
-            app: record.app.clone(),
-            uid: record.uid.clone(),
             state,
-            owners: vec![],
-            release: None,
-            last_number: 0,
-            capability: String::new(),
-            spec_hash: None,
-            job_index: None,
             operation: Some(record.id.clone()),
-            last_operation: None,
-            owned: vec![],
-            names: vec![],
-            secrets: BTreeMap::new(),
-            node: None,
+            ..Head::new(record.app.clone(), record.uid.clone(), String::new(), vec![])
         }
     }
 

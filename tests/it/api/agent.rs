@@ -148,24 +148,8 @@ impl Agent {
     /// What a deploy leaves behind, as far as rights look at it.
     pub async fn own(&self, stack: &Stack, app: &str, owners: Vec<Owner>) {
         let app: Placement = app.parse().unwrap();
-        let head = Head {
-            v: 1,
-            app: app.clone(),
-            uid: Uid::new("0".repeat(26)).unwrap(),
-            state: AppState::Live,
-            owners,
-            release: None,
-            last_number: 0,
-            capability: "0".repeat(64),
-            spec_hash: None,
-            job_index: None,
-            operation: None,
-            last_operation: None,
-            owned: Vec::new(),
-            names: Vec::new(),
-            secrets: std::collections::BTreeMap::default(),
-            node: None,
-        };
+        let uid = Uid::new("0".repeat(26)).unwrap();
+        let head = Head { state: AppState::Live, ..Head::new(app.clone(), uid, "0".repeat(64), owners) };
         let consul = Consul::new(&stack.consul(), None, &HttpOptions::default()).unwrap();
         let key = terreau::store::keys::head(&app);
         consul.kv_create(&key, serde_json::to_vec(&head).unwrap()).await.unwrap();

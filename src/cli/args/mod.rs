@@ -1,12 +1,17 @@
 //! What may stand on the command line, as types, apart from what the commands do. The texts here are the manual:
 //! help, `docs/cli.md` and completions are all made of them.
 
+mod changes;
+mod logs;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use changes::{DeleteArgs, DeployArgs, OperationArgs, OperationsCommand, PlanArgs, RollbackArgs};
+pub use logs::{LogsArgs, Stream};
+
 use super::server::Server;
-use crate::model::Uid;
 use crate::model::names::Placement;
 
 /// Puts apps online on your own cluster of Nomad, Consul, LDAP and Garage.
@@ -195,164 +200,6 @@ pub struct RenderArgs {
     pub environment: Option<crate::model::EnvironmentName>,
 }
 
-/// `terreau plan`
-#[derive(Debug, Clone, Args)]
-pub struct PlanArgs {
-    /// Which app.
-    #[command(flatten)]
-    pub app: AppArg,
-    /// Where the descriptor is.
-    #[command(flatten)]
-    pub file: FileArg,
-    /// Print the plan as JSON
-    #[arg(long)]
-    pub json: bool,
-    /// Save the plan, for review and `terreau deploy --plan FILE`
-    #[arg(long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
-}
-
-/// `terreau deploy`
-///
-/// Returns when the app answers its check, and prints its URL; or says why it does not, and the old release goes on.
-/// Ctrl-C stops watching, not the deploy.
-#[derive(Debug, Clone, Args)]
-pub struct DeployArgs {
-    /// Which app.
-    #[command(flatten)]
-    pub app: AppArg,
-    /// Where the descriptor is.
-    #[command(flatten)]
-    pub file: FileArg,
-    /// Deploy exactly what this plan says, or nothing if the world has moved since
-    #[arg(long, value_name = "FILE")]
-    pub plan: Option<PathBuf>,
-    /// Why, for the list of releases
-    #[arg(long, short, value_name = "TEXT")]
-    pub message: Option<String>,
-    /// Return as soon as the deploy is accepted
-    #[arg(long)]
-    pub detach: bool,
-    /// Print JSON for programs
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `terreau delete`
-///
-/// Removes the job and the routes and makes credentials useless at once. Databases, buckets and volumes stay.
-#[derive(Debug, Clone, Args)]
-pub struct DeleteArgs {
-    /// Which app.
-    #[command(flatten)]
-    pub app: AppArg,
-    /// Do not ask for the app's name
-    #[arg(long, short)]
-    pub yes: bool,
-    /// Also delete its data: buckets and volumes
-    #[arg(long)]
-    pub with_data: bool,
-    /// Return as soon as it is accepted
-    #[arg(long)]
-    pub detach: bool,
-    /// Print JSON for programs
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `terreau logs`
-#[derive(Debug, Clone, Args)]
-pub struct LogsArgs {
-    /// Which app.
-    #[command(flatten)]
-    pub app: AppArg,
-    /// Go on showing what is written
-    #[arg(long, short = 'f')]
-    pub follow: bool,
-    /// Only the last N lines
-    #[arg(long, short = 'n', value_name = "N")]
-    pub tail: Option<u64>,
-    /// Only what is younger than this: 30s, 10m, 2h, 1d
-    #[arg(long, value_name = "AGE", value_parser = age)]
-    pub since: Option<std::time::Duration>,
-    /// Only this instance (the first digits of its allocation's id)
-    #[arg(long, value_name = "ID", conflicts_with = "process", value_parser = alloc_id)]
-    pub alloc: Option<String>,
-    /// Only this process
-    #[arg(long, short, value_name = "NAME")]
-    pub process: Option<crate::model::ProcessName>,
-    /// Only one of the two streams
-    #[arg(long, value_enum, default_value_t = Stream::Both)]
-    pub stream: Stream,
-    /// Of the instances that have ended (crashed, replaced), not of those that run
-    #[arg(long, conflicts_with = "follow")]
-    pub previous: bool,
-}
-
-/// Which stream of an app.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Stream {
-    /// Both.
-    Both,
-    /// What it writes to stdout.
-    Stdout,
-    /// What it writes to stderr.
-    Stderr,
-}
-
-impl Stream {
-    /// As in the query.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Both => "both",
-            Self::Stdout => "stdout",
-            Self::Stderr => "stderr",
-        }
-    }
-}
-
-/// `terreau rollback`
-///
-/// Code and configuration are the old release's, credentials the current ones. It is a new release with a new number.
-#[derive(Debug, Clone, Args)]
-pub struct RollbackArgs {
-    /// The release to go back to [default: the one before the running one]
-    #[arg(value_name = "RELEASE", value_parser = clap::value_parser!(u64).range(1..))]
-    pub to: Option<u64>,
-    /// The app [default: the project of the terreau.hcl in this folder or above it]
-    #[arg(long, short, value_name = "APP[@ENV]")]
-    pub app: Option<Placement>,
-    /// Why, for the list of releases
-    #[arg(long, short, value_name = "TEXT")]
-    pub message: Option<String>,
-    /// Return as soon as it is accepted
-    #[arg(long)]
-    pub detach: bool,
-    /// Print JSON for programs
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `terreau operations`
-#[derive(Debug, Clone, Subcommand)]
-pub enum OperationsCommand {
-    /// Watch an operation until it ends, and exit as its command would have
-    Follow(OperationArgs),
-    /// Show an operation and its steps
-    Show(OperationArgs),
-}
-
-/// An operation.
-#[derive(Debug, Clone, Args)]
-pub struct OperationArgs {
-    /// The operation's id
-    #[arg(value_name = "ID")]
-    pub id: Uid,
-    /// Print JSON for programs
-    #[arg(long)]
-    pub json: bool,
-}
-
 /// `terreau completions`
 #[derive(Debug, Clone, Args)]
 pub struct CompletionsArgs {
@@ -386,25 +233,6 @@ fn setting(text: &str) -> Result<(String, String), String> {
     Ok((key.trim().to_owned(), value.to_owned()))
 }
 
-fn age(text: &str) -> Result<std::time::Duration, String> {
-    let cut = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(cut);
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        _ => return Err("must be a number and one of s, m, h, d: 10m".to_owned()),
-    };
-    let number: u64 = number.parse().map_err(|_| "must begin with a number: 10m".to_owned())?;
-    number.checked_mul(seconds).map(std::time::Duration::from_secs).ok_or_else(|| "is too long".to_owned())
-}
-
-fn alloc_id(text: &str) -> Result<String, String> {
-    let ok = (4..=36).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
-    if ok { Ok(text.to_ascii_lowercase()) } else { Err("must be 4 to 36 hex digits".to_owned()) }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -414,13 +242,5 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Line::command().debug_assert();
-    }
-
-    #[test]
-    fn ages_are_read() {
-        assert_eq!(age("10m").unwrap().as_secs(), 600);
-        for bad in ["", "m", "10", "10w", "-1m", "99999999999999999999s", "9999999999999999999d"] {
-            assert!(age(bad).is_err(), "{bad}");
-        }
     }
 }

@@ -1,0 +1,116 @@
+//! The command line of what changes an app by an operation: plan, deploy, delete, rollback, operations.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::{AppArg, FileArg};
+use crate::model::Uid;
+use crate::model::names::Placement;
+
+/// `terreau plan`
+#[derive(Debug, Clone, Args)]
+pub struct PlanArgs {
+    /// Which app.
+    #[command(flatten)]
+    pub app: AppArg,
+    /// Where the descriptor is.
+    #[command(flatten)]
+    pub file: FileArg,
+    /// Print the plan as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Save the plan, for review and `terreau deploy --plan FILE`
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// `terreau deploy`
+///
+/// Returns when the app answers its check, and prints its URL; or says why it does not, and the old release goes on.
+/// Ctrl-C stops watching, not the deploy.
+#[derive(Debug, Clone, Args)]
+pub struct DeployArgs {
+    /// Which app.
+    #[command(flatten)]
+    pub app: AppArg,
+    /// Where the descriptor is.
+    #[command(flatten)]
+    pub file: FileArg,
+    /// Deploy exactly what this plan says, or nothing if the world has moved since
+    #[arg(long, value_name = "FILE")]
+    pub plan: Option<PathBuf>,
+    /// Why, for the list of releases
+    #[arg(long, short, value_name = "TEXT")]
+    pub message: Option<String>,
+    /// Return as soon as the deploy is accepted
+    #[arg(long)]
+    pub detach: bool,
+    /// Print JSON for programs
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `terreau delete`
+///
+/// Removes the job and the routes and makes credentials useless at once. Databases, buckets and volumes stay.
+#[derive(Debug, Clone, Args)]
+pub struct DeleteArgs {
+    /// Which app.
+    #[command(flatten)]
+    pub app: AppArg,
+    /// Do not ask for the app's name
+    #[arg(long, short)]
+    pub yes: bool,
+    /// Also delete its data: buckets and volumes
+    #[arg(long)]
+    pub with_data: bool,
+    /// Return as soon as it is accepted
+    #[arg(long)]
+    pub detach: bool,
+    /// Print JSON for programs
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `terreau rollback`
+///
+/// Code and configuration are the old release's, credentials the current ones. It is a new release with a new number.
+#[derive(Debug, Clone, Args)]
+pub struct RollbackArgs {
+    /// The release to go back to [default: the one before the running one]
+    #[arg(value_name = "RELEASE", value_parser = clap::value_parser!(u64).range(1..))]
+    pub to: Option<u64>,
+    /// The app [default: the project of the terreau.hcl in this folder or above it]
+    #[arg(long, short, value_name = "APP[@ENV]")]
+    pub app: Option<Placement>,
+    /// Why, for the list of releases
+    #[arg(long, short, value_name = "TEXT")]
+    pub message: Option<String>,
+    /// Return as soon as it is accepted
+    #[arg(long)]
+    pub detach: bool,
+    /// Print JSON for programs
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `terreau operations`
+#[derive(Debug, Clone, Subcommand)]
+pub enum OperationsCommand {
+    /// Watch an operation until it ends, and exit as its command would have
+    Follow(OperationArgs),
+    /// Show an operation and its steps
+    Show(OperationArgs),
+}
+
+/// An operation.
+#[derive(Debug, Clone, Args)]
+pub struct OperationArgs {
+    /// The operation's id
+    #[arg(value_name = "ID")]
+    pub id: Uid,
+    /// Print JSON for programs
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,153 @@
+//! Plans, deploys and other changes, and what comes of them.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Hidden;
+use crate::model::artifact::Artifact;
+use crate::model::head::Outcome;
+
+/// `POST /v1/apps/{app}/plan`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlanRequest {
+    /// `terreau.hcl`, byte for byte.
+    pub descriptor: String,
+    /// The build's output, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact: Option<Artifact>,
+    /// From [`UploadsAnswer`], for an app that does not exist yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<String>,
+}
+
+/// `POST /v1/apps/{app}/deploy`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeployRequest {
+    /// `terreau.hcl`, byte for byte.
+    pub descriptor: String,
+    /// The build's output, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact: Option<Artifact>,
+    /// From [`UploadsAnswer`], for an app that does not exist yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<String>,
+    /// The apply token of a plan that was reviewed: refused when the world has moved since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// Why, for the history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Values of `user` secrets that a person was asked for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = BTreeMap<String, String>)]
+    pub secrets: BTreeMap<String, Hidden>,
+}
+
+/// 202: an operation began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Accepted {
+    /// Follow it at `/v1/operations/{id}/events`.
+    pub operation: String,
+    /// The app.
+    pub app: String,
+}
+
+/// 200: nothing was to be done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Unchanged {
+    /// Always true.
+    pub unchanged: bool,
+    /// The release that runs.
+    pub release: u64,
+}
+
+/// `POST /v1/apps/{app}/rollback`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RollbackRequest {
+    /// To which release; by default the one before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<u64>,
+    /// Why, for the history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// `GET /v1/apps/{app}/releases`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Releases {
+    /// Newest first.
+    pub releases: Vec<ReleaseView>,
+}
+
+/// One line of the history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ReleaseView {
+    /// Counting from 1.
+    pub number: u64,
+    /// When it was accepted (RFC 3339, UTC).
+    pub at: String,
+    /// Who asked for it.
+    pub actor: String,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The release that it repeats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback_of: Option<u64>,
+    /// Whether it is the one that runs.
+    pub running: bool,
+}
+
+/// `GET /v1/operations/{id}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OperationView {
+    /// Its id.
+    pub id: String,
+    /// Of which app.
+    pub app: String,
+    /// `deploy`, `rollback`, `delete`…
+    pub verb: String,
+    /// Who asked for it.
+    pub actor: String,
+    /// When it began (RFC 3339, UTC).
+    pub at: String,
+    /// Its steps, in order.
+    pub steps: Vec<StepView>,
+    /// How it ended; absent while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<OperationEnd>,
+}
+
+/// One step of an operation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StepView {
+    /// Counting from 1.
+    pub n: u32,
+    /// `secret`, `account`, `bucket`, `key`, `site`, `job`…
+    pub kind: String,
+    /// What it acts upon.
+    pub target: String,
+    /// `todo`, `begun`, `done`, `undone`.
+    pub state: String,
+}
+
+/// The data of the event `end`, the last one of a stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OperationEnd {
+    /// How it ended.
+    #[schema(value_type = String)]
+    pub outcome: Outcome,
+    /// One line for people.
+    pub summary: String,
+    /// Where to open the app.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Why it failed: placement, exit code, failing check, last lines of its logs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
