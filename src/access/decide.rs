@@ -257,7 +257,8 @@ mod tests {
         let stranger = who("mallory", &["alice", "others"], Standing::Member);
         let admin = who("root", &["admin"], Standing::Admin);
         for verb in Verb::ALL {
-            if verb == Verb::Metrics {
+            // These are about the cluster.
+            if matches!(verb, Verb::Metrics | Verb::Users) {
                 continue;
             }
             let owners_get = if verb == Verb::RawJob { NotAllowed } else { Allowed };
@@ -308,6 +309,8 @@ mod tests {
         let member = who("bob", &[], Standing::Member);
         assert_eq!(decide(&member, Verb::Metrics, &Object::Cluster), Allowed);
         assert_eq!(decide(&member, Verb::Delete, &Object::Cluster), NotAllowed);
+        assert_eq!(decide(&member, Verb::Users, &Object::Cluster), NotAllowed);
+        assert_eq!(decide(&who("root", &[], Standing::Admin), Verb::Users, &Object::Cluster), Allowed);
     }
 
     #[test]

@@ -101,8 +101,10 @@ fn changes(verb: Verb) -> bool {
     match verb {
         Verb::Read | Verb::Logs | Verb::Plan | Verb::RawJob | Verb::Metrics => false,
         // Seeing values and running programs is worth as much as changing them.
-        Verb::Reveal | Verb::Exec | Verb::Connect => true,
-        Verb::Upload
+        Verb::Reveal
+        | Verb::Exec
+        | Verb::Connect
+        | Verb::Upload
         | Verb::Deploy
         | Verb::Rollback
         | Verb::Run
