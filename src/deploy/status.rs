@@ -6,7 +6,6 @@ use serde_json::Value;
 
 use super::{Deployer, Error};
 use crate::engines::nomad::{Allocation, JobView};
-use crate::model::desired::Space;
 use crate::model::head::{AppState, Kind};
 use crate::model::project::Owner;
 use crate::model::wire::{AppCondition, AppStatus, ProcessStatus};
@@ -35,12 +34,11 @@ impl Deployer {
 
     fn blank(&self, head: &Head) -> AppStatus {
         let cluster = &self.runner.hands().cluster;
-        let hosts = head.names.iter().filter(|n| n.space == Space::Host);
         AppStatus {
             app: head.app.to_string(),
             status: AppCondition::Unknown,
             why: None,
-            urls: hosts.map(|n| cluster.url_of(&n.name)).collect(),
+            urls: head.hosts().into_iter().map(|host| cluster.url_of(host)).collect(),
             release: head.release.as_ref().map(|r| r.number.0),
             released_at: None,
             owners: head.owners.iter().map(owner).collect(),

@@ -41,7 +41,9 @@ pub const CHECK_HTTP: Kind = kind("check \"http\"", &["path", "port", "interval"
 /// `check "tcp" { }`
 pub const CHECK_TCP: Kind = kind("check \"tcp\"", &["port", "interval", "timeout", "grace"], &[]);
 /// `route "host" { }` in a process.
-pub const ROUTE: Kind = kind("route", &["path", "priority", "port"], &["headers"]);
+pub const ROUTE: Kind = kind("route", &["path", "priority", "port"], &["headers", "redirect"]);
+/// `redirect "host" { }` in a route.
+pub const REDIRECT: Kind = kind("redirect", &["path", "code"], &[]);
 /// `route "host" { }` of a static site.
 pub const SITE_ROUTE: Kind = kind("route of a static site", &[], &[]);
 /// `volume "name" { }`
@@ -65,7 +67,7 @@ pub const USES_LDAP: Kind = kind("uses \"ldap\"", &[], &[]);
 pub const USES_BUCKET: Kind = kind("uses \"bucket\"", &["max_size", "max_objects"], &[]);
 
 /// Every place, for reference documentation and for "belongs into".
-pub const ALL: [Kind; 18] = [
+pub const ALL: [Kind; 19] = [
     FILE,
     PROJECT,
     BUILD_STATIC,
@@ -75,6 +77,7 @@ pub const ALL: [Kind; 18] = [
     CHECK_HTTP,
     CHECK_TCP,
     ROUTE,
+    REDIRECT,
     SITE_ROUTE,
     VOLUME,
     RESTART,
@@ -212,6 +215,16 @@ pub(super) fn hint(place: Kind, key: &str) -> Option<Hint> {
             Some(Say("a public website is a project of its own with `build \"static\"`"))
         }
         ("route", "header") => Some(Instead("headers")),
+        ("route", "redirects" | "aliases" | "alias" | "from" | "redirect_from") => {
+            Some(Say("another host that leads here is a block: `redirect \"www.example.org\" {}`"))
+        }
+        ("redirect", "status" | "status_code" | "permanent" | "type") => Some(Instead("code")),
+        ("redirect", "to" | "target") => {
+            Some(Say("a redirect leads to the route that it stands in; its label is the host that is left"))
+        }
+        ("process", "redirect" | "redirects") | ("project", "redirect" | "redirects") => Some(Say(
+            "a redirect stands in the route that it leads to: `route \"example.org\" { redirect \"www.example.org\" {} }`",
+        )),
         _ => None,
     };
     special.or(common)

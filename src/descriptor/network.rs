@@ -11,7 +11,7 @@ use super::scope::{Scope, label};
 use super::source::{Ctx, error, span_of};
 use super::value::clip;
 use crate::model::names::PartName;
-use crate::model::project::{Check, CheckKind, Route};
+use crate::model::project::{Check, CheckKind, Redirect, Route};
 
 /// Between checks, and until one has failed.
 pub(super) const CHECK_PERIOD: Duration = Duration::from_secs(2);
@@ -188,27 +188,65 @@ pub(super) fn read_routes(ctx: &Ctx<'_>, scope: &Scope<'_>, ports: &Ports) -> (V
         let inner = Scope::open(ctx, block, grammar::ROUTE);
         let host = ctx.host(text, at.clone());
         let port = port_of(ctx, &inner, &scope.what, ports);
-        let path = inner.get("path").map(|e| {
-            let path = url_path(ctx, e)?;
-            if path.contains(['?', ';', ',', '&', '=']) {
-                return error(span_of(e), code::VALUE, "the `path` of a route is a prefix, without a query")
-                    .none(ctx);
-            }
-            Some(path)
-        });
+        let path = inner.get("path").map(|e| prefix(ctx, e, "route"));
         let priority = inner.get("priority").and_then(|e| ctx.small(e, "`priority`", 1..=1_000_000));
         let headers = read_headers(ctx, &inner);
+        let (left, redirects) = read_redirects(ctx, &inner);
         let path = match path {
             None => None,
             Some(None) => continue,
             Some(Some(path)) => Some(path).filter(|p| p != "/"),
         };
         drafts.push(DraftRoute { host: text.to_owned(), path: path.clone(), at });
+        drafts.extend(left);
         if let (Some(host), Some(port)) = (host, port) {
-            routes.push(Route { host, path, priority, headers, port });
+            routes.push(Route { host, path, priority, headers, port, redirects });
         }
     }
     (drafts, routes)
+}
+
+/// A path that stands for everything below it.
+fn prefix(ctx: &Ctx<'_>, expr: &Expression, of: &str) -> Option<String> {
+    let path = url_path(ctx, expr)?;
+    if path.contains(['?', ';', ',', '&', '=']) {
+        let what = format!("the `path` of a {of} is a prefix, without a query");
+        return error(span_of(expr), code::VALUE, what).none(ctx);
+    }
+    Some(path)
+}
+
+/// Reads `redirect "host" { }` of a route.
+fn read_redirects(ctx: &Ctx<'_>, route: &Scope<'_>) -> (Vec<DraftRoute>, Vec<Redirect>) {
+    let (mut drafts, mut redirects) = (Vec::new(), Vec::new());
+    for block in route.blocks("redirect") {
+        let Some((text, at)) = label(ctx, block) else { continue };
+        let inner = Scope::open(ctx, block, grammar::REDIRECT);
+        let host = ctx.host(text, at.clone());
+        let path = inner.get("path").map(|e| prefix(ctx, e, "redirect"));
+        let code = match inner.get("code") {
+            None => Some(301),
+            Some(expr) => ctx.integer(expr, "`code`", 300..=399).and_then(|n| match n {
+                301 => Some(301),
+                302 => Some(302),
+                307 => Some(307),
+                308 => Some(308),
+                _ => error(span_of(expr), code::VALUE, format!("{n} is no code of a redirect"))
+                    .help("301 and 308 are for good, 302 and 307 for now; 307 and 308 keep the method")
+                    .none(ctx),
+            }),
+        };
+        let path = match path {
+            None => None,
+            Some(None) => continue,
+            Some(Some(path)) => Some(path).filter(|p| p != "/"),
+        };
+        drafts.push(DraftRoute { host: text.to_owned(), path: path.clone(), at });
+        if let (Some(host), Some(code)) = (host, code) {
+            redirects.push(Redirect { host, path, code });
+        }
+    }
+    (drafts, redirects)
 }
 
 fn read_headers(ctx: &Ctx<'_>, inner: &Scope<'_>) -> Vec<(String, String)> {

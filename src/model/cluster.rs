@@ -79,6 +79,13 @@ impl Default for Cluster {
 }
 
 impl Cluster {
+    /// True where D53 may edit the host's zone.
+    pub fn has_dns(&self, host: &str) -> bool {
+        let within =
+            |d: &String| host.strip_suffix(d.as_str()).is_some_and(|h| h.is_empty() || h.ends_with('.'));
+        self.dns_domains.iter().any(within)
+    }
+
     /// Where a person opens a host.
     pub fn url_of(&self, host: &str) -> String {
         let host = if self.domain == "localhost" && !host.ends_with("localhost") {
@@ -87,5 +94,19 @@ impl Cluster {
             host.to_owned()
         };
         self.url_pattern.replace("{host}", &host)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dns_is_written_for_the_domains_that_d53_may_edit_and_no_others() {
+        let cluster = Cluster { dns_domains: vec!["example.org".into()], ..Cluster::default() };
+        assert!(cluster.has_dns("example.org"));
+        assert!(cluster.has_dns("a.b.example.org"));
+        assert!(!cluster.has_dns("badexample.org"));
+        assert!(!cluster.has_dns("example.com"));
     }
 }

@@ -23,6 +23,8 @@ pub struct Desired {
     pub site: Option<SiteWanted>,
     /// The job.
     pub job: Option<JobWanted>,
+    /// The hosts that it answers at, in order.
+    pub fronts: Vec<HostName>,
 }
 
 /// A flat space of names (`terreau/v1/name/<space>/<name>`).

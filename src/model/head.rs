@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::canonical::Sha256Hex;
-use super::desired::Name;
-use super::names::{EnvName, Placement, ProcessName, ReleaseNumber, SecretName, Uid};
+use super::desired::{Name, Space};
+use super::names::{EnvName, HostName, Placement, ProcessName, ReleaseNumber, SecretName, Uid};
 use super::project::Owner;
 
 /// At most 8 KiB as JSON.
@@ -44,6 +44,9 @@ pub struct Head {
     pub secrets: BTreeMap<SecretName, u64>,
     /// The node that holds its volumes.
     pub node: Option<String>,
+    /// The hosts that it answers at, as its descriptor orders them; among its names are also those that it redirects.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fronts: Vec<HostName>,
     /// Whether a person has stopped it.
     #[serde(default)]
     pub wanted: Wanted,
@@ -59,6 +62,14 @@ pub struct Head {
 }
 
 impl Head {
+    /// The hosts that it answers at. Heads that were written before `fronts` was kept say them in their names.
+    pub fn hosts(&self) -> Vec<&str> {
+        if self.fronts.is_empty() {
+            return self.names.iter().filter(|n| n.space == Space::Host).map(|n| n.name.as_str()).collect();
+        }
+        self.fronts.iter().map(HostName::as_str).collect()
+    }
+
     /// The head of an app that nobody has deployed yet.
     pub fn new(app: Placement, uid: Uid, capability: String, owners: Vec<Owner>) -> Self {
         Self {
@@ -78,6 +89,7 @@ impl Head {
             names: Vec::new(),
             secrets: BTreeMap::new(),
             node: None,
+            fronts: Vec::new(),
             wanted: Wanted::Running,
             counts: BTreeMap::new(),
             env: BTreeMap::new(),

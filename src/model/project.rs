@@ -160,6 +160,20 @@ pub struct Route {
     pub headers: Vec<(String, String)>,
     /// The port; the process's first one by default.
     pub port: PartName,
+    /// Other hosts, whose visitors are sent here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub redirects: Vec<Redirect>,
+}
+
+/// A host (or a part of one) whose visitors are sent to a route; what follows the path prefix is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Redirect {
+    /// The host that is left.
+    pub host: HostName,
+    /// Its path prefix, beginning with `/`; `None`: everything.
+    pub path: Option<String>,
+    /// 301, 302, 307 or 308.
+    pub code: u16,
 }
 
 /// A directory that outlives releases.
@@ -324,24 +338,33 @@ impl Project {
     pub fn first_routed(&self) -> Option<&Process> {
         self.processes.iter().find(|p| !p.routes.is_empty())
     }
-    /// Every host that the project claims, in order, without repetition.
+    /// Every route of every process.
+    fn routes(&self) -> impl Iterator<Item = &Route> {
+        self.processes.iter().flat_map(|p| &p.routes)
+    }
+    /// Every host that the project answers at, in order, without repetition.
+    pub fn fronts(&self) -> Vec<&HostName> {
+        distinct(self.site_routes.iter().chain(self.routes().map(|r| &r.host)))
+    }
+    /// Every host that the project claims: those that it answers at, then those that it sends elsewhere.
     pub fn hosts(&self) -> Vec<&HostName> {
-        let mut hosts: Vec<&HostName> = Vec::new();
-        for h in self
-            .site_routes
-            .iter()
-            .chain(self.processes.iter().flat_map(|p| p.routes.iter().map(|r| &r.host)))
-        {
-            if !hosts.contains(&h) {
-                hosts.push(h);
-            }
-        }
-        hosts
+        let sent = self.routes().flat_map(|r| r.redirects.iter().map(|r| &r.host));
+        distinct(self.fronts().into_iter().chain(sent))
     }
     /// True where the project is objects in a bucket and no job.
     pub fn is_site(&self) -> bool {
         matches!(self.build, Some(Build::Static { .. })) && self.processes.is_empty()
     }
+}
+
+fn distinct<'a>(hosts: impl Iterator<Item = &'a HostName>) -> Vec<&'a HostName> {
+    let mut found: Vec<&HostName> = Vec::new();
+    for host in hosts {
+        if !found.contains(&host) {
+            found.push(host);
+        }
+    }
+    found
 }
 
 /// Durations as whole or fractional seconds in JSON.

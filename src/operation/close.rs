@@ -97,6 +97,7 @@ fn done(next: &mut Head, record: &OpRecord, registered: Option<u64>) {
         return;
     }
     next.names.clone_from(&after.names);
+    next.fronts.clone_from(&after.fronts);
     next.state = AppState::Live;
     if after.release.is_some() {
         next.release.clone_from(&after.release);

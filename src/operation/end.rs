@@ -7,7 +7,6 @@ use super::run::{Runner, backoff, encode, is_final, pass};
 use crate::engines::consul::TxnOp;
 use crate::engines::{EngineError, Fault};
 use crate::model::Head;
-use crate::model::desired::Space;
 use crate::model::head::Outcome;
 use crate::resources::{Hands, judge, settle};
 use crate::store::records::{Audit, Doomed, Ended, OpRecord, SCHEMA, Verb};
@@ -157,8 +156,7 @@ impl Runner {
         if outcome != Outcome::Done || op.verb == Verb::Delete {
             return Vec::new();
         }
-        let hosts = op.after.names.iter().filter(|n| n.space == Space::Host);
-        hosts.map(|n| self.inner.hands.cluster.url_of(&n.name)).collect()
+        op.after.fronts.iter().map(|host| self.inner.hands.cluster.url_of(host.as_str())).collect()
     }
 
     /// One line, and the whole story, with the last lines of the log of what failed.

@@ -190,6 +190,7 @@ pub(super) mod tests {
                 secrets: BTreeMap::new(),
                 owners: vec![],
                 node: None,
+                fronts: vec![],
                 doomed: vec![],
             },
         }

@@ -81,6 +81,7 @@ pub fn deploy(input: &Input<'_>) -> Plan {
         all.notes.extend(part.notes);
     }
     obstacles.extend(all.obstacles);
+    all.notes.extend(names::without_dns(&new_names, &bindings.cluster));
 
     // What the app owns and no longer wants: after the new release runs without it.
     let mut doomed = Vec::new();
@@ -147,6 +148,7 @@ pub fn deploy(input: &Input<'_>) -> Plan {
             secrets,
             owners: input.owners.clone(),
             node: bindings.node.clone(),
+            fronts: desired.fronts.clone(),
             doomed,
         },
     }
@@ -242,6 +244,7 @@ pub fn delete(input: &DeleteInput<'_>) -> Plan {
             secrets: BTreeMap::new(),
             owners: head.owners.clone(),
             node: head.node.clone(),
+            fronts: Vec::new(),
             doomed,
         },
     }

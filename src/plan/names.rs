@@ -1,6 +1,7 @@
 //! Which names are taken, and what that means for a person.
 
 use super::document::Obstacle;
+use crate::model::cluster::Cluster;
 use crate::model::desired::{Name, Space};
 use crate::model::{Placement, Uid};
 use crate::resources::Observed;
@@ -28,7 +29,37 @@ pub(super) fn judge(observed: &Observed, app: &Placement, uid: &Uid) -> (Vec<Nam
             }
         }
     }
+    for (host, service) in &observed.foreign_hosts {
+        // An app of ours says so in both places.
+        if obstacles.iter().any(|o| o.target == *host) {
+            continue;
+        }
+        obstacles.push(Obstacle {
+            code: "name_not_available".to_owned(),
+            target: host.clone(),
+            why: format!(
+                "host {host} is not available, the service {service} of the catalogue answers at it"
+            ),
+            hint: "choose another host, or take it from that service's tags first".to_owned(),
+        });
+    }
     (new, obstacles)
+}
+
+/// Hosts that this release takes and whose DNS nobody writes: their owners must.
+pub(super) fn without_dns(new: &[Name], cluster: &Cluster) -> Vec<String> {
+    if cluster.dns_domains.is_empty() {
+        return Vec::new();
+    }
+    let outside = new.iter().filter(|n| n.space == Space::Host && !cluster.has_dns(&n.name));
+    let domains = cluster.dns_domains.join(", ");
+    let say = |n: &Name| {
+        format!(
+            "the DNS of {} is not written by D53, which may edit {domains}: its owner makes a CNAME to the cluster by hand",
+            n.name
+        )
+    };
+    outside.map(say).collect()
 }
 
 fn word(space: Space) -> &'static str {

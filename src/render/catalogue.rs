@@ -7,7 +7,7 @@ use super::RenderError;
 use super::names::{check_len, main_port, service_of_port};
 use super::scope::Scope;
 use super::spec::{Check, Service};
-use crate::model::cluster::{Cluster, ProxyKind};
+use crate::model::cluster::ProxyKind;
 use crate::model::project::{CheckKind, Process, Route};
 
 /// A new instance may fail its checks this long before they count.
@@ -36,23 +36,17 @@ pub(super) fn services(scope: &Scope<'_>) -> Result<Vec<Service>, RenderError> {
             ProxyKind::Tricot => tricot(process, &routes)?,
             ProxyKind::Traefik => traefik(process, &name, &routes)?,
         };
-        for route in &routes {
-            let tag = format!("d53-cname {}", route.host);
-            if in_dns(cluster, route.host.as_str()) && !tags.contains(&tag) {
+        for host in
+            routes.iter().flat_map(|r| [&r.host].into_iter().chain(r.redirects.iter().map(|r| &r.host)))
+        {
+            let tag = format!("d53-cname {host}");
+            if cluster.has_dns(host.as_str()) && !tags.contains(&tag) {
                 tags.push(tag);
             }
         }
         services.push(Service { name, port: port.label(), tags, checks });
     }
     Ok(services)
-}
-
-/// True where D53 may edit the host's zone.
-fn in_dns(cluster: &Cluster, host: &str) -> bool {
-    cluster
-        .dns_domains
-        .iter()
-        .any(|d| host.strip_suffix(d.as_str()).is_some_and(|h| h.is_empty() || h.ends_with('.')))
 }
 
 fn default_check() -> Check {
@@ -123,6 +117,16 @@ fn tricot(process: &Process, routes: &[&Route]) -> Result<Vec<String>, RenderErr
         }
         tags.push(tag);
     }
+    for route in routes {
+        let to = format!("{}{}", route.host, route.path.as_deref().unwrap_or_default());
+        for redirect in &route.redirects {
+            let path = match &redirect.path {
+                Some(path) => writable(process, "redirect path", path)?,
+                None => "",
+            };
+            tags.push(format!("tricot-add-redirect {}{path} {to} {}", redirect.host, redirect.code));
+        }
+    }
     for (name, value) in routes.iter().flat_map(|r| &r.headers) {
         let name = writable(process, "header name", name)?;
         let tag = format!("tricot-add-header {name} {}", writable(process, "header", value)?);
@@ -157,6 +161,40 @@ fn traefik(process: &Process, service: &str, routes: &[&Route]) -> Result<Vec<St
             let value = writable(process, "header", value)?;
             tags.push(format!("traefik.http.middlewares.{id}.headers.customresponseheaders.{name}={value}"));
         }
+        tags.extend(traefik_redirects(process, &id, route)?);
+    }
+    Ok(tags)
+}
+
+/// A router and a middleware for each redirect: Traefik knows 301 and 302, and keeps the method where it is 308 or 307
+/// by itself.
+fn traefik_redirects(process: &Process, id: &str, route: &Route) -> Result<Vec<String>, RenderError> {
+    let mut tags = Vec::new();
+    for (n, redirect) in route.redirects.iter().enumerate() {
+        let name = format!("{id}-redirect{}", n + 1);
+        let path = match &redirect.path {
+            Some(path) => writable(process, "redirect path", path)?,
+            None => "",
+        };
+        let mut rule = format!("Host(`{}`)", redirect.host);
+        if !path.is_empty() {
+            let _ = write!(rule, " && PathPrefix(`{path}`)");
+        }
+        let quoted: String = format!("{}{path}", redirect.host)
+            .chars()
+            .flat_map(
+                |c| if c.is_ascii_alphanumeric() || "/-_~%".contains(c) { vec![c] } else { vec!['\\', c] },
+            )
+            .collect();
+        let to = format!("{}{}", route.host, route.path.as_deref().unwrap_or_default());
+        let lasts = matches!(redirect.code, 301 | 308);
+        let middleware = format!("traefik.http.middlewares.{name}.redirectregex");
+        tags.push(format!("traefik.http.routers.{name}.rule={rule}"));
+        tags.push(format!("traefik.http.routers.{name}.middlewares={name}"));
+        // `$1`, not `${1}`: Nomad would take that for its own.
+        tags.push(format!("{middleware}.regex=^(https?)://{quoted}(.*)"));
+        tags.push(format!("{middleware}.replacement=$1://{to}$2"));
+        tags.push(format!("{middleware}.permanent={lasts}"));
     }
     Ok(tags)
 }
@@ -171,14 +209,5 @@ mod tests {
         assert_eq!(limit(Duration::from_mins(1)), 3);
         assert_eq!(limit(Duration::from_secs(7)), 26);
         assert_eq!(limit(Duration::from_mins(10)), 1);
-    }
-
-    #[test]
-    fn dns_is_written_for_the_domains_that_d53_may_edit_and_no_others() {
-        let cluster = Cluster { dns_domains: vec!["example.org".into()], ..Cluster::default() };
-        assert!(in_dns(&cluster, "example.org"));
-        assert!(in_dns(&cluster, "a.b.example.org"));
-        assert!(!in_dns(&cluster, "badexample.org"));
-        assert!(!in_dns(&cluster, "example.com"));
     }
 }

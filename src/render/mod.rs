@@ -179,7 +179,8 @@ pub fn render(project: &Project, placement: &Placement, bindings: &Bindings) -> 
     let site = site(project, bindings)?;
     let job = if project.is_site() { None } else { Some(job_wanted(project, placement, bindings)?) };
     let names = claimed(project, placement, job.is_some(), &accounts, &buckets, site.as_ref());
-    Ok(Desired { names, secrets, accounts, buckets, site, job })
+    let fronts = project.fronts().into_iter().cloned().collect();
+    Ok(Desired { names, secrets, accounts, buckets, site, job, fronts })
 }
 
 fn job_wanted(

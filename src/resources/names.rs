@@ -1,9 +1,12 @@
 //! Names in flat spaces: who owns them, by our own index.
 
+use std::collections::BTreeSet;
+
+use super::observed::Wanted;
 use super::{Hands, conflict};
 use crate::engines::{Engine, EngineError};
 use crate::model::Uid;
-use crate::model::desired::Name;
+use crate::model::desired::{Name, Space};
 use crate::store::records::NameRecord;
 use crate::store::{Versioned, keys};
 
@@ -27,7 +30,66 @@ pub async fn owners(
     futures::future::try_join_all(reads).await
 }
 
+/// Wanted hosts at which a service answers that is not the app's own: those of jobs that nobody made with Terreau are
+/// in the catalogue alone (CLUSTER.md: refuse a host that another service claims).
+pub async fn foreign_hosts(hands: &Hands, wanted: &Wanted<'_>) -> Result<Vec<(String, String)>, EngineError> {
+    let of = |space| wanted.desired.names.iter().filter(move |n| n.space == space).map(|n| n.name.as_str());
+    let hosts: BTreeSet<&str> = of(Space::Host).collect();
+    if hosts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let before = wanted.head.map(|h| h.names.as_slice()).unwrap_or_default();
+    let before = before.iter().filter(|n| n.space == Space::Service).map(|n| n.name.as_str());
+    let own: BTreeSet<&str> = of(Space::Service).chain(before).collect();
+    let mut found = Vec::new();
+    for (service, tags) in hands.consul.services().await? {
+        if own.contains(service.as_str()) {
+            continue;
+        }
+        let claimed: BTreeSet<&str> =
+            tags.iter().filter_map(|t| claimed(t)).filter(|h| hosts.contains(h)).collect();
+        found.extend(claimed.into_iter().map(|host| (host.to_owned(), service.clone())));
+    }
+    Ok(found)
+}
+
+/// The host that a proxy's tag claims. Patterns (`*`) are catch-alls, which give way to a host.
+fn claimed(tag: &str) -> Option<&str> {
+    if let Some((_, rule)) = tag.strip_prefix("traefik.http.routers.").and_then(|t| t.split_once(".rule=")) {
+        return rule.split_once("Host(`")?.1.split('`').next();
+    }
+    let mut words = tag.split_ascii_whitespace();
+    match words.next()? {
+        "tricot" | "tricot-https" | "tricot-add-redirect" => words.next()?.split('/').next(),
+        _ => None,
+    }
+}
+
 /// True where the name is free or ours.
 pub fn is_available(owner: Option<&NameRecord>, uid: &Uid) -> bool {
     owner.is_none_or(|o| o.uid == *uid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::claimed;
+
+    #[test]
+    fn the_host_that_a_tag_claims_is_read_as_the_proxies_read_it() {
+        assert_eq!(claimed("tricot a.example.org/api 200"), Some("a.example.org"));
+        assert_eq!(claimed("tricot-https a.example.org"), Some("a.example.org"));
+        assert_eq!(
+            claimed("tricot-add-redirect old.example.org/x a.example.org 301"),
+            Some("old.example.org")
+        );
+        assert_eq!(claimed("tricot * 1"), Some("*"));
+        assert_eq!(
+            claimed("traefik.http.routers.a.rule=Host(`a.example.org`) && PathPrefix(`/x`)"),
+            Some("a.example.org")
+        );
+        for other in ["", "tricot", "d53-cname a.example.org", "tricot-add-header a b", "traefik.enable=true"]
+        {
+            assert_eq!(claimed(other), None, "{other}");
+        }
+    }
 }

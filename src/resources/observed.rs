@@ -29,6 +29,8 @@ pub struct Observed {
     pub site: Option<SiteSeen>,
     /// The job, where one is wanted or owned.
     pub job: JobSeen,
+    /// Wanted hosts that a service of the catalogue answers at which is not the app's own: host and service.
+    pub foreign_hosts: Vec<(String, String)>,
 }
 
 /// An account.
@@ -124,7 +126,7 @@ pub struct Wanted<'a> {
 
 /// Looks at everything at once.
 pub async fn observe(hands: &Hands, wanted: &Wanted<'_>) -> Result<Observed, EngineError> {
-    let (names, secrets, accounts, buckets, keys, site, job) = tokio::try_join!(
+    let (names, secrets, accounts, buckets, keys, site, job, foreign_hosts) = tokio::try_join!(
         names::owners(hands, &wanted.desired.names),
         secret::versions(&hands.consul, wanted.app),
         accounts(hands, wanted),
@@ -132,8 +134,9 @@ pub async fn observe(hands: &Hands, wanted: &Wanted<'_>) -> Result<Observed, Eng
         keys(hands, wanted),
         site(hands, wanted),
         job_seen(hands, wanted),
+        names::foreign_hosts(hands, wanted),
     )?;
-    Ok(Observed { names, secrets, accounts, buckets, keys, site, job })
+    Ok(Observed { names, secrets, accounts, buckets, keys, site, job, foreign_hosts })
 }
 
 async fn accounts(hands: &Hands, w: &Wanted<'_>) -> Result<BTreeMap<String, AccountSeen>, EngineError> {

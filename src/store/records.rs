@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::desired::Name;
 use crate::model::head::{Kind, Outcome, Owned, ReleaseRef};
+use crate::model::names::HostName;
 use crate::model::project::Owner;
 use crate::model::{Placement, SecretName, Sha256Hex, Uid};
 
@@ -120,6 +121,9 @@ pub struct After {
     pub owners: Vec<Owner>,
     /// The node of its volumes.
     pub node: Option<String>,
+    /// The hosts that it answers at, as its descriptor orders them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fronts: Vec<HostName>,
     /// What the sweep shall take, besides the time.
     pub doomed: Vec<DoomedThing>,
 }

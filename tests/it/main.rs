@@ -31,3 +31,4 @@ mod mechanism;
 mod render;
 mod sandbox;
 mod terminal;
+mod tour;

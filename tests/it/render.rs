@@ -13,8 +13,8 @@ use terreau::model::cluster::{Cluster, ProxyKind};
 use terreau::model::desired::{Desired, Space};
 use terreau::model::names::{EnvName, HostName, PartName, Placement, ProcessName, ProjectName, SecretName};
 use terreau::model::project::{
-    Build, Check, CheckKind, Driver, File, Port, Process, Project, Route, Secret, SecretKind, Use, UseKind,
-    Volume,
+    Build, Check, CheckKind, Driver, File, Port, Process, Project, Redirect, Route, Secret, SecretKind, Use,
+    UseKind, Volume,
 };
 use terreau::model::sha256_hex;
 use terreau::model::text::{Piece, Reference, Text};
@@ -80,6 +80,7 @@ fn web() -> Process {
         priority: None,
         headers: Vec::new(),
         port: part("http"),
+        redirects: Vec::new(),
     });
     web
 }
@@ -165,6 +166,10 @@ fn samples() -> Vec<(&'static str, Project, Cluster)> {
     let route = &mut traefik.processes[0].routes[0];
     route.path = Some("/blog".to_owned());
     route.priority = Some(200);
+    route.redirects = vec![
+        Redirect { host: host("www.carnet.example.org"), path: None, code: 301 },
+        Redirect { host: host("old.example.net"), path: Some("/a.b".to_owned()), code: 302 },
+    ];
     route.headers = vec![("Strict-Transport-Security".to_owned(), "max-age=1; preload".to_owned())];
     list.push(("headers", traefik.clone(), cluster.clone()));
     list.push(("traefik", traefik, Cluster { proxy: ProxyKind::Traefik, ..cluster }));
@@ -552,6 +557,7 @@ async fn an_app_sees_every_value_byte_for_byte_and_its_route_changes_in_place() 
         priority: Some(7),
         headers: vec![("X-Frame-Options".to_owned(), "a; b".to_owned())],
         port: part("http"),
+        redirects: Vec::new(),
     });
     process.checks.push(Check {
         port: part("http"),

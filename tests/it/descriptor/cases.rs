@@ -103,6 +103,7 @@ pub(super) fn all() -> Vec<(&'static str, String)> {
         ("route_hosts", web("    route \"*\" {}\n    route \"*.example.org\" {}\n    route \"https://A.Example.org/x\" {}\n    route \"a.example.org:8080\" {}\n    route \"jardin.été.fr\" {}\n    route \"web.service.prod.consul\" {}\n    route \"10.0.0.1\" {}\n    route \"a b\" {}")),
         ("route_twice", web("    route \"a.example.org\" {}\n    route \"a.example.org\" {}\n    route \"a.example.org\" { path = \"/x\" }\n    route \"a.example.org\" { path = \"/x\" }")),
         ("route_settings", web("    route \"a.example.org\" {\n      path     = \"x y\"\n      priority = \"high\"\n      port     = \"admin\"\n      tls      = true\n      headers = {\n        \"X Y\" = \"a\"\n        X-A = \"a\\nb\"\n        x-a = \"c\"\n      }\n    }")),
+        ("route_redirects", web("    route \"a.example.org\" {\n      redirect \"a.example.org\" {}\n      redirect \"b.example.org\" {\n        path = \"/x?y\"\n        code = 300\n        status = 301\n      }\n      redirect \"c d\" { code = \"301\" }\n      redirects = [\"e.example.org\"]\n    }\n    redirect \"f.example.org\" {}")),
         ("route_in_the_project", also("  route \"a.example.org\" {}")),
         // volumes
         ("volume_paths", web("    volume \"a\" { path = \"data\" }\n    volume \"b\" { path = \"/data/../etc\" }\n    volume \"c\" { path = \"/proc/x\" }\n    volume \"d\" {}\n    volume \"e\" { path = \"/\" }\n    volume \"f\" { path = \"/f\" }\n    volume \"g\" { path = \"/f/\" }")),

@@ -74,8 +74,11 @@ job "carnet" {
         address_mode = "host"
         tags = [
           "tricot carnet.example.org/blog 200",
+          "tricot-add-redirect www.carnet.example.org carnet.example.org/blog 301",
+          "tricot-add-redirect old.example.net/a.b carnet.example.org/blog 302",
           "tricot-add-header Strict-Transport-Security max-age=1; preload",
-          "d53-cname carnet.example.org"
+          "d53-cname carnet.example.org",
+          "d53-cname www.carnet.example.org"
         ]
 
         check {

@@ -78,7 +78,18 @@ job "carnet" {
           "traefik.http.routers.carnet.priority=200",
           "traefik.http.routers.carnet.middlewares=carnet",
           "traefik.http.middlewares.carnet.headers.customresponseheaders.Strict-Transport-Security=max-age=1; preload",
-          "d53-cname carnet.example.org"
+          "traefik.http.routers.carnet-redirect1.rule=Host(`www.carnet.example.org`)",
+          "traefik.http.routers.carnet-redirect1.middlewares=carnet-redirect1",
+          "traefik.http.middlewares.carnet-redirect1.redirectregex.regex=^(https?)://www\\.carnet\\.example\\.org(.*)",
+          "traefik.http.middlewares.carnet-redirect1.redirectregex.replacement=$1://carnet.example.org/blog$2",
+          "traefik.http.middlewares.carnet-redirect1.redirectregex.permanent=true",
+          "traefik.http.routers.carnet-redirect2.rule=Host(`old.example.net`) && PathPrefix(`/a.b`)",
+          "traefik.http.routers.carnet-redirect2.middlewares=carnet-redirect2",
+          "traefik.http.middlewares.carnet-redirect2.redirectregex.regex=^(https?)://old\\.example\\.net/a\\.b(.*)",
+          "traefik.http.middlewares.carnet-redirect2.redirectregex.replacement=$1://carnet.example.org/blog$2",
+          "traefik.http.middlewares.carnet-redirect2.redirectregex.permanent=false",
+          "d53-cname carnet.example.org",
+          "d53-cname www.carnet.example.org"
         ]
 
         check {

@@ -4,50 +4,24 @@ mod agents;
 mod examples;
 mod probe;
 mod releases;
+mod routes;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
 use terreau::engines::garage::Admin;
 use terreau::engines::http::HttpOptions;
 use tokio::sync::{OnceCell, RwLock};
 
-use crate::cli::{Home, Ran, run};
-use crate::harness::{Stack, StackOptions, unique};
+use crate::harness::{Stack, StackOptions};
 use crate::login::{logs, token};
-
-/// Says its version and nothing else. A version that begins with "crash" ends at once, "slow-9" begins after 9 s.
-const SERVER: &str = r#"import http.server, os, sys, time
-VERSION = open("version").read().strip()
-print("serving", VERSION, flush=True)
-if VERSION.startswith("crash"):
-    for n in range(60):
-        print("last words", n, VERSION, file=sys.stderr, flush=True)
-    sys.exit(3)
-if VERSION.startswith("slow"):
-    time.sleep(int(VERSION.removeprefix("slow-")))
-class Page(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        body = VERSION.encode()
-        self.send_response(200)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-    def log_message(self, *args):
-        pass
-class Server(http.server.ThreadingHTTPServer):
-    request_queue_size = 256
-    daemon_threads = True
-Server(("0.0.0.0", int(os.environ["PORT"])), Page).serve_forever()
-"#;
+use crate::tour::{Person, Project, job, json, page, running};
 
 /// One stack with an agent for this room.
 async fn stack() -> &'static Stack {
@@ -57,115 +31,6 @@ async fn stack() -> &'static Stack {
 
 /// Read by tests that need the agent, written by the one that kills it.
 static AGENT: RwLock<()> = RwLock::const_new(());
-
-/// A person who is logged in, and all that commands have said to it.
-struct Person {
-    home: Home,
-    stack: &'static Stack,
-    said: Mutex<String>,
-}
-
-impl Person {
-    fn of(stack: &'static Stack) -> Self {
-        Self::at(stack, &stack.api())
-    }
-
-    /// Logged in by this URL of the agent.
-    fn at(stack: &'static Stack, server: &str) -> Self {
-        let home = Home::new();
-        let (user, password) = stack.person();
-        let args = ["login", "--server", server, "--user", &user, "--password-stdin"];
-        let ran = tokio::task::block_in_place(|| run(home.command(home.dir.path(), &args), &password));
-        assert_eq!(ran.code, 0, "{}", ran.err);
-        let said = Mutex::new(ran.out + &ran.err);
-        Self { home, stack, said }
-    }
-
-    fn asks(&self, dir: &Path, args: &[&str], stdin: &str) -> Ran {
-        let ran = tokio::task::block_in_place(|| run(self.home.command(dir, args), stdin));
-        let mut said = self.said.lock().unwrap();
-        said.push_str(&ran.out);
-        said.push_str(&ran.err);
-        ran
-    }
-
-    /// Runs a command that must end with this code.
-    fn expect(&self, code: i32, dir: &Path, args: &[&str]) -> Ran {
-        let ran = self.asks(dir, args, "");
-        assert_eq!(ran.code, code, "{args:?}\nout: {}\nerr: {}", ran.out, ran.err);
-        ran
-    }
-
-    /// Deploys; gives the URL, which is all of stdout.
-    fn deploys(&self, dir: &Path) -> String {
-        let ran = self.expect(0, dir, &["deploy"]);
-        let url = ran.out.trim_end().to_owned();
-        assert!(url.starts_with("http://") && !url.contains('\n'), "the URL alone is data: {}", ran.out);
-        url
-    }
-
-    fn status(&self, dir: &Path) -> Value {
-        serde_json::from_str(&self.expect(0, dir, &["status", "--json"]).out).unwrap()
-    }
-}
-
-/// A project's folder with the app of above.
-struct Project {
-    name: String,
-    dir: tempfile::TempDir,
-}
-
-impl Project {
-    fn new() -> Self {
-        let it = Self { name: unique("tour"), dir: tempfile::tempdir().unwrap() };
-        std::fs::create_dir(it.path().join("app")).unwrap();
-        std::fs::write(it.path().join("app/server.py"), SERVER).unwrap();
-        it.version("one");
-        it.describe(&it.host(), "");
-        it
-    }
-    fn path(&self) -> &Path {
-        self.dir.path()
-    }
-    fn host(&self) -> String {
-        format!("{}.example.org", self.name)
-    }
-    fn version(&self, version: &str) {
-        std::fs::write(self.path().join("app/version"), version).unwrap();
-    }
-    fn describe(&self, host: &str, env: &str) {
-        let text = format!(
-            r#"project "{}" {{
-  build "archive" {{
-    dir = "app"
-  }}
-  process "web" {{
-    command = ["python3", "server.py"]
-    port "http" {{}}
-    check "http" {{
-      path = "/"
-    }}
-    route "{host}" {{}}
-    restart {{
-      attempts = 0
-      mode     = "fail"
-    }}
-    env {{
-      PORT = port.http
-      KEY  = secret.key
-      {env}
-    }}
-  }}
-  secret "key" {{
-    type = "generated"
-  }}
-}}
-"#,
-            self.name
-        );
-        std::fs::write(self.path().join("terreau.hcl"), text).unwrap();
-    }
-}
 
 /// A copy of an example under a name of its own, so that runs do not meet.
 fn example(which: &str, name: &str) -> (tempfile::TempDir, PathBuf) {
@@ -180,35 +45,6 @@ fn example(which: &str, name: &str) -> (tempfile::TempDir, PathBuf) {
     let text = text.replace(&format!("{project}.example.org"), &format!("{name}.example.org"));
     std::fs::write(dir.join("terreau.hcl"), text).unwrap();
     (temp, dir)
-}
-
-/// Asks the development proxy for a page by its URL. Names under `localhost` are this machine.
-async fn page(stack: &Stack, url: &str) -> Result<(u16, String), reqwest::Error> {
-    let url: reqwest::Url = url.parse().unwrap();
-    let host = format!("{}:{}", url.host_str().unwrap(), url.port().unwrap());
-    let direct = format!("{}{}", stack.proxy(), url.path());
-    assert!(stack.proxy().ends_with(&format!(":{}", url.port().unwrap())), "the URL's port is the proxy's");
-    let reply = stack.http().get(direct).header("host", host).send().await?;
-    let status = reply.status().as_u16();
-    Ok((status, reply.text().await?))
-}
-
-async fn json(stack: &Stack, url: String) -> Value {
-    let reply = stack.http().get(url).send().await.unwrap();
-    if reply.status() == 404 { Value::Null } else { reply.json().await.unwrap() }
-}
-
-async fn job(stack: &Stack, app: &str) -> Value {
-    json(stack, format!("{}/v1/job/{app}", stack.nomad())).await
-}
-
-/// The allocations that run, oldest first.
-async fn running(stack: &Stack, app: &str) -> Vec<Value> {
-    let all = json(stack, format!("{}/v1/job/{app}/allocations", stack.nomad())).await;
-    let mut live: Vec<Value> =
-        all.as_array().unwrap().iter().filter(|a| a["ClientStatus"] == "running").cloned().collect();
-    live.sort_by_key(|a| a["CreateIndex"].as_u64());
-    live
 }
 
 /// Everything of an app whose index would tell of a write.
