@@ -222,7 +222,7 @@ pub(super) fn hint(place: Kind, key: &str) -> Option<Hint> {
         ("redirect", "to" | "target") => {
             Some(Say("a redirect leads to the route that it stands in; its label is the host that is left"))
         }
-        ("process", "redirect" | "redirects") | ("project", "redirect" | "redirects") => Some(Say(
+        ("process" | "project", "redirect" | "redirects") => Some(Say(
             "a redirect stands in the route that it leads to: `route \"example.org\" { redirect \"www.example.org\" {} }`",
         )),
         _ => None,
