@@ -91,7 +91,7 @@ pub async fn run_until(config: Config, stop: CancellationToken) -> Result<(), Ru
         s3_key: g.key_id.clone(),
         artifacts: g.artifacts.clone(),
         objects: objects.clone(),
-        world: World::start(nomad.clone(), background.clone()),
+        world: World::start(nomad.clone(), consul.clone(), background.clone()),
         cluster: config.cluster.clone(),
     };
     let id = fresh_uid(clock.now());

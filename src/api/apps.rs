@@ -25,8 +25,9 @@ pub(super) async fn list(State(api): State<Api>, caller: Caller) -> Answer<Json<
     let session = api.access.look_again(&caller.session).await?.unwrap_or(caller.session);
     let apps = api
         .deployer
-        .status_all(|head| {
-            let object = Object::App { app: &head.app, owners: Some(&head.owners) };
+        .status_all(|app, owners| {
+            // Whose it is cannot be read: only who may read everything hears of it.
+            let object = Object::App { app, owners: Some(owners.unwrap_or_default()) };
             decide(&session.subject, Verb::Read, &object) == Decision::Allowed
         })
         .await?;

@@ -33,6 +33,8 @@ pub(super) enum Shape {
     Texts,
     /// An object of texts under free names.
     TextMap,
+    /// An object of whole numbers under free names.
+    Counts,
     /// A list of one shape.
     List(&'static Shape),
     /// An object of these fields.
@@ -66,7 +68,7 @@ pub(super) trait Body: DeserializeOwned {
     const FIELDS: &'static [Field];
 }
 
-use Shape::{List, Object, Sha256, Text, TextMap, Texts, Whole};
+use Shape::{Counts, List, Object, Sha256, Text, TextMap, Texts, Whole};
 
 const PART: &[Field] =
     &[must("sha256", Sha256), must("size", Whole), must("ext", Text), must("entries", Whole)];
@@ -98,6 +100,13 @@ impl Body for wire::DeployRequest {
 }
 impl Body for wire::RollbackRequest {
     const FIELDS: &'static [Field] = &[may("to", Whole), may("message", Text)];
+}
+
+impl Body for wire::ScaleRequest {
+    const FIELDS: &'static [Field] = &[must("counts", Counts)];
+}
+impl Body for wire::RestartRequest {
+    const FIELDS: &'static [Field] = &[may("process", Text), may("alloc", Text)];
 }
 
 /// A JSON body.
@@ -179,7 +188,10 @@ fn check(value: &Value, shape: Shape, at: &str, faults: &mut Vec<FieldFault>) {
         (TextMap, Value::Object(map)) => {
             map.iter().for_each(|(k, v)| check(v, Text, &format!("{at}.{}", brief(k)), faults));
         }
-        (TextMap | Object(_), v) if !v.is_object() => fault(at, wanted("an object"), None),
+        (Counts, Value::Object(map)) => {
+            map.iter().for_each(|(k, v)| check(v, Whole, &format!("{at}.{}", brief(k)), faults));
+        }
+        (TextMap | Counts | Object(_), v) if !v.is_object() => fault(at, wanted("an object"), None),
         (Object(fields), Value::Object(map)) => {
             let path = |name: &str| if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") };
             let unknown = map.keys().filter(|k| fields.iter().all(|f| f.name != k.as_str()));
@@ -205,7 +217,7 @@ fn check(value: &Value, shape: Shape, at: &str, faults: &mut Vec<FieldFault>) {
                 }
             }
         }
-        (TextMap | Object(_), _) => {}
+        (TextMap | Counts | Object(_), _) => {}
     }
 }
 

@@ -10,6 +10,7 @@ mod metrics;
 mod openapi;
 mod operations;
 mod problem;
+mod run;
 mod serve;
 mod sessions;
 mod uploads;
@@ -63,6 +64,11 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(deploys::plan))
         .routes(routes!(deploys::deploy))
         .routes(routes!(deploys::rollback))
+        .routes(routes!(run::start))
+        .routes(routes!(run::stop))
+        .routes(routes!(run::scale))
+        .routes(routes!(run::restart))
+        .routes(routes!(run::course))
         .routes(routes!(uploads::begin))
         .routes(routes!(uploads::complete))
         .routes(routes!(uploads::stream))

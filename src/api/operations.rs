@@ -21,7 +21,7 @@ use crate::operation::Progress;
 use crate::store::records::StepState;
 
 /// Proxies close what is silent for longer.
-const HEARTBEAT: Duration = Duration::from_secs(15);
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// The operation, if its app may be read; otherwise the words of one that never was.
 async fn course(api: &Api, caller: &mut Caller, id: &Uid) -> Answer<Course> {
@@ -105,7 +105,8 @@ pub(super) async fn events(
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT).text("alive")))
 }
 
-fn event(n: usize, progress: Progress) -> Event {
+/// One thing that was told, as an event.
+pub(super) fn event(n: usize, progress: Progress) -> Event {
     let (name, data) = match progress {
         Progress::End { outcome, summary, why, urls } => {
             let end = OperationEnd { outcome, summary, url: urls.into_iter().next(), why: text(&why) };

@@ -59,20 +59,45 @@ fn how_to(id: &str) -> String {
 
 /// Watches an operation until it ends.
 pub async fn follow(cx: &Context, client: &Client, id: &str, form: Form) -> Ran {
+    let course = Course {
+        path: format!("/v1/operations/{id}/events"),
+        goes_on: "the operation goes on".to_owned(),
+        how_to: how_to(id),
+        named: ("operation", Some(id.to_owned())),
+    };
+    walk(cx, client, &course, form).await
+}
+
+/// Something that goes on, told by events.
+#[derive(Debug, Clone)]
+pub struct Course {
+    /// Where its events are.
+    pub path: String,
+    /// What is said to who stops watching.
+    pub goes_on: String,
+    /// How to see more of it later.
+    pub how_to: String,
+    /// What it is called in JSON, and its id.
+    pub named: (&'static str, Option<String>),
+}
+
+/// Watches something until it ends. Ctrl-C stops the watching and nothing else.
+pub async fn walk(cx: &Context, client: &Client, course: &Course, form: Form) -> Ran {
     let mut board = Board::new(cx.printer);
     let end = tokio::select! {
-        end = watch(client, id, &mut board) => end?,
+        end = watch(client, course, &mut board) => end?,
         _ = tokio::signal::ctrl_c() => {
             board.close();
-            cx.printer.say("no longer watching; the operation goes on");
-            cx.printer.hint(how_to(id));
+            cx.printer.say(format!("no longer watching; {}", course.goes_on));
+            cx.printer.hint(&course.how_to);
             return Ok(ExitStatus::Done);
         }
     };
     board.close();
     if form == Form::Json {
+        let (kind, id) = &course.named;
         cx.printer.json(&json!({
-            "operation": id, "outcome": end.outcome, "summary": end.summary, "url": end.url, "why": end.why,
+            *kind: id, "outcome": end.outcome, "summary": end.summary, "url": end.url, "why": end.why,
         }))?;
     }
     if end.outcome == Outcome::Done {
@@ -94,13 +119,12 @@ fn indented(text: &str) -> String {
 }
 
 /// Reads events until the last one, over as many connections as it takes.
-async fn watch(client: &Client, id: &str, board: &mut Board) -> Result<OperationEnd, Failure> {
-    let path = format!("/v1/operations/{id}/events");
+async fn watch(client: &Client, course: &Course, board: &mut Board) -> Result<OperationEnd, Failure> {
     let mut last: Option<String> = None;
     let mut away_since: Option<tokio::time::Instant> = None;
     let mut pause = Duration::from_millis(200);
     loop {
-        let mut request = client.request(Method::GET, &path).header(ACCEPT, "text/event-stream");
+        let mut request = client.request(Method::GET, &course.path).header(ACCEPT, "text/event-stream");
         if let Some(id) = &last {
             request = request.header("last-event-id", id);
         }
@@ -130,7 +154,7 @@ async fn watch(client: &Client, id: &str, board: &mut Board) -> Result<Operation
         };
         let since = *away_since.get_or_insert_with(tokio::time::Instant::now);
         if since.elapsed() > PATIENCE {
-            return Err(broken.because("the operation itself goes on").hint(how_to(id)));
+            return Err(broken.because(&course.goes_on).hint(&course.how_to));
         }
         board.waiting(&broken.message);
         tokio::time::sleep(pause).await;

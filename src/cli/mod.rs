@@ -33,6 +33,7 @@ mod plan_words;
 mod releases;
 mod render;
 mod rollback;
+mod scale;
 mod status;
 mod upload;
 mod validate;
@@ -87,6 +88,10 @@ fn dispatch(command: Command, cx: &Context) -> Result<ExitCode, Failure> {
         Command::Logs(args) => logs::run(&args, cx),
         Command::Releases(args) => releases::run(&args, cx),
         Command::Rollback(args) => rollback::run(&args, cx),
+        Command::Start(args) => scale::start(&args, cx),
+        Command::Stop(args) => scale::stop(&args, cx),
+        Command::Restart(args) => scale::restart(&args, cx),
+        Command::Scale(args) => scale::scale(&args, cx),
         Command::Operations(command) => operations::run(&command, cx),
         Command::Completions(args) => completions::run(&args, cx),
         Command::Man(args) => completions::man(&args, cx),

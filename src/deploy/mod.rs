@@ -2,10 +2,13 @@
 //!
 //! Reads the world, renders, plans, and hands the plan to `operation`. Who may do it was decided before.
 
+mod course;
 mod follow;
 mod history;
+mod instances;
 mod logs;
 mod prepare;
+mod run;
 mod status;
 mod tickets;
 mod uploads;
@@ -28,6 +31,7 @@ use crate::store::records::{By, LockHolder, Verb};
 pub use crate::plan::Data;
 pub use follow::Course;
 pub use logs::{LogQuery, LogSource, LogStreamName};
+pub use run::{Change, Changed};
 
 /// What a deploy is asked with.
 #[derive(Debug, Default)]
@@ -235,9 +239,15 @@ impl Deployer {
                 None => Ok(()),
             }
         };
-        let (object, (), ()) = tokio::try_join!(objects.put_json(&made.release), json, hcl)?;
-        made.plan.after.release =
-            Some(crate::model::head::ReleaseRef { number: made.release.number, object });
+        let is_back = |r: &&crate::model::head::ReleaseRef| made.plan.release == Some(r.number);
+        if let Some(same) = made.head.value.release.as_ref().filter(is_back) {
+            tokio::try_join!(json, hcl)?;
+            made.plan.after.release = Some(same.clone());
+        } else {
+            let (object, (), ()) = tokio::try_join!(objects.put_json(&made.release), json, hcl)?;
+            made.plan.after.release =
+                Some(crate::model::head::ReleaseRef { number: made.release.number, object });
+        }
         Ok(Ok(Opening { head: made.head, plan: made.plan, verb, by: by.clone(), given: made.given }))
     }
 
@@ -277,6 +287,7 @@ impl Deployer {
 
     async fn delete_opening(&self, by: &By, app: &Placement, data: Data) -> Result<Opening, Error> {
         let head = self.deletable(app, data).await?;
+        prepare::unfinished(&head.value)?;
         let plan = plan::delete(&plan::DeleteInput { head: &head.value, data });
         Ok(Opening { head, plan, verb: Verb::Delete, by: by.clone(), given: Vec::new() })
     }

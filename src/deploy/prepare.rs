@@ -10,11 +10,11 @@ use crate::engines::EngineError;
 use crate::model::artifact::Artifact;
 use crate::model::canonical::hash_of;
 use crate::model::desired::Desired;
-use crate::model::head::{AppState, Head, Kind};
+use crate::model::head::{AppState, Head, Kind, Wanted as HeadWanted};
 use crate::model::names::PartName;
 use crate::model::project::{Owner, Project, SecretKind, UseKind};
 use crate::model::text::Reference;
-use crate::model::{Bindings, Login, Placement, Release, ReleaseNumber, SecretName, Sha256Hex};
+use crate::model::{Bindings, Login, Placement, ProcessName, Release, ReleaseNumber, SecretName, Sha256Hex};
 use crate::operation::run::fresh_uid;
 use crate::plan::{self, Obstacle, Plan};
 use crate::render;
@@ -132,6 +132,11 @@ impl Deployer {
         let number = ReleaseNumber(head.value.last_number + 1);
         let (versions, given) = versions(source, &head.value, &existing);
         let node = self.node(&source.project, &head.value).await?;
+        let processes: BTreeMap<ProcessName, u32> =
+            source.project.processes.iter().map(|p| (p.name.clone(), p.instances)).collect();
+        // What somebody scaled stays scaled, until the descriptor says the same.
+        let mut counts = head.value.counts.clone();
+        counts.retain(|name, count| processes.get(name).is_some_and(|d| d != count));
         let bindings = Bindings {
             cluster: hands.cluster.clone(),
             uid: head.value.uid.clone(),
@@ -139,7 +144,7 @@ impl Deployer {
             artifact: source.artifact.clone(),
             secret_versions: versions.clone(),
             env_versions: BTreeMap::new(),
-            counts: BTreeMap::new(),
+            counts: counts.clone(),
             node,
             uses: render::resolve_uses(&source.project, app, &hands.cluster, |u| {
                 key_id(&head.value, &u.name)
@@ -176,6 +181,7 @@ impl Deployer {
             observed: &observed,
             dry_run: dry_run.as_ref(),
             given: &names,
+            processes: processes.clone(),
             owners,
             number,
             source: hash_of(&(
@@ -187,6 +193,21 @@ impl Deployer {
             )),
         });
         plan.obstacles.extend(missing);
+        let only_counts = matches!(&observed.job, JobSeen::Ours(j) if !j.stopped && j.differs == Some(false))
+            && plan.changes.iter().all(|c| c.kind == Kind::Job);
+        if head.value.wanted == HeadWanted::Stopped
+            && only_counts
+            && (&processes, &counts) == (&head.value.processes, &head.value.counts)
+        {
+            // Nothing is new: the release that was stopped comes back.
+            plan.release = head.value.release.as_ref().map(|r| r.number).or(plan.release);
+        }
+        for (name, count) in &counts {
+            plan.notes.push(format!(
+                "{name} keeps its {count} instances, as it was scaled; the descriptor says {}",
+                processes.get(name).copied().unwrap_or(0)
+            ));
+        }
         let release = Release {
             v: 1,
             app: app.clone(),
@@ -225,6 +246,7 @@ impl Deployer {
                 None,
             ));
         }
+        unfinished(&head.value)?;
         if head.value.state == AppState::Deleted {
             if let Some(at) = self.free_at(&head.value.uid).await? {
                 return Err(Error::NameNotAvailable(format!("{app} was deleted; its name is free at {at}")));
@@ -296,6 +318,20 @@ impl Deployer {
                 hands.cluster.sites.join(", ")
             ))),
         }
+    }
+}
+
+/// A plan of one step whose agent is gone is finished first: nobody tramples it.
+pub(super) fn unfinished(head: &Head) -> Result<(), Error> {
+    match &head.intent {
+        None => Ok(()),
+        Some(intent) => Err(Error::Moved(
+            format!(
+                "the {} of {} by {} is being finished; try again in a moment",
+                intent.verb, head.app, intent.actor
+            ),
+            None,
+        )),
     }
 }
 

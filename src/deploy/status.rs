@@ -1,188 +1,244 @@
-//! What an app does now: what its head says, and what Nomad shows of it.
+//! What apps do now: what their heads say, and what Nomad and Consul show of them.
+//!
+//! One app is looked at in depth. All of them are looked at in four calls, however many there are: the heads, Nomad's
+//! jobs, its allocations, Consul's checks. Garage is asked for nothing that Nomad knows.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
-use serde_json::Value;
-
+use super::instances::{self, JobThere, Seen};
 use super::{Deployer, Error};
-use crate::engines::nomad::{Allocation, JobView};
-use crate::model::head::{AppState, Kind};
+use crate::engines::EngineError;
+use crate::engines::nomad::{Allocation, JobDetail, JobView};
+use crate::model::head::{AppState, Kind, Wanted};
 use crate::model::project::Owner;
-use crate::model::wire::{AppCondition, AppStatus, ProcessStatus};
+use crate::model::wire::{AppCondition, AppStatus, InstanceView, LastChange, ResourceView, StoppedBy};
 use crate::model::{Head, Placement};
+use crate::operation::intended::counts_of;
+use crate::resources::health::{self, Health};
+
+/// How long Garage may take to say when a release was made: the rest is not held up by it.
+const GARAGE: Duration = Duration::from_secs(2);
+
+/// What Nomad and Consul show of every app.
+struct Everything {
+    /// By namespace and job.
+    allocations: BTreeMap<(String, String), Vec<Allocation>>,
+    /// Whether each job is deregistered.
+    jobs: BTreeMap<(String, String), bool>,
+    health: Health,
+}
 
 impl Deployer {
-    /// One app.
+    /// One app, in depth.
     pub async fn status(&self, app: &Placement) -> Result<AppStatus, Error> {
         let head = self.head(app).await?.value;
-        self.status_of(&head).await
+        let mut status = self.blank(&head);
+        let owned = head.owned.iter();
+        status.resources =
+            owned.map(|o| ResourceView { kind: o.kind.as_str().to_owned(), id: o.id.clone() }).collect();
+        let release = tokio::time::timeout(GARAGE, self.current(&head));
+        let (release, looked) = tokio::join!(release, self.in_depth(&head, &mut status));
+        looked?;
+        match release {
+            Ok(Ok(release)) => status.released_at = release.map(|r| r.at),
+            Ok(Err(e)) => status.why = status.why.or(Some(e.to_string())),
+            Err(_) => status.why = status.why.or(Some("garage does not answer".to_owned())),
+        }
+        Ok(status)
     }
 
-    /// Every app whose head passes the filter; an app that cannot be looked at is `unknown`, and says why.
-    pub async fn status_all(&self, may_see: impl Fn(&Head) -> bool) -> Result<Vec<AppStatus>, Error> {
-        let heads = self.runner.store().heads().await?;
-        let mut all = Vec::new();
-        for head in heads.into_iter().map(|h| h.value).filter(|h| h.state != AppState::Deleted && may_see(h))
-        {
-            all.push(match self.status_of(&head).await {
-                Ok(status) => status,
-                Err(e) => AppStatus { why: Some(e.to_string()), ..self.blank(&head) },
-            });
+    async fn in_depth(&self, head: &Head, status: &mut AppStatus) -> Result<(), Error> {
+        if !has_job(head) {
+            status.status = without_job(head);
+            return Ok(());
         }
+        let hands = self.runner.hands();
+        let (namespace, id) = (head.app.namespace(), head.app.flat());
+        let (job, allocations, health, nodes) = tokio::try_join!(
+            hands.nomad.job(namespace, &id),
+            hands.nomad.allocations(namespace, &id),
+            health::passing(&hands.consul, &head.app),
+            hands.nomad.nodes(),
+        )?;
+        let sites = nodes.into_iter().map(|n| (n.id, n.datacenter)).collect();
+        let all: Vec<&Allocation> = allocations.iter().collect();
+        let health = health.expecting(job.as_ref());
+        let seen = Seen { allocations: &all, health: &health };
+        let view = job.as_ref().map(JobView::of).transpose()?;
+        let there = if view.is_some_and(|v| !v.is_stopped()) { JobThere::Yes } else { JobThere::No };
+        show(head, there, &seen, status);
+        if let Some(view) = view.filter(|_| there == JobThere::Yes && head.wanted == Wanted::Running) {
+            status.why = status.why.take().or_else(|| drifted(head, &view));
+        }
+        status.instances = living(&allocations, &health, &sites);
+        Ok(())
+    }
+
+    /// Every app that may be seen, by what its head says of its owners (`None`: it cannot be read). An app that cannot
+    /// be looked at is `unknown`, and says why.
+    pub async fn status_all(
+        &self,
+        may_see: impl Fn(&Placement, Option<&[Owner]>) -> bool,
+    ) -> Result<Vec<AppStatus>, Error> {
+        let (heads, everything) = tokio::join!(self.runner.store().each_head(), self.everything());
+        let mut all = Vec::new();
+        for (app, head) in heads? {
+            let owners = head.as_ref().ok().map(|h| h.value.owners.as_slice());
+            if !may_see(&app, owners) {
+                continue;
+            }
+            match head {
+                Ok(head) if head.value.state == AppState::Deleted => {}
+                Ok(head) => all.push(self.at_a_glance(&head.value, &everything)),
+                Err(e) => all.push(AppStatus {
+                    app: app.to_string(),
+                    why: Some(e.to_string()),
+                    ..AppStatus::default()
+                }),
+            }
+        }
+        all.sort_by(|a, b| a.app.cmp(&b.app));
         Ok(all)
     }
 
-    fn blank(&self, head: &Head) -> AppStatus {
+    async fn everything(&self) -> Result<Everything, EngineError> {
+        let hands = self.runner.hands();
+        let (jobs, allocations, checks) = tokio::try_join!(
+            hands.nomad.jobs("*", "", JobDetail::Plain),
+            hands.nomad.all_allocations("*"),
+            hands.consul.checks(None),
+        )?;
+        let mut by_job: BTreeMap<(String, String), Vec<Allocation>> = BTreeMap::new();
+        for a in allocations.0 {
+            by_job.entry((a.namespace.clone(), a.job_id.clone())).or_default().push(a);
+        }
+        let jobs = jobs.into_iter().map(|j| ((j.namespace, j.id), j.stop)).collect();
+        Ok(Everything { allocations: by_job, jobs, health: Health::of(&checks) })
+    }
+
+    fn at_a_glance(&self, head: &Head, everything: &Result<Everything, EngineError>) -> AppStatus {
+        let mut status = self.blank(head);
+        if !has_job(head) {
+            status.status = without_job(head);
+            return status;
+        }
+        match everything {
+            Err(e) => status.why = Some(e.to_string()),
+            Ok(everything) => {
+                let key = (head.app.namespace().to_owned(), head.app.flat());
+                let all: Vec<&Allocation> = everything.allocations.get(&key).into_iter().flatten().collect();
+                let there = match everything.jobs.get(&key) {
+                    Some(false) => JobThere::Yes,
+                    Some(true) | None => JobThere::No,
+                };
+                let seen = Seen { allocations: &all, health: &everything.health };
+                show(head, there, &seen, &mut status);
+            }
+        }
+        status
+    }
+
+    /// An app's instances: those that live, oldest first; with `Ended::Too` those that ended, as long as Nomad has them.
+    pub async fn instances(&self, app: &Placement, ended: Ended) -> Result<Vec<InstanceView>, Error> {
+        let head = self.head(app).await?.value;
+        let hands = self.runner.hands();
+        let id = app.flat();
+        let (mut allocations, health, nodes) = tokio::try_join!(
+            hands.nomad.allocations(app.namespace(), &id),
+            health::passing(&hands.consul, &head.app),
+            hands.nomad.nodes(),
+        )?;
+        let sites = nodes.into_iter().map(|n| (n.id, n.datacenter)).collect();
+        if ended == Ended::Too {
+            allocations.sort_by_key(|a| a.create_index);
+            return Ok(allocations.iter().map(|a| instances::instance(a, &health, &sites)).collect());
+        }
+        Ok(living(&allocations, &health, &sites))
+    }
+
+    pub(super) fn blank(&self, head: &Head) -> AppStatus {
         let cluster = &self.runner.hands().cluster;
+        let last = head.last_operation.as_ref();
         AppStatus {
             app: head.app.to_string(),
-            status: AppCondition::Unknown,
-            why: None,
             urls: head.hosts().into_iter().map(|host| cluster.url_of(host)).collect(),
             release: head.release.as_ref().map(|r| r.number.0),
-            released_at: None,
+            released_at: head.released_at.clone(),
             owners: head.owners.iter().map(owner).collect(),
-            processes: Vec::new(),
             operation: head.operation.as_ref().map(ToString::to_string),
-            last_operation: head.last_operation.as_ref().map(|l| format!("{}: {}", l.verb, l.summary)),
+            last_operation: last.map(|l| format!("{}: {}", l.verb, l.summary)),
+            last_change: last.map(|l| LastChange {
+                id: l.id.to_string(),
+                verb: l.verb.clone(),
+                by: Some(l.by.clone()).filter(|by| !by.is_empty()),
+                at: l.at.clone(),
+                outcome: l.outcome,
+                summary: l.summary.clone(),
+            }),
+            stopped: head.stopped.as_ref().map(|s| StoppedBy { by: s.by.clone(), at: s.at.clone() }),
+            ..AppStatus::default()
         }
-    }
-
-    async fn status_of(&self, head: &Head) -> Result<AppStatus, Error> {
-        let mut status = self.blank(head);
-        // Garage being away must not hide what Nomad knows.
-        match self.current(head).await {
-            Ok(release) => status.released_at = release.map(|r| r.at),
-            Err(e) => status.why = Some(e.to_string()),
-        }
-        if !head.owned.iter().any(|o| o.kind == Kind::Job) {
-            let is_site = head.owned.iter().any(|o| o.kind == Kind::Site);
-            status.status = match (head.state, is_site) {
-                (AppState::Live, true) => AppCondition::Running,
-                (AppState::New, _) => AppCondition::Starting,
-                (AppState::Failed, _) => AppCondition::Failed,
-                _ => AppCondition::Stopped,
-            };
-            return Ok(status);
-        }
-        let nomad = &self.runner.hands().nomad;
-        let (namespace, id) = (head.app.namespace(), head.app.flat());
-        let (job, allocations) =
-            tokio::try_join!(nomad.job(namespace, &id), nomad.allocations(namespace, &id))?;
-        let Some(job) = job else {
-            status.status =
-                if head.state == AppState::Failed { AppCondition::Failed } else { AppCondition::Stopped };
-            return Ok(status);
-        };
-        let view = JobView::of(&job)?;
-        let counts: BTreeMap<String, u64> = if view.is_stopped() {
-            BTreeMap::new()
-        } else {
-            view.counts().into_iter().map(|(k, v)| (k.to_owned(), v)).collect()
-        };
-        let passing = self.passing(&job).await?;
-        status.processes = counts
-            .iter()
-            .map(|(name, wanted)| process(name, *wanted, &allocations, passing.get(name)))
-            .collect();
-        status.status = condition(head, view.is_stopped(), &status.processes, &allocations);
-        Ok(status)
     }
 }
 
-impl Deployer {
-    /// For each group that has services: the allocations whose every service passes now, node included. What Nomad
-    /// says of health is of the time of the last rollout only, and is forgotten when it goes back.
-    async fn passing(&self, job: &Value) -> Result<BTreeMap<String, BTreeSet<String>>, Error> {
-        let listed =
-            |v: &Value, name: &str| v.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
-        let mut found = BTreeMap::new();
-        for group in listed(job, "TaskGroups") {
-            let tasks = listed(&group, "Tasks");
-            let services = tasks.iter().chain([&group]).flat_map(|t| listed(t, "Services"));
-            let names: BTreeSet<String> =
-                services.filter_map(|s| s.get("Name").and_then(Value::as_str).map(str::to_owned)).collect();
-            let Some(name) = group.get("Name").and_then(Value::as_str) else { continue };
-            let mut whole: Option<BTreeSet<String>> = None;
-            for service in &names {
-                let instances = self.runner.hands().consul.health(service).await?;
-                let here: BTreeSet<String> = instances
-                    .iter()
-                    .filter(|i| i.is_passing())
-                    .filter_map(|i| allocation_of(&i.service_id))
-                    .collect();
-                whole = Some(whole.map_or(here.clone(), |w| w.intersection(&here).cloned().collect()));
-            }
-            if let Some(whole) = whole {
-                found.insert(name.to_owned(), whole);
-            }
-        }
-        Ok(found)
+/// Whether instances that ended are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Too.
+    Too,
+    /// Those that live.
+    Not,
+}
+
+fn show(head: &Head, job: JobThere, seen: &Seen<'_>, status: &mut AppStatus) {
+    status.processes = instances::processes(head, seen);
+    (status.status, status.why) = instances::condition(head, job, &status.processes, seen);
+}
+
+fn living(
+    allocations: &[Allocation],
+    health: &Health,
+    sites: &BTreeMap<String, String>,
+) -> Vec<InstanceView> {
+    let lives =
+        |a: &&Allocation| !a.is_terminal() || matches!(a.client_status.as_str(), "running" | "pending");
+    let mut living: Vec<&Allocation> = allocations.iter().filter(lives).collect();
+    living.sort_by_key(|a| a.create_index);
+    living.into_iter().map(|a| instances::instance(a, health, sites)).collect()
+}
+
+fn has_job(head: &Head) -> bool {
+    head.owned.iter().any(|o| o.kind == Kind::Job)
+}
+
+fn without_job(head: &Head) -> AppCondition {
+    let is_site = head.owned.iter().any(|o| o.kind == Kind::Site);
+    match (head.state, is_site) {
+        (AppState::Live, true) => AppCondition::Running,
+        (AppState::New, _) => AppCondition::Starting,
+        (AppState::Failed, _) => AppCondition::Failed,
+        _ => AppCondition::Stopped,
     }
 }
 
-/// The allocation in a service's id: `_nomad-task-<alloc>-<task>-<service>-<port>` (CLUSTER.md).
-fn allocation_of(service_id: &str) -> Option<String> {
-    service_id.strip_prefix("_nomad-task-").and_then(|rest| rest.get(..36)).map(str::to_owned)
+/// Counts that Nomad holds and nobody asked for.
+fn drifted(head: &Head, view: &JobView<'_>) -> Option<String> {
+    let live = view.counts();
+    let wanted = counts_of(head);
+    let other = wanted.iter().find_map(|(name, count)| {
+        let now = *live.get(name.as_str())?;
+        (now != u64::from(*count))
+            .then(|| format!("nomad holds {name}={now} where {name}={count} was asked for"))
+    })?;
+    Some(format!(
+        "{other}: it went back by itself, or somebody changed it; `terreau deploy` or `terreau scale` sets it"
+    ))
 }
 
 fn owner(owner: &Owner) -> String {
     match owner {
         Owner::User(u) => u.to_string(),
         Owner::Group(g) => format!("group:{g}"),
-    }
-}
-
-fn process(
-    name: &str,
-    wanted: u64,
-    allocations: &[Allocation],
-    passing: Option<&BTreeSet<String>>,
-) -> ProcessStatus {
-    let mine: Vec<&Allocation> = allocations.iter().filter(|a| a.task_group == name).collect();
-    let live = || mine.iter().filter(|a| !a.is_terminal());
-    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    let newest = mine.iter().max_by_key(|a| a.create_index);
-    // The process's own task bears its name; what runs before it ends well every time.
-    let ends = newest.and_then(|a| a.task_states.get(name)).into_iter().flat_map(|t| t.events.iter());
-    let last = ends.filter(|e| e.kind == "Terminated").max_by_key(|e| e.time);
-    ProcessStatus {
-        name: name.to_owned(),
-        wanted: u32::try_from(wanted).unwrap_or(u32::MAX),
-        running: number(live().filter(|a| a.client_status == "running").count()),
-        // Without a service there is nothing to ask: what runs is well.
-        healthy: number(
-            live()
-                .filter(|a| a.client_status == "running" && passing.is_none_or(|p| p.contains(&a.id)))
-                .count(),
-        ),
-        restarts: live().flat_map(|a| a.task_states.values()).map(|t| t.restarts).sum(),
-        exit_code: last.map(|e| e.exit_code),
-        oom_killed: last.is_some_and(crate::engines::nomad::TaskEvent::is_oom),
-    }
-}
-
-fn condition(
-    head: &Head,
-    stopped: bool,
-    processes: &[ProcessStatus],
-    allocations: &[Allocation],
-) -> AppCondition {
-    if head.state == AppState::Failed {
-        return AppCondition::Failed;
-    }
-    let running: u32 = processes.iter().map(|p| p.running).sum();
-    let wanted: u32 = processes.iter().map(|p| p.wanted).sum();
-    if stopped || wanted == 0 {
-        let leaving = allocations.iter().any(|a| a.client_status == "running");
-        return if leaving { AppCondition::Stopping } else { AppCondition::Stopped };
-    }
-    let healthy: u32 = processes.iter().map(|p| p.healthy).sum();
-    match () {
-        () if healthy >= wanted => AppCondition::Running,
-        () if processes.iter().any(|p| p.restarts > 0 && p.healthy == 0) => AppCondition::Failed,
-        () if running > 0 || head.operation.is_some() => AppCondition::Starting,
-        () if allocations.iter().any(|a| a.client_status == "failed") => AppCondition::Failed,
-        () => AppCondition::Starting,
     }
 }

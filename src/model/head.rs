@@ -26,6 +26,9 @@ pub struct Head {
     pub release: Option<ReleaseRef>,
     /// The highest release number ever given out, failed ones included.
     pub last_number: u64,
+    /// When that release began to serve (RFC 3339, UTC).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub released_at: Option<String>,
     /// 64 hex digits: opens the app's artifacts.
     pub capability: String,
     /// Hash of the job's specification without counts.
@@ -53,6 +56,13 @@ pub struct Head {
     /// Live counts, where somebody scaled a process to another one than the descriptor's.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub counts: BTreeMap<ProcessName, u32>,
+    /// How many instances the release that runs gives each process, by its descriptor. Empty where an older agent
+    /// deployed it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub processes: BTreeMap<ProcessName, u32>,
+    /// Who stopped it, where somebody did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<Stopped>,
     /// The current version of each value of `terreau env set`, deployed or staged.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<EnvName, u64>,
@@ -79,6 +89,7 @@ impl Head {
             state: AppState::New,
             owners,
             release: None,
+            released_at: None,
             last_number: 0,
             capability,
             spec_hash: None,
@@ -92,6 +103,8 @@ impl Head {
             fronts: Vec::new(),
             wanted: Wanted::Running,
             counts: BTreeMap::new(),
+            processes: BTreeMap::new(),
+            stopped: None,
             env: BTreeMap::new(),
             intent: None,
         }
@@ -109,6 +122,15 @@ pub enum Wanted {
     Stopped,
 }
 
+/// A stop by a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stopped {
+    /// Who.
+    pub by: String,
+    /// When (RFC 3339, UTC).
+    pub at: String,
+}
+
 /// A plan of one step on Nomad (MECHANISM): written before its calls, taken out after them, and repeated by another
 /// agent where this one dies in between. Every verb of it is idempotent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,8 +142,15 @@ pub struct Intent {
     /// The count that each process shall have.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub counts: BTreeMap<ProcessName, u32>,
+    /// The instances (allocations) that are restarted, and when the task of each had begun: one that began later was
+    /// restarted already.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub restarts: BTreeMap<String, String>,
     /// Who asked for it.
     pub actor: String,
+    /// From where.
+    #[serde(default)]
+    pub address: String,
     /// When (RFC 3339, UTC).
     pub at: String,
 }
@@ -164,6 +193,9 @@ pub struct LastOperation {
     pub summary: String,
     /// When (RFC 3339, UTC).
     pub at: String,
+    /// Who asked for it; "" where an older agent wrote it.
+    #[serde(default)]
+    pub by: String,
 }
 
 /// How an operation can end.

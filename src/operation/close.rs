@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::model::desired::Name;
-use crate::model::head::{AppState, Kind, LastOperation, Outcome, Owned};
+use crate::model::head::{AppState, Kind, LastOperation, Outcome, Owned, Wanted};
 use crate::model::{Head, sha256_hex};
 use crate::resources::job;
 use crate::store::records::{OpRecord, StepSpec, StepState, Verb};
@@ -30,13 +30,19 @@ pub fn close(head: &Head, record: &OpRecord, outcome: Outcome, at: &str, summary
         outcome,
         summary: summary.to_owned(),
         at: at.to_owned(),
+        by: record.by.login.clone(),
     });
     if let Some(release) = &after.release {
         next.last_number = next.last_number.max(release.number.0);
     }
     let registered = evidence(record, |s| matches!(s, StepSpec::JobRegister { .. }));
     match outcome {
-        Outcome::Done => done(&mut next, record, registered),
+        Outcome::Done => {
+            if after.release.is_some() && after.release != head.release {
+                next.released_at = Some(at.to_owned());
+            }
+            done(&mut next, record, registered);
+        }
         Outcome::Undone => {
             let left: Vec<_> = record.steps.iter().filter(|s| s.evidence.contains_key("left")).collect();
             if left.is_empty() {
@@ -88,6 +94,10 @@ fn done(next: &mut Head, record: &OpRecord, registered: Option<u64>) {
     next.secrets.clone_from(&after.secrets);
     next.owners.clone_from(&after.owners);
     next.node.clone_from(&after.node);
+    // Whatever serves from here on was asked for after the last stop.
+    (next.wanted, next.stopped) = (Wanted::Running, None);
+    next.processes.clone_from(&after.processes);
+    next.counts.clone_from(&after.counts);
     if record.verb == Verb::Delete {
         // Its names are held until the sweep has taken what is doomed.
         next.state = AppState::Deleted;

@@ -69,6 +69,7 @@ async fn pass(
             }
         }
     }
+    runner.take_over_intents().await?;
     let now = runner.now();
     let due = swept.is_none_or(|at| now.duration_since(at).unsigned_abs() >= SWEEP);
     if due {

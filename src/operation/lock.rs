@@ -58,15 +58,16 @@ impl Lock {
 impl Runner {
     /// Takes an app's lock for a new operation.
     pub async fn lock(&self, app: &Placement, by: &By, verb: Verb) -> Result<Lock, OpenError> {
-        self.lock_for(app, fresh_uid(self.now()), by, verb).await
+        self.lock_for(app, fresh_uid(self.now()), by, verb.as_str()).await
     }
 
-    pub(super) async fn lock_for(
+    /// Takes an app's lock for what has an id already.
+    pub async fn lock_for(
         &self,
         app: &Placement,
         operation: Uid,
         by: &By,
-        verb: Verb,
+        verb: &str,
     ) -> Result<Lock, OpenError> {
         let lease = self.inner.session.lease().ok_or(OpenError::NoSession)?;
         let holder = LockHolder {
@@ -74,7 +75,7 @@ impl Runner {
             agent: self.inner.agent.clone(),
             operation: operation.clone(),
             login: by.login.clone(),
-            verb: verb.as_str().to_owned(),
+            verb: verb.to_owned(),
         };
         let key = keys::lock(app);
         let consul = self.inner.hands.consul.clone().with_gate(lease.gate());

@@ -191,6 +191,8 @@ pub(super) mod tests {
                 owners: vec![],
                 node: None,
                 fronts: vec![],
+                processes: BTreeMap::new(),
+                counts: BTreeMap::new(),
                 doomed: vec![],
             },
         }
@@ -222,7 +224,12 @@ pub(super) mod tests {
                 enforce: 0,
                 spec_hash: sha256_hex(""),
             },
-            StepSpec::JobSettle { namespace: "default".into(), id: "carnet".into(), first: First::Yes },
+            StepSpec::JobSettle {
+                namespace: "default".into(),
+                id: "carnet".into(),
+                first: First::Yes,
+                counts: BTreeMap::new(),
+            },
         ])
     }
 

@@ -6,16 +6,21 @@
 pub mod close;
 mod drive;
 mod end;
+pub mod intended;
+mod intent;
 pub mod leader;
 mod lock;
 pub mod machine;
 mod open;
 pub mod points;
 pub mod progress;
+pub mod restart;
 pub mod run;
 pub mod session;
 pub mod sweep;
 
+pub use intended::IntentVerb;
+pub use intent::{Begun, Intention};
 pub use lock::{Lock, OpenError};
 pub use open::Opening;
 pub use progress::{Hub, Progress};

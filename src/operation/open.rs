@@ -139,7 +139,7 @@ impl Runner {
     /// Takes up an operation whose agent is gone. `false`: somebody else holds it.
     pub async fn take_over(&self, found: Versioned<OpRecord>) -> Result<bool, OpenError> {
         let old = &found.value;
-        let lock = match self.lock_for(&old.app, old.id.clone(), &old.by, old.verb).await {
+        let lock = match self.lock_for(&old.app, old.id.clone(), &old.by, old.verb.as_str()).await {
             Ok(lock) => lock,
             Err(OpenError::Held { .. } | OpenError::Moved(_)) => return Ok(false),
             Err(e) => return Err(e),

@@ -9,7 +9,9 @@ use crate::model::canonical::{canonical_json, hash_of};
 use crate::model::desired::{Desired, Name, Space};
 use crate::model::head::{Kind, Owned, ReleaseRef};
 use crate::model::project::Owner;
-use crate::model::{Bindings, Head, Placement, ReleaseNumber, SecretName, Sha256Hex, sha256_hex};
+use crate::model::{
+    Bindings, Head, Placement, ProcessName, ReleaseNumber, SecretName, Sha256Hex, sha256_hex,
+};
 use crate::resources::Observed;
 use crate::resources::observed::DryRun;
 use crate::store::records::{After, Alphabet, DoomedThing, StepSpec};
@@ -31,6 +33,8 @@ pub struct Input<'a> {
     pub dry_run: Option<&'a DryRun>,
     /// Secrets whose values a person gave with this very request.
     pub given: &'a BTreeSet<SecretName>,
+    /// How many instances the descriptor gives each process.
+    pub processes: BTreeMap<ProcessName, u32>,
     /// The app's owners after it.
     pub owners: Vec<Owner>,
     /// The release that it makes.
@@ -149,6 +153,8 @@ pub fn deploy(input: &Input<'_>) -> Plan {
             owners: input.owners.clone(),
             node: bindings.node.clone(),
             fronts: desired.fronts.clone(),
+            processes: input.processes.clone(),
+            counts: bindings.counts.clone(),
             doomed,
         },
     }
@@ -245,6 +251,8 @@ pub fn delete(input: &DeleteInput<'_>) -> Plan {
             owners: head.owners.clone(),
             node: head.node.clone(),
             fronts: Vec::new(),
+            processes: BTreeMap::new(),
+            counts: BTreeMap::new(),
             doomed,
         },
     }

@@ -1,11 +1,13 @@
 //! What each kind of resource needs: a change for people, a step for the operation. Each function is one comparison.
 
+use std::collections::BTreeMap;
+
 use super::document::{Action, Change, Guard, Impact, Obstacle};
 use crate::model::desired::{AccountWanted, BucketWanted, JobWanted, SecretWanted, SiteWanted};
 use crate::model::head::{Kind, Owned};
 use crate::model::project::SecretKind;
 use crate::model::{Bindings, Head, Placement, Sha256Hex, Uid, canonical::hash_of};
-use crate::resources::observed::{AccountSeen, DryRun, JobSeen};
+use crate::resources::observed::{AccountSeen, DryRun, JobSeen, OurJob};
 use crate::resources::{Observed, key};
 use crate::store::records::{Alphabet, Create, First, StepSpec};
 
@@ -224,13 +226,30 @@ pub(super) fn job(
             found.obstacles.push(not_ours("job", &want.id));
             return found;
         }
-        JobSeen::Ours(job) if job.differs == Some(false) => return found,
+        JobSeen::Ours(job) if job.differs == Some(false) && recounted(want, job).is_empty() => return found,
         JobSeen::Ours(job) if job.stopped => (job.index, First::Yes, Action::Create),
         JobSeen::Ours(job) => (job.index, First::No, Action::Update),
         JobSeen::Absent => (0, First::Yes, Action::Create),
     };
     let mut details = Vec::new();
-    let impact = impact(want, action, dry_run);
+    let mut before = BTreeMap::new();
+    let mut only_counts = None;
+    if let JobSeen::Ours(job) = &seen.job
+        && !job.stopped
+    {
+        before.clone_from(&job.counts);
+        let moved = recounted(want, job);
+        if job.differs == Some(false) {
+            only_counts = Some(moved.iter().map(|(_, now, then)| then.saturating_sub(*now)).sum());
+        }
+        details
+            .extend(moved.iter().map(|(group, now, then)| format!("{group}: {now} instances become {then}")));
+    }
+    let impact = match only_counts {
+        Some(0) => Impact::InPlace,
+        Some(instances) => Impact::Starts { instances },
+        None => impact(want, action, dry_run),
+    };
     if let Some(dry) = dry_run {
         details.extend(dry.updates.iter().map(|(group, u)| {
             let parts = [
@@ -271,8 +290,26 @@ pub(super) fn job(
         enforce,
         spec_hash: want.spec_hash.clone(),
     });
-    found.steps.push(StepSpec::JobSettle { namespace: want.namespace.clone(), id: want.id.clone(), first });
+    found.steps.push(StepSpec::JobSettle {
+        namespace: want.namespace.clone(),
+        id: want.id.clone(),
+        first,
+        counts: before,
+    });
     found
+}
+
+/// Groups that have another count than wanted: the count now, and then. Of an app that was stopped or scaled by hand,
+/// or whose descriptor has another number.
+fn recounted<'a>(want: &'a JobWanted, seen: &OurJob) -> Vec<(&'a str, u64, u64)> {
+    let groups = want.json.get("TaskGroups").and_then(|g| g.as_array()).into_iter().flatten();
+    let counts = groups.filter_map(|g| Some((g.get("Name")?.as_str()?, g.get("Count")?.as_u64()?)));
+    counts
+        .filter_map(|(group, then)| {
+            let now = seen.counts.get(group).copied().unwrap_or(0);
+            (now != then).then_some((group, now, then))
+        })
+        .collect()
 }
 
 fn impact(want: &JobWanted, action: Action, dry_run: Option<&DryRun>) -> Impact {

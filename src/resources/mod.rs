@@ -5,6 +5,8 @@
 
 pub mod account;
 pub mod bucket;
+pub mod counts;
+pub mod health;
 pub mod job;
 pub mod judge;
 pub mod key;
@@ -157,7 +159,7 @@ pub async fn apply(work: &Work<'_>, spec: &StepSpec, attempt: Attempt) -> Result
             let what = job::Register { namespace, id, json, hcl, enforce: *enforce };
             job::register(work, &what, attempt).await
         }
-        StepSpec::JobSettle { namespace, id, first } => settle::settle(work, namespace, id, *first).await,
+        StepSpec::JobSettle { id, first, counts, .. } => settle::settle(work, id, *first, counts).await,
         StepSpec::JobStop { namespace, id } => job::stop(work, namespace, id).await,
     }
 }

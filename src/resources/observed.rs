@@ -94,6 +94,8 @@ pub struct OurJob {
     pub index: u64,
     /// Deregistered, kept by Nomad for its history.
     pub stopped: bool,
+    /// Instances by group.
+    pub counts: BTreeMap<String, u64>,
     /// Whether it differs from what is wanted (counts left out); `None` where nothing is wanted.
     pub differs: Option<bool>,
 }
@@ -220,7 +222,8 @@ async fn job_seen(hands: &Hands, w: &Wanted<'_>) -> Result<JobSeen, EngineError>
         Some(_) if stopped => Some(true),
         Some(job) => Some(job_differs(hands, w.head, job, index).await?),
     };
-    Ok(JobSeen::Ours(Box::new(OurJob { index, stopped, differs })))
+    let counts = view.counts().into_iter().map(|(g, n)| (g.to_owned(), n)).collect();
+    Ok(JobSeen::Ours(Box::new(OurJob { index, stopped, counts, differs })))
 }
 
 /// While the stored job is the one that our head knows, its hash says everything; else Nomad's own difference does

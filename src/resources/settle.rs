@@ -2,10 +2,10 @@
 //!
 //! Each change on the stream is only a reason to look again; what is seen is judged by [`judge`](super::judge).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::judge::{Failure, Judgement, Snapshot, judge};
-use super::{Evidence, Work, evidence, job};
+use super::{Evidence, Work, counts, evidence, job};
 use crate::engines::nomad::{JobView, Purge};
 use crate::engines::{Engine, EngineError, Fault};
 use crate::store::records::{First, StepSpec};
@@ -53,10 +53,11 @@ fn registered_index(work: &Work<'_>) -> Option<u64> {
 
 pub(super) async fn settle(
     work: &Work<'_>,
-    namespace: &str,
     id: &str,
     first: First,
+    counts: &BTreeMap<String, u64>,
 ) -> Result<Evidence, EngineError> {
+    let namespace = work.app.namespace();
     let doing = format!("wait for job {id}");
     let registered = registered_index(work).ok_or_else(|| {
         EngineError::new(Engine::Nomad, Fault::Invalid, doing.clone(), "the record names no registration")
@@ -87,13 +88,13 @@ pub(super) async fn settle(
                         Err(e) if !matches!(e.fault, Fault::NotFound | Fault::Invalid) => return Err(e),
                         _ => continue,
                     },
-                    None => return ended(work, namespace, id, first, None, reasons).await,
+                    None => return ended(work, id, (first, counts), None, reasons).await,
                 }
             }
             Judgement::Ended(back, failure) => {
                 // What was seen when it was given up on says more than what is left after the way back.
                 let why = if reasons.why.is_empty() { failure } else { reasons };
-                return ended(work, namespace, id, first, back, why).await;
+                return ended(work, id, (first, counts), back, why).await;
             }
             Judgement::Superseded => {
                 return Err(EngineError::new(
@@ -123,9 +124,8 @@ async fn failing_checks(work: &Work<'_>, failure: &mut Failure) {
 
 async fn ended(
     work: &Work<'_>,
-    namespace: &str,
     id: &str,
-    first: First,
+    (first, counts): (First, &BTreeMap<String, u64>),
     back: Option<u64>,
     failure: Failure,
 ) -> Result<Evidence, EngineError> {
@@ -136,12 +136,19 @@ async fn ended(
     }
     match (back, first) {
         (Some(index), _) => {
+            // The version that Nomad goes back to has the counts of its time: the live ones are set again.
+            let index = match counts::set(work.hands, work.app, work.uid, counts, Some(index)).await {
+                Ok(counted) => counted.known.unwrap_or(index),
+                // Somebody else's change stands.
+                Err(e) if e.fault == Fault::Conflict => index,
+                Err(e) => return Err(e.after_effect()),
+            };
             found.insert(VERDICT.to_owned(), "reverted".to_owned());
             found.insert(job::INDEX.to_owned(), index.to_string());
         }
         (None, First::Yes) => {
             // There is nothing to go back to: what never got healthy does not go on crashing for ever.
-            work.hands.nomad.deregister(namespace, id, Purge::Keep).await?;
+            work.hands.nomad.deregister(work.app.namespace(), id, Purge::Keep).await?;
             found.insert(VERDICT.to_owned(), "failed".to_owned());
         }
         (None, First::No) => {

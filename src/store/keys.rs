@@ -1,12 +1,14 @@
 //! Where records lie: everything of ours stands under `terreau/v1/`.
 
 use crate::model::desired::Space;
-use crate::model::{Placement, Uid};
+use crate::model::{EnvironmentName, Placement, ProjectName, TenantName, Uid};
 
 /// Heads of apps.
 pub const HEADS: &str = "terreau/v1/app/";
 /// Open operations.
 pub const OPERATIONS: &str = "terreau/v1/op/";
+/// Open plans of one step.
+pub const INTENTS: &str = "terreau/v1/intent/";
 /// What a sweep will delete.
 pub const DOOMED: &str = "terreau/v1/doomed/";
 /// Locks of apps.
@@ -26,6 +28,16 @@ pub const AGENTS: &str = "terreau/v1/agent/";
 pub fn head(app: &Placement) -> String {
     format!("{HEADS}{}", app.path())
 }
+/// The app of a head's key.
+pub fn app_of(key: &str) -> Option<Placement> {
+    let mut parts = key.strip_prefix(HEADS)?.split('/');
+    let (tenant, environment, project) = (parts.next()?, parts.next()?, parts.next()?);
+    Some(Placement {
+        tenant: TenantName::new(tenant).ok()?,
+        environment: EnvironmentName::new(environment).ok()?,
+        project: ProjectName::new(project).ok()?,
+    })
+}
 /// The lock of an app.
 pub fn lock(app: &Placement) -> String {
     format!("{LOCKS}{}", app.path())
@@ -33,6 +45,10 @@ pub fn lock(app: &Placement) -> String {
 /// An open operation.
 pub fn operation(id: &Uid) -> String {
     format!("{OPERATIONS}{id}")
+}
+/// An open plan of one step.
+pub fn intent(id: &Uid) -> String {
+    format!("{INTENTS}{id}")
 }
 /// An entry of the name index.
 pub fn name(space: Space, name: &str) -> String {

@@ -16,7 +16,7 @@ use crate::model::desired::Space;
 use crate::model::{Head, Placement, Uid};
 
 pub use objects::Objects;
-pub use records::{Audit, Direction, Doomed, NameRecord, OpRecord, Step, StepSpec, StepState};
+pub use records::{Audit, Direction, Doomed, NameRecord, OpRecord, OpenIntent, Step, StepSpec, StepState};
 
 /// A record and the index at which it was read: what a CAS needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +60,14 @@ impl Store {
         self.list(keys::HEADS).await
     }
 
+    /// Every head with its app, each by itself: one that cannot be read (of a newer schema) hides no other.
+    pub async fn each_head(
+        &self,
+    ) -> Result<Vec<(Placement, Result<Versioned<Head>, EngineError>)>, EngineError> {
+        let entries = self.consul.kv_list(keys::HEADS).await?;
+        Ok(entries.iter().filter_map(|e| Some((keys::app_of(&e.key)?, decode(e)))).collect())
+    }
+
     /// An open operation; `None` once it has ended.
     pub async fn operation(&self, id: &Uid) -> Result<Option<Versioned<OpRecord>>, EngineError> {
         self.read(&keys::operation(id)).await
@@ -68,6 +76,16 @@ impl Store {
     /// Every open operation.
     pub async fn operations(&self) -> Result<Vec<Versioned<OpRecord>>, EngineError> {
         self.list(keys::OPERATIONS).await
+    }
+
+    /// Every open plan of one step.
+    pub async fn intents(&self) -> Result<Vec<Versioned<OpenIntent>>, EngineError> {
+        self.list(keys::INTENTS).await
+    }
+
+    /// Audit records that wait for their export, oldest first.
+    pub async fn audits(&self) -> Result<Vec<Versioned<Audit>>, EngineError> {
+        self.list(keys::AUDIT).await
     }
 
     /// Who owns a flat name.

@@ -8,7 +8,7 @@ use crate::model::desired::Name;
 use crate::model::head::{Kind, Outcome, Owned, ReleaseRef};
 use crate::model::names::HostName;
 use crate::model::project::Owner;
-use crate::model::{Placement, SecretName, Sha256Hex, Uid};
+use crate::model::{Placement, ProcessName, SecretName, Sha256Hex, Uid};
 
 pub use super::steps::{Alphabet, Create, First, StepSpec};
 
@@ -124,8 +124,23 @@ pub struct After {
     /// The hosts that it answers at, as its descriptor orders them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fronts: Vec<HostName>,
+    /// How many instances the descriptor gives each process.
+    #[serde(default)]
+    pub processes: BTreeMap<ProcessName, u32>,
+    /// Live counts that differ from these.
+    #[serde(default)]
+    pub counts: BTreeMap<ProcessName, u32>,
     /// What the sweep shall take, besides the time.
     pub doomed: Vec<DoomedThing>,
+}
+
+/// An open plan of one step (`terreau/v1/intent/<ulid>`): on which app's head it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenIntent {
+    /// Schema.
+    pub v: u32,
+    /// The app.
+    pub app: Placement,
 }
 
 /// One step.

@@ -1,5 +1,7 @@
 //! The steps of an operation, as records hold them. Never a secret: names, versions, ids and hashes only.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::model::artifact::Artifact;
@@ -117,6 +119,9 @@ pub enum StepSpec {
         id: String,
         /// Whether there is an old release to go back to.
         first: First,
+        /// Instances by group before: set again where Nomad goes back by itself.
+        #[serde(default)]
+        counts: BTreeMap<String, u64>,
     },
     /// Stops a job.
     JobStop {

@@ -1,10 +1,11 @@
-//! The one watched copy of the engines' changes: one event stream of Nomad for the whole agent, whatever the number
-//! of apps and followers.
+//! The one watched copy of the engines' changes: one event stream of Nomad and one long call for Consul's checks for the
+//! whole agent, whatever the number of apps and followers. The checks are watched only while somebody follows.
 //!
 //! # Guarantees
 //! A follower hears of every change of its job after it subscribed, or hears [`Change::Resync`]: look again. It must
 //! subscribe first and look then, because a stream may begin past the index that was asked for, without a sign.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,10 +13,15 @@ use futures::StreamExt;
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::engines::consul::{Check, Consul};
 use crate::engines::nomad::{Event, Nomad, Topic};
 
 /// The longest pause before the stream is opened again: whoever waits for a rollout hears nothing meanwhile.
 const LONGEST: Duration = Duration::from_secs(3);
+/// How long one call for changed checks may stay unanswered.
+const CHECKS: Duration = Duration::from_mins(1);
+/// How often it is looked whether somebody follows again.
+const NOBODY: Duration = Duration::from_millis(100);
 
 /// Something changed.
 #[derive(Debug, Clone)]
@@ -24,6 +30,8 @@ pub enum Change {
     Resync,
     /// An event of Nomad.
     Nomad(Arc<Event>),
+    /// Checks of these services of Consul's came, went, or say something else.
+    Checks(Arc<BTreeSet<String>>),
 }
 
 impl Change {
@@ -31,6 +39,10 @@ impl Change {
     pub fn concerns(&self, namespace: &str, job: &str) -> bool {
         match self {
             Self::Resync => true,
+            // A job's services bear its name, or begin with it.
+            Self::Checks(services) => services
+                .iter()
+                .any(|s| s.strip_prefix(job).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))),
             Self::Nomad(e) => {
                 e.namespace == namespace && (e.key == job || e.filter_keys.iter().any(|k| k == job))
             }
@@ -47,8 +59,9 @@ pub struct World {
 
 impl World {
     /// Starts to watch, until `stop`.
-    pub fn start(nomad: Nomad, stop: CancellationToken) -> Self {
+    pub fn start(nomad: Nomad, consul: Consul, stop: CancellationToken) -> Self {
         let (changes, _) = broadcast::channel(4_096);
+        tokio::spawn(watch_checks(consul, changes.clone(), stop.clone()));
         let (is_open, open) = watch::channel(false);
         let world = Self { changes: changes.clone(), open };
         tokio::spawn(async move {
@@ -141,5 +154,97 @@ async fn watch_once(
                 return;
             }
         }
+    }
+}
+
+/// What each service's checks say: two of these differ where a follower must look again.
+type Said = BTreeMap<String, BTreeSet<(String, String, String)>>;
+
+fn said(checks: Vec<Check>) -> Said {
+    let mut said = Said::new();
+    for c in checks.into_iter().filter(|c| !c.service.is_empty()) {
+        said.entry(c.service).or_default().insert((c.service_id, c.id, c.status));
+    }
+    said
+}
+
+/// The services of which something else is said.
+fn moved(before: &Said, now: &Said) -> BTreeSet<String> {
+    let names = before.keys().chain(now.keys());
+    names.filter(|n| before.get(*n) != now.get(*n)).cloned().collect()
+}
+
+async fn watch_checks(consul: Consul, changes: broadcast::Sender<Change>, stop: CancellationToken) {
+    let (mut index, mut before) = (0, None::<Said>);
+    let mut pause = Duration::from_millis(100);
+    loop {
+        if changes.receiver_count() == 0 {
+            // Every one of these answers holds all checks of the cluster: not for nobody.
+            (index, before) = (0, None);
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(NOBODY) => continue,
+            }
+        }
+        let answer = tokio::select! {
+            () = stop.cancelled() => return,
+            answer = consul.checks_wait(index, CHECKS) => answer,
+        };
+        match answer {
+            Ok((checks, next)) => {
+                (index, pause) = (next, Duration::from_millis(100));
+                let now = said(checks);
+                let news = match &before {
+                    // What was said before the first look is not known: everybody looks once more.
+                    None => Some(Change::Resync),
+                    Some(before) => {
+                        let moved = moved(before, &now);
+                        (!moved.is_empty()).then(|| Change::Checks(Arc::new(moved)))
+                    }
+                };
+                before = Some(now);
+                // Nobody following is no fault.
+                news.map(|n| changes.send(n));
+            }
+            Err(e) => {
+                tracing::debug!(error = %e, "consul's checks are not watched now");
+                (index, before) = (0, None);
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(pause) => {}
+                }
+                pause = (pause * 2).min(LONGEST);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(service: &str, status: &str) -> Check {
+        Check {
+            id: "c".into(),
+            service: service.into(),
+            service_id: service.into(),
+            status: status.into(),
+            ..Check::default()
+        }
+    }
+
+    #[test]
+    fn checks_that_say_something_else_concern_the_job_of_their_name_and_no_other() {
+        let before = said(vec![check("carnet", "critical"), check("blog-worker", "passing")]);
+        let now =
+            said(vec![check("carnet", "passing"), check("blog-worker", "passing"), check("", "passing")]);
+        let moved = moved(&before, &now);
+        assert_eq!(moved, BTreeSet::from(["carnet".to_owned()]));
+        assert_eq!(super::moved(&before, &BTreeMap::new()).len(), 2);
+        let change =
+            |names: &[&str]| Change::Checks(Arc::new(names.iter().map(|n| (*n).to_owned()).collect()));
+        assert!(change(&["carnet"]).concerns("default", "carnet"));
+        assert!(change(&["blog-worker"]).concerns("default", "blog"));
+        assert!(!change(&["carnets", "blog-worker"]).concerns("default", "carnet"));
     }
 }

@@ -29,6 +29,7 @@ mod login;
 mod main_job;
 mod mechanism;
 mod render;
+mod running;
 mod sandbox;
 mod terminal;
 mod tour;

@@ -105,7 +105,7 @@ impl Bare {
             ldap_base: stack.base_dn().into(),
             ..Cluster::default()
         };
-        let world = World::start(nomad.clone(), stop.clone());
+        let world = World::start(nomad.clone(), consul.clone(), stop.clone());
         let hands = Hands {
             nomad,
             consul: consul.clone(),

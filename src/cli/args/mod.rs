@@ -3,6 +3,7 @@
 
 mod changes;
 mod logs;
+mod run;
 
 use std::path::PathBuf;
 
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub use changes::{DeleteArgs, DeployArgs, OperationArgs, OperationsCommand, PlanArgs, RollbackArgs};
 pub use logs::{LogsArgs, Stream};
+pub use run::{Count, RestartArgs, RunArgs, ScaleArgs, Word};
 
 use super::server::Server;
 use crate::model::names::Placement;
@@ -79,6 +81,14 @@ pub enum Command {
     Releases(AppJsonArgs),
     /// Make a new release from an older one
     Rollback(RollbackArgs),
+    /// Bring a stopped app back
+    Start(RunArgs),
+    /// Stop an app until somebody starts or deploys it
+    Stop(RunArgs),
+    /// Restart an app's instances, one after the other
+    Restart(RestartArgs),
+    /// Set how many instances processes have
+    Scale(ScaleArgs),
     /// Follow changes that are under way
     #[command(subcommand)]
     Operations(OperationsCommand),

@@ -174,6 +174,13 @@ impl Consul {
         call.query("filter", &filter).fetch().await
     }
 
+    /// Every check of the cluster as it is now, or those of services whose name has this in it, with their nodes'.
+    pub async fn checks(&self, within: Option<&str>) -> Result<Vec<Check>, EngineError> {
+        let filter = within.map(|w| format!("{w:?} in ServiceName or ServiceName == \"\""));
+        let call = self.read("read checks", "/v1/health/state/any").query("consistent", "");
+        call.query_opt("filter", filter).fetch().await
+    }
+
     /// Every check of the cluster, once one changed past `index` or `wait` is over.
     pub async fn checks_wait(&self, index: u64, wait: Duration) -> Result<(Vec<Check>, u64), EngineError> {
         let reply = self.wait("watch all checks", "/v1/health/state/any", index, wait).send().await?;

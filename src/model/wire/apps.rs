@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::model::head::Outcome;
+
 /// `GET /v1/apps`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Apps {
@@ -11,10 +13,11 @@ pub struct Apps {
 }
 
 /// What an app is doing, as people see it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AppCondition {
     /// The engine that knows it is away.
+    #[default]
     Unknown,
     /// Placed or waiting to be placed, not healthy yet.
     Starting,
@@ -31,7 +34,7 @@ pub enum AppCondition {
 }
 
 /// One app.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AppStatus {
     /// `[tenant/]project[@environment]`.
     pub app: String,
@@ -58,6 +61,114 @@ pub struct AppStatus {
     /// How the last one ended, in one line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_operation: Option<String>,
+    /// What changed last, when, and by whom.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_change: Option<LastChange>,
+    /// Who stopped it, where somebody did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<StoppedBy>,
+    /// Its instances: of one app only, not in lists.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub instances: Vec<InstanceView>,
+    /// What it owns on the engines, by kind and name: of one app only. Never a secret's value.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resources: Vec<ResourceView>,
+}
+
+/// A change of an app, when it is over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LastChange {
+    /// Its id.
+    pub id: String,
+    /// `deploy`, `rollback`, `stop`, `scale`…
+    pub verb: String,
+    /// Who asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// When it ended (RFC 3339, UTC).
+    pub at: String,
+    /// `done`, `undone`, `reverted`, `failed`, `abandoned`.
+    #[schema(value_type = String)]
+    pub outcome: Outcome,
+    /// One line.
+    pub summary: String,
+}
+
+/// A stop by a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StoppedBy {
+    /// Who.
+    pub by: String,
+    /// When (RFC 3339, UTC).
+    pub at: String,
+}
+
+/// Something that an app owns on an engine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ResourceView {
+    /// `job`, `secret`, `account`, `bucket`, `key`, `site`.
+    pub kind: String,
+    /// Its name there.
+    pub id: String,
+}
+
+/// What an instance is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum InstanceState {
+    /// It is made, or has not passed its checks yet.
+    Starting,
+    /// It runs and passes its checks.
+    Healthy,
+    /// It runs and does not pass them.
+    Unhealthy,
+    /// It ends badly again and again.
+    Crashing,
+    /// It was told to end and has not yet.
+    Stopping,
+    /// It ended as it was told.
+    Ended,
+    /// It ended badly and is not started again.
+    Failed,
+    /// Its node is away.
+    Lost,
+}
+
+/// One instance of a process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct InstanceView {
+    /// Nomad's allocation.
+    pub id: String,
+    /// Its process.
+    pub process: String,
+    /// The node's name.
+    pub node: String,
+    /// The node's site.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<String>,
+    /// What it is doing.
+    pub state: InstanceState,
+    /// Since when it runs, or when it ended (RFC 3339, UTC).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// How often it was restarted on its node.
+    pub restarts: u64,
+    /// How it ended last, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i64>,
+    /// By which signal, where by one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i64>,
+    /// Whether the kernel killed it for its memory.
+    #[serde(default)]
+    pub oom_killed: bool,
+}
+
+/// `GET /v1/apps/{app}/instances`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Instances {
+    /// Those that live, oldest first; with `all`, those that ended too.
+    pub instances: Vec<InstanceView>,
 }
 
 /// One process of an app.
@@ -67,6 +178,9 @@ pub struct ProcessStatus {
     pub name: String,
     /// Instances wanted.
     pub wanted: u32,
+    /// Instances by the descriptor of the release that runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub described: Option<u32>,
     /// Instances that run.
     pub running: u32,
     /// Instances whose checks pass.

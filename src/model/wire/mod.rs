@@ -6,6 +6,7 @@
 mod apps;
 mod changes;
 mod problem;
+mod run;
 mod uploads;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use utoipa::ToSchema;
 pub use apps::*;
 pub use changes::*;
 pub use problem::*;
+pub use run::*;
 pub use uploads::*;
 
 /// A secret inside a body: written out on the wire, shown nowhere else.

@@ -10,35 +10,40 @@ use crate::mechanism::web;
 
 /// What an agent is asked for.
 #[derive(Debug, Clone)]
-pub(super) enum Change {
+pub(crate) enum Change {
     Deploy(Placement, Value),
     /// To the release before.
     Rollback(Placement),
     Delete(Placement),
+    /// A plan of one step: its word and its body.
+    Run(Placement, &'static str, Value),
 }
 
 impl Change {
-    pub(super) fn deploy(app: &Placement, text: &str) -> Self {
+    pub(crate) fn deploy(app: &Placement, text: &str) -> Self {
         Self::Deploy(app.clone(), json!({"descriptor": text}))
     }
 
-    pub(super) fn app(&self) -> &Placement {
+    pub(crate) fn app(&self) -> &Placement {
         match self {
-            Self::Deploy(app, _) | Self::Rollback(app) | Self::Delete(app) => app,
+            Self::Deploy(app, _) | Self::Rollback(app) | Self::Delete(app) | Self::Run(app, ..) => app,
         }
     }
 
-    pub(super) fn request(&self) -> (Method, String, Option<Value>) {
+    pub(crate) fn request(&self) -> (Method, String, Option<Value>) {
         match self {
             Self::Deploy(app, body) => (Method::POST, format!("/v1/apps/{app}/deploy"), Some(body.clone())),
             Self::Rollback(app) => (Method::POST, format!("/v1/apps/{app}/rollback"), Some(json!({}))),
             Self::Delete(app) => (Method::DELETE, format!("/v1/apps/{app}"), None),
+            Self::Run(app, verb, body) => {
+                (Method::POST, format!("/v1/apps/{app}/{verb}"), Some(body.clone()))
+            }
         }
     }
 }
 
 /// One of each kind of resource.
-pub(super) fn first(app: &Placement) -> String {
+pub(crate) fn first(app: &Placement) -> String {
     web(
         app,
         r#"secret "session" { type = "generated" }
@@ -54,7 +59,7 @@ pub(super) fn first(app: &Placement) -> String {
 }
 
 /// Keeps one, changes one, adds one, takes one away; replaces the instance.
-pub(super) fn second(app: &Placement) -> String {
+pub(crate) fn second(app: &Placement) -> String {
     web(
         app,
         r#"secret "session" { type = "generated" }
@@ -70,12 +75,12 @@ pub(super) fn second(app: &Placement) -> String {
 }
 
 /// The host of a static site.
-pub(super) fn host(app: &Placement) -> String {
+pub(crate) fn host(app: &Placement) -> String {
     format!("{app}.example.org")
 }
 
 /// Uploads a page that says `text`, and a style sheet that does, and gives what a deploy of them asks.
-pub(super) async fn page(world: &World, app: &Placement, text: &str) -> Change {
+pub(crate) async fn page(world: &World, app: &Placement, text: &str) -> Change {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("index.html"), text).unwrap();
     std::fs::write(folder.path().join("style.css"), format!("/* {text} */")).unwrap();

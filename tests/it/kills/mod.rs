@@ -6,20 +6,20 @@
 //! change by HTTP and ends there. The points come from a run without a kill, so that new ones are covered unasked.
 //! A dead agent's session is destroyed at once, which is what Consul does itself after 20 s.
 
-mod apps;
+pub(crate) mod apps;
 mod back;
 mod late;
 mod matrix;
 mod orphans;
 mod paused;
-mod points;
+pub(crate) mod points;
 mod undone;
-mod wire;
-mod world;
+pub(crate) mod wire;
+pub(crate) mod world;
 
 use std::time::Duration;
 
 /// How long anything is waited for.
-const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 /// What the names of all apps here begin with: things without a mark of ours are found by it.
 const PREFIX: &str = "kill";

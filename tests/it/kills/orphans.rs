@@ -79,7 +79,7 @@ fn secrets_prefix() -> String {
 impl World {
     /// Everything with our mark or of an app's name that no record knows, what records name that is not there, and
     /// what is half.
-    pub(super) async fn orphans(&self) -> Vec<String> {
+    pub(crate) async fn orphans(&self) -> Vec<String> {
         let known = Known::of(self).await;
         let mut faults = Vec::new();
         let mut there: BTreeSet<Thing> = BTreeSet::new();

@@ -6,7 +6,7 @@ use std::path::Path;
 /// The points that a change has passed, each with its number where it is passed several times. Empties the file.
 ///
 /// `record.after` is left out: between it and the next step's `before`, or `close.before`, nothing is done.
-pub(super) fn passed(file: &Path) -> Vec<String> {
+pub(crate) fn passed(file: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(file).unwrap_or_default();
     if !text.is_empty() {
         std::fs::remove_file(file).unwrap();
@@ -28,7 +28,7 @@ fn kind(point: &str) -> &str {
 
 /// Every `n`th point of each kind, and at least one of each. Where the counting begins differs from kind to kind, so
 /// that of two neighbours one dies before its effect and the other after it; `offset` shifts all of them.
-pub(super) fn every(points: &[String], n: usize, offset: usize) -> Vec<&str> {
+pub(crate) fn every(points: &[String], n: usize, offset: usize) -> Vec<&str> {
     let mut kinds: Vec<(&str, Vec<&str>)> = Vec::new();
     for point in points {
         match kinds.iter_mut().find(|(k, _)| *k == kind(point)) {

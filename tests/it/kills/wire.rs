@@ -13,17 +13,19 @@ enum Luck {
     Held,
     /// Its connection is cut, and the engine never hears of it.
     Cut,
+    /// The engine hears of it and answers, and the answer is lost.
+    Deaf,
 }
 
 /// A way to an engine.
-pub(super) struct Wire {
-    pub(super) url: String,
+pub(crate) struct Wire {
+    pub(crate) url: String,
     state: watch::Sender<State>,
 }
 
 /// How far that request has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
+pub(crate) enum State {
     /// It has not been seen.
     Open,
     /// It is here, or was cut here.
@@ -36,13 +38,18 @@ pub(super) enum State {
 
 impl Wire {
     /// A slow one: the request waits.
-    pub(super) async fn holding(url: &str, needle: &'static [u8]) -> Self {
+    pub(crate) async fn holding(url: &str, needle: &'static [u8]) -> Self {
         Self::start(url, needle, Luck::Held).await
     }
 
     /// One that breaks under the request, once.
-    pub(super) async fn cutting(url: &str, needle: &'static [u8]) -> Self {
+    pub(crate) async fn cutting(url: &str, needle: &'static [u8]) -> Self {
         Self::start(url, needle, Luck::Cut).await
+    }
+
+    /// One that loses the answer to the request, once.
+    pub(crate) async fn losing(url: &str, needle: &'static [u8]) -> Self {
+        Self::start(url, needle, Luck::Deaf).await
     }
 
     async fn start(url: &str, needle: &'static [u8], luck: Luck) -> Self {
@@ -60,14 +67,14 @@ impl Wire {
         wire
     }
 
-    pub(super) async fn wait_for(&self, state: State) {
+    pub(crate) async fn wait_for(&self, state: State) {
         let mut now = self.state.subscribe();
         let waited = tokio::time::timeout(PATIENCE, now.wait_for(|s| *s == state)).await;
         waited.unwrap_or_else(|_| panic!("the request was never {state:?}")).unwrap();
     }
 
     /// Lets the request go on, and waits until the engine has answered to it.
-    pub(super) async fn release(&self) {
+    pub(crate) async fn release(&self) {
         self.state.send_replace(State::Released);
         self.wait_for(State::Answered).await;
     }
@@ -100,8 +107,12 @@ async fn carry(
                 if luck == Luck::Cut {
                     return;
                 }
-                let mut now = state.subscribe();
-                let _ = now.wait_for(|s| *s == State::Released).await;
+                if luck == Luck::Deaf {
+                    state.send_replace(State::Released);
+                } else {
+                    let mut now = state.subscribe();
+                    let _ = now.wait_for(|s| *s == State::Released).await;
+                }
             }
             if to_engine.write_all(&bytes[..n]).await.is_err() {
                 return;
@@ -111,7 +122,9 @@ async fn carry(
     let back = async {
         let mut bytes = vec![0; 64 << 10];
         while let Ok(n @ 1..) = from_engine.read(&mut bytes).await {
-            step(&state, State::Released, State::Answered);
+            if step(&state, State::Released, State::Answered) && luck == Luck::Deaf {
+                return;
+            }
             if to_client.write_all(&bytes[..n]).await.is_err() {
                 return;
             }

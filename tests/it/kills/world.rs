@@ -21,22 +21,22 @@ use super::apps::{Change, host};
 use crate::harness::{Stack, StackOptions, eventually, terreau, unique};
 
 /// The engines, seen from outside, and a login that holds at every agent.
-pub(super) struct World {
-    pub(super) stack: Stack,
+pub(crate) struct World {
+    pub(crate) stack: Stack,
     /// The agent that is not killed.
-    pub(super) leader: String,
-    pub(super) token: String,
-    pub(super) store: Store,
-    pub(super) nomad: Nomad,
-    pub(super) directory: Directory,
-    pub(super) garage: Admin,
+    pub(crate) leader: String,
+    pub(crate) token: String,
+    pub(crate) store: Store,
+    pub(crate) nomad: Nomad,
+    pub(crate) directory: Directory,
+    pub(crate) garage: Admin,
 }
 
 /// An agent process that may be told to end at a point.
-pub(super) struct Agent {
-    pub(super) child: std::process::Child,
-    pub(super) name: String,
-    pub(super) url: String,
+pub(crate) struct Agent {
+    pub(crate) child: std::process::Child,
+    pub(crate) name: String,
+    pub(crate) url: String,
 }
 
 impl Drop for Agent {
@@ -47,24 +47,24 @@ impl Drop for Agent {
 }
 
 impl Agent {
-    pub(super) fn signal(&self, signal: rustix::process::Signal) {
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// Whether it is paused by SIGSTOP.
-    pub(super) fn is_stopped(&self) -> bool {
+    pub(crate) fn is_stopped(&self) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
         stat.rsplit_once(") ").unwrap().1.starts_with('T')
     }
 
     /// How it is called in Consul's sessions.
-    pub(super) fn session_name(&self) -> String {
+    pub(crate) fn session_name(&self) -> String {
         format!("terreau {}", self.name)
     }
 }
 
 impl World {
-    pub(super) async fn start(options: StackOptions) -> Self {
+    pub(crate) async fn start(options: StackOptions) -> Self {
         let stack = Stack::start(options).await;
         let options = HttpOptions::default();
         let consul = Consul::new(&stack.consul(), None, &options).unwrap();
@@ -79,11 +79,11 @@ impl World {
         Self { leader: stack.api(), stack, token: String::new(), store, nomad, directory, garage }
     }
 
-    pub(super) fn consul(&self) -> &Consul {
+    pub(crate) fn consul(&self) -> &Consul {
         self.store.consul()
     }
 
-    pub(super) async fn login(&mut self, url: &str) {
+    pub(crate) async fn login(&mut self, url: &str) {
         let (user, password) = self.stack.person();
         let body = json!({"user": user, "password": password.trim_end()});
         let reply = self.stack.http().post(format!("{url}/v1/login")).json(&body).send().await.unwrap();
@@ -92,12 +92,12 @@ impl World {
     }
 
     /// Starts an agent with these variables, and waits until it answers or has ended.
-    pub(super) async fn agent(&self, variables: &[(&str, &str)]) -> Agent {
+    pub(crate) async fn agent(&self, variables: &[(&str, &str)]) -> Agent {
         self.agent_with(variables, &[]).await
     }
 
     /// The same, with these settings over those of the stack's own agent.
-    pub(super) async fn agent_with(&self, variables: &[(&str, &str)], settings: &[String]) -> Agent {
+    pub(crate) async fn agent_with(&self, variables: &[(&str, &str)], settings: &[String]) -> Agent {
         let name = unique("mortal");
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let url = format!("http://127.0.0.1:{port}");
@@ -124,7 +124,7 @@ impl World {
     }
 
     /// Asks an agent; `None` where it died of the question.
-    pub(super) async fn ask(
+    pub(crate) async fn ask(
         &self,
         url: &str,
         method: Method,
@@ -141,7 +141,7 @@ impl World {
     }
 
     /// Asks for a change until it is accepted (a lock that was just given back is shut for a second).
-    pub(super) async fn change(&self, url: &str, change: &Change) {
+    pub(crate) async fn change(&self, url: &str, change: &Change) {
         eventually(&format!("{change:?} is accepted"), PATIENCE, async || {
             let (method, path, body) = change.request();
             match self.ask(url, method, &path, body.as_ref()).await {
@@ -159,7 +159,7 @@ impl World {
     }
 
     /// What Consul does 20 s after an agent died.
-    pub(super) async fn expire(&self, agent: &Agent) {
+    pub(crate) async fn expire(&self, agent: &Agent) {
         for session in self.consul().sessions().await.unwrap() {
             if session.name == agent.session_name() {
                 self.consul().session_destroy(&session.id).await.unwrap();
@@ -168,7 +168,7 @@ impl World {
     }
 
     /// Waits until nobody holds the app and no operation is open on it.
-    pub(super) async fn rest(&self, app: &Placement, after: &str) -> Option<Head> {
+    pub(crate) async fn rest(&self, app: &Placement, after: &str) -> Option<Head> {
         eventually(&format!("{app} is at rest after {after}"), PATIENCE, async || {
             let open = self.store.operations().await.unwrap();
             let held = self.consul().kv_get(&keys::lock(app)).await.unwrap().and_then(|e| e.session);
@@ -181,7 +181,7 @@ impl World {
     }
 
     /// Waits until an agent that was told to die has died, and forgets its session.
-    pub(super) async fn dies(&self, mut agent: Agent, point: &str) {
+    pub(crate) async fn dies(&self, mut agent: Agent, point: &str) {
         let status = eventually(&format!("the agent dies at {point}"), PATIENCE, async || {
             agent.child.try_wait().unwrap()
         })
@@ -191,7 +191,7 @@ impl World {
     }
 
     /// A change by an agent that is killed at a point; then another ends it. Gives the head.
-    pub(super) async fn killed(&self, point: &str, change: &Change) -> Option<Head> {
+    pub(crate) async fn killed(&self, point: &str, change: &Change) -> Option<Head> {
         let begun = Instant::now();
         let agent = self.agent(&[("TERREAU_KILL_AT", point)]).await;
         let born = begun.elapsed();
@@ -209,7 +209,7 @@ impl World {
     }
 
     /// A change by the agent that leads.
-    pub(super) async fn done(&self, change: &Change) -> Option<Head> {
+    pub(crate) async fn done(&self, change: &Change) -> Option<Head> {
         self.change(&self.leader, change).await;
         self.rest(change.app(), "nobody's death").await
     }
@@ -223,7 +223,7 @@ impl World {
     }
 
     /// The app is live with this release, and differs from this descriptor in nothing.
-    pub(super) async fn assert_runs(
+    pub(crate) async fn assert_runs(
         &self,
         app: &Placement,
         head: Option<Head>,
@@ -242,7 +242,7 @@ impl World {
     }
 
     /// A plan of this finds nothing to change.
-    pub(super) async fn assert_same(&self, app: &Placement, body: &Value, after: &str) {
+    pub(crate) async fn assert_same(&self, app: &Placement, body: &Value, after: &str) {
         let path = format!("/v1/apps/{app}/plan");
         let plan = eventually("the plan is made", PATIENCE, async || {
             match self.ask(&self.leader, Method::POST, &path, Some(body)).await.unwrap() {
@@ -259,7 +259,7 @@ impl World {
     }
 
     /// The site is live with this release, and each of its files is of it.
-    pub(super) async fn assert_serves(
+    pub(crate) async fn assert_serves(
         &self,
         app: &Placement,
         head: Option<Head>,

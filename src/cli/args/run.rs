@@ -1,0 +1,133 @@
+//! The command line of what runs: start, stop, restart, scale.
+
+use std::str::FromStr;
+
+use clap::Args;
+
+use super::AppArg;
+use crate::model::ProcessName;
+use crate::model::names::Placement;
+
+/// `terreau start`, `terreau stop`
+///
+/// `stop` ends every instance within its stop_timeout and keeps everything else: routes (which answer 503), data, the
+/// release, the counts. It stays so until somebody runs `terreau start` or `terreau deploy`; nothing else wakes it.
+/// `start` brings back the same release with the same counts.
+///
+/// Waits until it is so, and says how it goes; Ctrl-C stops waiting, not the change.
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Examples:\n  terreau stop\n  terreau start carnet\n  terreau stop carnet@preproduction --detach"
+)]
+pub struct RunArgs {
+    /// Which app.
+    #[command(flatten)]
+    pub app: AppArg,
+    /// Return as soon as it is accepted
+    #[arg(long)]
+    pub detach: bool,
+    /// Print JSON for programs
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `terreau restart`
+///
+/// Restarts the instances in place, on their nodes, one after the other: the next one only when the one before passes
+/// its checks again, so that an app with several instances serves on. Configuration does not change by it: `terreau
+/// deploy` releases what is new.
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Examples:\n  terreau restart\n  terreau restart carnet --process web\n  terreau restart --alloc 1a2b3c4d"
+)]
+pub struct RestartArgs {
+    /// Which app.
+    #[command(flatten)]
+    pub app: AppArg,
+    /// Only this process
+    #[arg(long, short, value_name = "PROCESS")]
+    pub process: Option<ProcessName>,
+    /// Only this instance: its id, or the beginning of it (see `terreau ps`)
+    #[arg(long, value_name = "ID")]
+    pub alloc: Option<String>,
+    /// Return as soon as the first one is restarted
+    #[arg(long)]
+    pub detach: bool,
+    /// Print JSON for programs
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `terreau scale`
+///
+/// The counts hold until they are set again, through deploys and restarts. Of a stopped app they are remembered for its
+/// next start. `web=0` is allowed: the other processes run on.
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Examples:\n  terreau scale web=2\n  terreau scale carnet web=2 worker=1\n  terreau scale --app carnet@preproduction web=1"
+)]
+pub struct ScaleArgs {
+    /// [APP[@ENV]] PROCESS=COUNT...: the app, where it is not the folder's, and how many instances processes have
+    #[arg(value_name = "PROCESS=COUNT", required = true, num_args = 1..)]
+    pub words: Vec<Word>,
+    /// The app [default: the project of the terreau.hcl in this folder or above it]
+    #[arg(long, short, value_name = "APP[@ENV]")]
+    pub app: Option<Placement>,
+    /// Return as soon as it is accepted
+    #[arg(long)]
+    pub detach: bool,
+    /// Print JSON for programs
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A process and its count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Count {
+    /// The process.
+    pub process: String,
+    /// Its instances.
+    pub count: u32,
+}
+
+/// One word of `scale`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Word {
+    /// `web=2`
+    Count(Count),
+    /// An app.
+    App(Placement),
+}
+
+impl FromStr for Word {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some((process, count)) = text.split_once('=') else {
+            let app =
+                text.parse().map_err(|e| format!("neither PROCESS=COUNT, as web=2, nor an app: {e}"))?;
+            return Ok(Self::App(app));
+        };
+        // Whether there is such a process is the server's to say: it knows the names.
+        let process = process.trim().to_owned();
+        if process.is_empty() {
+            return Err("a process is missing before `=`: web=2".to_owned());
+        }
+        let count =
+            count.trim().parse().map_err(|_| format!("{process} needs a whole number: {process}=2"))?;
+        Ok(Self::Count(Count { process, count }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_a_count_or_an_app() {
+        assert_eq!("web=2".parse(), Ok(Word::Count(Count { process: "web".into(), count: 2 })));
+        assert!(matches!("carnet@preproduction".parse(), Ok(Word::App(_))));
+        for bad in ["web=", "=2", "web=two", "web=-1", "Not An App"] {
+            assert!(bad.parse::<Word>().is_err(), "{bad}");
+        }
+    }
+}

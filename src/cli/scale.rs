@@ -1,0 +1,103 @@
+//! `terreau start`, `stop`, `restart`, `scale`: asks for the change, then watches until it is so.
+
+use std::collections::BTreeMap;
+
+use http::Method;
+use serde::Serialize;
+use serde_json::json;
+
+use super::args::{RestartArgs, RunArgs, ScaleArgs, Word};
+use super::client::app_path;
+use super::context::Context;
+use super::exit::ExitStatus;
+use super::failure::{Failure, Ran, harmless};
+use super::follow::{self, Course, Form, Then};
+use super::printer::GREEN;
+use super::{local, waiting};
+use crate::model::Placement;
+use crate::model::wire::{Changed, RestartRequest, ScaleRequest};
+
+/// How it is asked and shown.
+#[derive(Debug, Clone, Copy)]
+struct Manner {
+    then: Then,
+    form: Form,
+}
+
+impl Manner {
+    fn of(detach: bool, json: bool) -> Self {
+        Self {
+            then: if detach { Then::Detach } else { Then::Follow },
+            form: if json { Form::Json } else { Form::Words },
+        }
+    }
+}
+
+/// `start`
+pub fn start(args: &RunArgs, cx: &Context) -> Ran {
+    let app = local::app(args.app.app.as_ref(), cx.printer)?;
+    ask(cx, &app, "start", &json!({}), Manner::of(args.detach, args.json))
+}
+
+/// `stop`
+pub fn stop(args: &RunArgs, cx: &Context) -> Ran {
+    let app = local::app(args.app.app.as_ref(), cx.printer)?;
+    ask(cx, &app, "stop", &json!({}), Manner::of(args.detach, args.json))
+}
+
+/// `restart`
+pub fn restart(args: &RestartArgs, cx: &Context) -> Ran {
+    let app = local::app(args.app.app.as_ref(), cx.printer)?;
+    let request =
+        RestartRequest { process: args.process.as_ref().map(ToString::to_string), alloc: args.alloc.clone() };
+    ask(cx, &app, "restart", &request, Manner::of(args.detach, args.json))
+}
+
+/// `scale`
+pub fn scale(args: &ScaleArgs, cx: &Context) -> Ran {
+    let (mut counts, mut named) = (BTreeMap::new(), args.app.clone());
+    for word in &args.words {
+        match word {
+            Word::Count(c) => {
+                if counts.insert(c.process.clone(), c.count).is_some() {
+                    return Err(Failure::usage(format!("{} is named twice", c.process)));
+                }
+            }
+            Word::App(app) if named.is_none() => named = Some(app.clone()),
+            Word::App(app) => {
+                return Err(Failure::usage(format!("{app} is a second app; one is scaled at a time")));
+            }
+        }
+    }
+    if counts.is_empty() {
+        return Err(Failure::usage("name a process and its count, as web=2"));
+    }
+    let app = local::app(named.as_ref(), cx.printer)?;
+    ask(cx, &app, "scale", &ScaleRequest { counts }, Manner::of(args.detach, args.json))
+}
+
+fn ask(cx: &Context, app: &Placement, verb: &str, request: &impl Serialize, how: Manner) -> Ran {
+    let client = cx.client()?;
+    waiting(async {
+        let done: Changed = client.call(Method::POST, &app_path(app, &format!("/{verb}")), request).await?;
+        let how_to = format!("see it with `terreau status {app}`");
+        if done.unchanged || how.then == Then::Detach {
+            match how.form {
+                Form::Json => cx.printer.json(&done)?,
+                Form::Words => cx.printer.say(harmless(&done.summary)),
+            }
+            if !done.unchanged {
+                cx.printer.hint(how_to);
+            }
+            return Ok(ExitStatus::Done);
+        }
+        cx.printer.say(format!("{GREEN}accepted{GREEN:#}: {}", harmless(&done.summary)));
+        let course = Course {
+            path: app_path(app, "/course"),
+            goes_on: format!("the {verb} goes on"),
+            how_to,
+            named: ("change", done.change),
+        };
+        follow::walk(cx, &client, &course, how.form).await
+    })
+}

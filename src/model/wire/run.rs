@@ -1,0 +1,43 @@
+//! Starting, stopping, scaling, restarting.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// `POST /v1/apps/{app}/scale`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScaleRequest {
+    /// Instances by process; processes that are not named keep theirs.
+    pub counts: BTreeMap<String, u32>,
+}
+
+/// `POST /v1/apps/{app}/restart`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RestartRequest {
+    /// Only this process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<String>,
+    /// Only this instance: the beginning of its allocation's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alloc: Option<String>,
+}
+
+/// A change that Nomad has taken, or that was not needed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Changed {
+    /// The app.
+    pub app: String,
+    /// The change's id, also in the audit log; absent where nothing was to be done. Follow it at
+    /// `/v1/apps/{app}/course`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<String>,
+    /// Nothing was to be done.
+    pub unchanged: bool,
+    /// One line for people.
+    pub summary: String,
+    /// How many instances each process shall have now.
+    pub counts: BTreeMap<String, u32>,
+}

@@ -1,0 +1,173 @@
+//! Restarts instances by Nomad's own allocation restart, one after the other: the next one only when the one before
+//! passes its checks again, so that an app with several instances serves on.
+//!
+//! The intent holds when each instance's task had begun: an instance whose task began later was restarted already.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::intended::Fulfilled;
+use super::intent::{Tell, Tried, judge};
+use super::lock::Lock;
+use super::points;
+use super::run::Runner;
+use crate::engines::nomad::{Allocation, TaskState};
+use crate::engines::{EngineError, Fault};
+use crate::model::Head;
+use crate::model::head::Intent;
+use crate::resources::health;
+use crate::resources::{Hands, judge as verdict};
+
+/// How long one instance may take to come back before the others are left alone.
+const COME_BACK: Duration = Duration::from_mins(5);
+/// How often a task may end badly after its restart before it is given up on.
+const CRASHES: usize = 2;
+
+/// The task that an instance is about: the process's own, or the one that began last.
+pub fn main_task(a: &Allocation) -> Option<&TaskState> {
+    let named = a.task_states.get(&a.task_group);
+    named.or_else(|| a.task_states.values().max_by_key(|t| t.started_at.clone()))
+}
+
+/// When an instance's task began, as an intent remembers it.
+pub fn began(a: &Allocation) -> Option<&str> {
+    main_task(a)?.started_at.as_deref()
+}
+
+impl Runner {
+    pub(super) async fn restart_each(
+        &self,
+        hands: &Hands,
+        lock: &Lock,
+        head: &Head,
+        intent: &Intent,
+        tell: &mut Tell,
+    ) -> Tried {
+        let mut left = match self.still_to_restart(hands, head, intent).await {
+            Ok(left) => left,
+            Err(e) => return judge(e),
+        };
+        while let Some(id) = left.pop() {
+            if lock.lease.is_lost() {
+                let why = "the agent's session may be gone";
+                let e = EngineError::new(crate::engines::Engine::Consul, Fault::Fenced, "restart", why);
+                return Tried::Unknown(e);
+            }
+            points::pass("restart.instance.before");
+            let done = hands.nomad.restart_allocation(&id, None).await;
+            points::pass("restart.instance.after");
+            match done {
+                Ok(()) => {}
+                // It ended meanwhile: its successor is new anyway.
+                Err(e) if matches!(e.fault, Fault::NotFound | Fault::Invalid) => continue,
+                // It waits for its next start already.
+                Err(e) if e.message.contains("not running") => continue,
+                Err(e) => return judge(e),
+            }
+            if let Some(tell) = tell.take() {
+                // Whoever asked may have had enough.
+                let _ = tell.send(Ok(()));
+            }
+            // Whether the last one is well is waited for by whoever watches, not under the lock.
+            let until = if left.is_empty() { Until::Begun } else { Until::Well };
+            tokio::select! {
+                back = self.comes_back(hands, head, intent, (&id, until)) => match back {
+                    Ok(None) => {}
+                    Ok(Some(why)) => return Tried::Over(Fulfilled::Refused(why)),
+                    Err(e) => return judge(e),
+                },
+                () = self.inner.stop.cancelled() => return Tried::Left,
+            }
+        }
+        Tried::Over(Fulfilled::Done(None))
+    }
+
+    /// The instances that the intent names and that were not restarted yet; the last one comes first: those that are
+    /// ill, so that there is always one that serves.
+    async fn still_to_restart(
+        &self,
+        hands: &Hands,
+        head: &Head,
+        intent: &Intent,
+    ) -> Result<Vec<String>, EngineError> {
+        let all = hands.nomad.allocations(head.app.namespace(), &head.app.flat()).await?;
+        let passing = health::passing(&hands.consul, &head.app).await?;
+        let mut left: Vec<(bool, u64, String)> = all
+            .iter()
+            .filter(|a| !a.is_terminal())
+            .filter(|a| intent.restarts.get(&a.id).is_some_and(|at| began(a) == Some(at.as_str())))
+            .map(|a| (passing.is_well(a), a.create_index, a.id.clone()))
+            .collect();
+        left.sort_by(|a, b| b.cmp(a));
+        Ok(left.into_iter().map(|(.., id)| id).collect())
+    }
+
+    /// Waits until an instance passes again; `Some`: why it does not.
+    async fn comes_back(
+        &self,
+        hands: &Hands,
+        head: &Head,
+        intent: &Intent,
+        (id, until): (&str, Until),
+    ) -> Result<Option<String>, EngineError> {
+        let (namespace, job) = (head.app.namespace(), head.app.flat());
+        let stored = hands.nomad.job(namespace, &job).await?;
+        let mut follower = hands.world.subscribe().await;
+        let deadline = tokio::time::Instant::now() + COME_BACK;
+        loop {
+            let all = hands.nomad.allocations(namespace, &job).await?;
+            let instance = verdict::short(id);
+            let Some(a) = all.iter().find(|a| a.id == id).filter(|a| !a.is_terminal()) else {
+                return Ok(Some(format!("instance {instance} ended while it was restarted")));
+            };
+            let is_new = began(a) != intent.restarts.get(id).map(String::as_str);
+            let well = || async {
+                let now = health::passing(&hands.consul, &head.app).await?;
+                Ok::<_, EngineError>(now.expecting(stored.as_ref()).is_well(a))
+            };
+            if is_new && (until == Until::Begun || well().await?) {
+                return Ok(None);
+            }
+            if let Some(why) = crashes(a) {
+                return Ok(Some(format!(
+                    "instance {instance} does not come back: {why}; the others were left alone"
+                )));
+            }
+            let changed = follower.changed(namespace, &job);
+            if tokio::time::timeout_at(deadline, changed).await.is_err() {
+                return Ok(Some(format!(
+                    "instance {instance} does not pass its checks after {} s; the others were left alone",
+                    COME_BACK.as_secs()
+                )));
+            }
+        }
+    }
+}
+
+/// Until when an instance is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Until {
+    /// Its task has begun again.
+    Begun,
+    /// It passes its checks again.
+    Well,
+}
+
+/// Why an instance that was restarted will not come back: it ends again and again.
+pub fn crashes(a: &Allocation) -> Option<String> {
+    let events = &main_task(a)?.events;
+    let since =
+        events.iter().rposition(|e| e.display_message.contains("User requested")).map_or(0, |n| n + 1);
+    // The first end is the restart itself.
+    let ends: Vec<_> = events[since..]
+        .iter()
+        .filter(|e| e.kind == "Terminated" && (e.exit_code != 0 || e.signal != 0))
+        .collect();
+    let started = events[since..].iter().position(|e| e.kind == "Started").map(|n| since + n);
+    let after = started.map_or(0, |s| events[s..].iter().filter(|e| e.kind == "Terminated").count());
+    (after >= CRASHES).then(|| {
+        let words: BTreeSet<String> =
+            ends.iter().map(|e| format!("it ended with exit code {}", e.exit_code)).collect();
+        words.into_iter().collect::<Vec<_>>().join(", ")
+    })
+}

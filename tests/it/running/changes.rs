@@ -1,0 +1,210 @@
+//! start, stop, scale and restart, by the command line.
+
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde_json::json;
+
+use super::{App, Load, PATIENCE, stack};
+use crate::harness::eventually;
+use crate::mechanism::{Addresses, Bare, app, me, web};
+use terreau::deploy::Change;
+use terreau::model::head::{Outcome, Wanted};
+use terreau::model::wire::AppCondition;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pt_62_a_stop_is_quick_and_clear_and_start_and_deploy_bring_back_the_same_release_and_env() {
+    let it = App::new(stack().await, "stop");
+    it.expect(0, &["deploy"]);
+    assert!(it.until_page(200).await.starts_with("one "));
+
+    let begun = Instant::now();
+    let ran = it.expect(0, &["stop"]);
+    let took = begun.elapsed();
+    // stop_timeout (10 s) and shutdown_delay (0.5 s here) are the bound; this app ends at once when it is told to.
+    assert!(took < Duration::from_secs(11), "{took:?}: {}", ran.err);
+    assert!(ran.err.contains("is stopped"), "{}", ran.err);
+    let status = it.status();
+    assert_eq!(status["status"], "stopped");
+    assert_eq!(status["stopped"]["by"], "me");
+    assert_eq!(App::process(&status, "web")["wanted"], 0);
+    assert_eq!(App::process(&status, "web")["described"], 1);
+    assert_eq!(status["last_change"]["verb"], "stop");
+    assert_eq!(status["last_change"]["by"], "me");
+    assert!(it.allocations().await.is_empty());
+    assert!(it.expect(0, &["stop"]).err.contains("was stopped by me"), "a second stop says that it is so");
+    assert!(it.expect(1, &["restart"]).err.contains("terreau start"));
+
+    let body = it.expect(0, &["start"]);
+    assert!(body.out.contains(&format!("{}.example.org", it.name)), "the URL is data: {}", body.out);
+    assert!(it.until_page(200).await.starts_with("one "));
+    let status = it.status();
+    assert_eq!((&status["release"], &status["status"]), (&json!(1), &json!("running")));
+    assert!(status["stopped"].is_null());
+    assert!(it.expect(0, &["start"]).err.contains("is not stopped"));
+
+    it.expect(0, &["stop"]);
+    let plan = it.expect(10, &["plan"]);
+    assert!(
+        plan.out.contains("web: 0 instances become 1") || plan.err.contains("web: 0 instances become 1"),
+        "{}",
+        plan.out
+    );
+    it.expect(0, &["deploy"]);
+    assert!(it.until_page(200).await.starts_with("one "));
+    let status = it.status();
+    assert_eq!((&status["release"], &status["status"]), (&json!(1), &json!("running")), "the same release");
+    assert!(it.expect(0, &["deploy"]).err.contains("no changes"));
+    println!("pt_62: stopped after {took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn counts_that_were_scaled_hold_through_deploys_and_stops_and_replace_nothing() {
+    let it = App::new(stack().await, "scale");
+    it.expect(0, &["deploy"]);
+    let before = it.allocations().await;
+    it.expect(0, &["scale", "web=3", "worker=2"]);
+    let after = it.allocations().await;
+    assert_eq!(after.len(), 5);
+    for a in &before {
+        assert!(after.iter().any(|b| a["ID"] == b["ID"]), "an instance was replaced");
+    }
+    let status = it.status();
+    assert_eq!(App::process(&status, "web")["healthy"], 3);
+    assert_eq!(App::process(&status, "web")["described"], 1);
+    assert_eq!(status["instances"].as_array().unwrap().len(), 5);
+    // Exit code 10 would say that there is something to do.
+    it.expect(0, &["plan"]);
+
+    // A deploy keeps them.
+    it.describe("two", "");
+    it.expect(0, &["deploy"]);
+    assert_eq!(it.allocations().await.len(), 5);
+    assert!(it.until_page(200).await.starts_with("two "));
+
+    // A stop keeps them; a scale meanwhile is remembered.
+    it.expect(0, &["stop"]);
+    let said = it.expect(0, &["scale", "web=2"]);
+    assert!(said.err.contains("remembered for the next start"), "{}", said.err);
+    assert!(it.allocations().await.is_empty());
+    it.expect(0, &["start"]);
+    let status = it.status();
+    assert_eq!(
+        (
+            App::process(&status, "web")["healthy"].as_u64(),
+            App::process(&status, "worker")["healthy"].as_u64()
+        ),
+        (Some(2), Some(2))
+    );
+
+    // 0 of one process is not a stop.
+    it.expect(0, &["scale", "web=0"]);
+    let status = it.status();
+    assert_eq!((&status["status"], status["stopped"].is_null()), (&json!("running"), true));
+    assert_eq!(it.allocations().await.len(), 2);
+    it.expect(0, &["scale", "web=1", "worker=1"]);
+
+    for (words, code, wanted) in [
+        (&["scale", "wbe=2"][..], 1, "did you mean web?"),
+        (&["scale", "database=2"], 1, "it has web, worker"),
+        (&["scale", "web=101"], 1, "at most 100"),
+        (&["scale", "web"], 2, ""),
+        (&["scale", "nobody-at-all", "web=1"], 6, "there is no app"),
+        (&["restart", "--process", "wrker"], 1, "did you mean worker?"),
+        (&["restart", "--alloc", "ffffffff"], 6, "no living instance"),
+    ] {
+        let ran = it.expect(code, words);
+        assert!(ran.err.contains(wanted), "{words:?}: {}", ran.err);
+    }
+    let (status, problem) = it
+        .api(Method::POST, &format!("/v1/apps/{}/scale", it.name), json!({"counts": {"web": "2"}, "x": 1}))
+        .await;
+    assert_eq!((status, problem["errors"].as_array().unwrap().len()), (422, 2), "{problem}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_in_the_middle_of_a_rollout_is_taken_and_a_start_that_fails_says_why() {
+    let it = App::new(stack().await, "midway");
+    it.expect(0, &["deploy"]);
+    it.describe("slow", "");
+    // Nobody waits for the new instances, which take a while to be healthy.
+    it.expect(0, &["scale", "web=3", "--detach"]);
+    let begun = Instant::now();
+    it.expect(0, &["stop"]);
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    assert!(it.allocations().await.is_empty());
+    let status = it.status();
+    assert_eq!(status["status"], "stopped");
+    it.expect(0, &["start"]);
+    assert_eq!(App::process(&it.status(), "web")["healthy"], 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_with_two_instances_serves_on_while_it_is_restarted() {
+    let it = App::new(stack().await, "again");
+    it.expect(0, &["deploy"]);
+    it.expect(0, &["scale", "web=2"]);
+    it.until_page(200).await;
+    let before = it.allocations().await;
+    let load = Load::on(&it);
+    let ran = it.expect(0, &["restart"]);
+    let (good, bad) = load.end().await;
+    println!(
+        "restart of 3 instances: {good} answers, {} others: {}",
+        bad.len(),
+        ran.err.replace('\n', " | ")
+    );
+    assert!(bad.is_empty(), "{} of {}: {:?}", bad.len(), good + bad.len(), &bad[..bad.len().min(5)]);
+    assert!(good > 50);
+    let after = it.allocations().await;
+    for (a, b) in before.iter().zip(&after) {
+        assert_eq!(a["ID"], b["ID"], "in place");
+        let at = |v: &serde_json::Value| {
+            v["TaskStates"].as_object().unwrap().values().next().unwrap()["StartedAt"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        };
+        assert!(at(a) < at(b));
+    }
+    // One of them, by its id.
+    let one = after[0]["ID"].as_str().unwrap().to_owned();
+    let others: Vec<_> = after[1..].to_vec();
+    it.expect(0, &["restart", "--alloc", &one[..8]]);
+    let last = it.allocations().await;
+    for other in &others {
+        let same = last.iter().find(|a| a["ID"] == other["ID"]).unwrap();
+        assert_eq!(same["TaskStates"], other["TaskStates"], "the others were left alone");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn start_stop_and_scale_need_nothing_of_garage() {
+    let stack = stack().await;
+    let well = Bare::on(stack).await;
+    let it = app("bare");
+    let (outcome, why) = well.deploy(&it, &web(&it, "")).await.unwrap();
+    assert_eq!(outcome, Outcome::Done, "{why:?}");
+    // Nobody listens there.
+    let at = Addresses { s3: "http://127.0.0.1:1".to_owned(), ..Addresses::of(stack) };
+    let ill = Bare::through(stack, &at).await;
+    let changed = ill.deployer.change(&me(), &it, &Change::Stop).await.unwrap();
+    assert_eq!(changed.counts.values().sum::<u32>(), 0);
+    let head = ill.deployer.runner().store().head(&it).await.unwrap().unwrap().value;
+    assert_eq!(head.wanted, Wanted::Stopped);
+    eventually("the stop is seen", PATIENCE, async || {
+        (ill.deployer.status(&it).await.unwrap().status == AppCondition::Stopped).then_some(())
+    })
+    .await;
+    ill.deployer.change(&me(), &it, &Change::Scale([("web".to_owned(), 2)].into())).await.unwrap();
+    ill.deployer.change(&me(), &it, &Change::Start).await.unwrap();
+    eventually("two instances run", PATIENCE, async || {
+        let status = ill.deployer.status(&it).await.unwrap();
+        assert!(
+            status.why.is_some_and(|w| w.contains("garage") || w.contains("Garage")),
+            "Garage is away, and said so"
+        );
+        (status.status == AppCondition::Running && status.processes[0].healthy == 2).then_some(())
+    })
+    .await;
+}
