@@ -9,6 +9,7 @@
 //! `TERREAU_KEEP=1` keeps the folders (logs, data) of ended stacks.
 #![allow(dead_code, clippy::unused_self)]
 
+pub mod browser;
 pub mod person;
 
 use std::collections::BTreeMap;

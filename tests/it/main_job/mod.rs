@@ -5,6 +5,7 @@ mod examples;
 mod probe;
 mod releases;
 mod routes;
+mod ui;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
