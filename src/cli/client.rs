@@ -17,13 +17,16 @@ use super::failure::Failure;
 use super::server::Server;
 use super::session::Session;
 use crate::model::names::Placement;
-use crate::model::wire::{FieldFault, Problem, ProblemCode};
+use crate::model::nearest;
+use crate::model::wire::{Apps, FieldFault, Problem, ProblemCode};
 
 /// What stands in a path segment as it is: `@` is ours, `/` of a tenant is not.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'@');
 
 /// A call that answers at once.
 const CALL: Duration = Duration::from_mins(1);
+/// A call whose answer would only be a help.
+const SUGGESTION: Duration = Duration::from_secs(2);
 /// Silence on a stream: the server sends a heartbeat every 15 s.
 const SILENCE: Duration = Duration::from_secs(45);
 
@@ -151,12 +154,39 @@ impl Client {
         Failure::new(ExitStatus::EngineAway, what).because(root_cause(error)).hint(hint)
     }
 
+    /// The apps that this person may see, as commands name them. Nothing where nobody answers soon: for suggestions.
+    pub async fn app_names(&self) -> Vec<String> {
+        let ask = async {
+            let reply = self.request(Method::GET, "/v1/apps").send().await.ok()?;
+            serde_json::from_slice::<Apps>(&reply.bytes().await.ok()?).ok()
+        };
+        let apps = tokio::time::timeout(SUGGESTION, ask).await.ok().flatten();
+        apps.map(|a| a.apps.into_iter().map(|a| a.app).collect()).unwrap_or_default()
+    }
+
+    /// What was probably meant by the app of this path, where there is no such app.
+    async fn near(&self, path: &str) -> Option<String> {
+        let named = path.strip_prefix("/v1/apps/")?.split('/').next()?;
+        let named = percent_encoding::percent_decode_str(named).decode_utf8().ok()?;
+        let names = self.app_names().await;
+        if names.iter().any(|n| *n == named) {
+            return None;
+        }
+        nearest(&named, names.iter().map(String::as_str))
+    }
+
     async fn refusal(&self, response: Response) -> Failure {
         let status = response.status();
+        let path = response.url().path().to_owned();
         let location = response.headers().get(http::header::LOCATION).cloned();
         let body = response.bytes().await.unwrap_or_default();
         if let Ok(problem) = serde_json::from_slice::<Problem>(&body) {
-            return problem_failure(problem, &self.server);
+            let is_missing = problem.code == ProblemCode::NotFound;
+            let failure = problem_failure(problem, &self.server);
+            return match if is_missing { self.near(&path).await } else { None } {
+                Some(near) => failure.hint(format!("did you mean {near}?")),
+                None => failure,
+            };
         }
         let server = &self.server;
         let text: String = String::from_utf8_lossy(&body).chars().take(200).collect();

@@ -57,6 +57,7 @@ pub fn main() -> ExitCode {
 
 /// Reads a command line and does what it says.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    completions::answer();
     let line = match Line::try_parse_from(args) {
         Ok(line) => line,
         Err(e) => {

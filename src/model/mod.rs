@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod desired;
 pub mod head;
 pub mod names;
+mod near;
 pub mod project;
 pub mod release;
 pub mod text;
@@ -20,5 +21,6 @@ pub use names::{
     EnvironmentName, HostName, Login, Placement, ProcessName, ProjectName, ReleaseNumber, SecretName,
     TenantName, Uid,
 };
+pub use near::nearest;
 pub use project::Project;
 pub use release::Release;

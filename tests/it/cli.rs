@@ -195,14 +195,80 @@ fn an_answer_that_is_not_terreaus_is_said_to_be_so_and_no_redirect_is_followed()
     assert!(r.err.contains("307") && r.err.contains("127.0.0.1:9"), "{}", r.err);
 }
 
+/// A 200 with this JSON.
+fn answer(body: &serde_json::Value) -> String {
+    let body = body.to_string();
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+}
+
+fn apps(names: &[&str]) -> serde_json::Value {
+    let app = |n: &&str| serde_json::json!({ "app": n, "status": "running", "urls": [], "owners": [], "processes": [] });
+    serde_json::json!({ "apps": names.iter().map(app).collect::<Vec<_>>() })
+}
+
 #[test]
 fn completions_are_made_for_every_shell() {
     let home = Home::new();
-    for shell in ["bash", "zsh", "fish"] {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let r = home.run(&["completions", shell]);
         assert_eq!(r.code, 0);
-        assert!(r.out.contains("whoami"), "{shell}");
+        assert!(r.out.contains("TERREAU_COMPLETE"), "{shell}: {}", r.out);
     }
+}
+
+#[test]
+fn bash_completes_commands_options_and_the_names_of_apps() {
+    let home = Home::new();
+    let complete = |words: &[&str]| {
+        let script = format!(
+            "source <(terreau completions bash); COMP_WORDS=({}); COMP_CWORD={}; COMP_TYPE=9; \
+             _clap_complete_terreau terreau {} ''; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+            words.join(" "),
+            words.len() - 1,
+            words.last().unwrap()
+        );
+        let home = home.command(home.dir.path(), &[]);
+        let program = Path::new(env!("CARGO_BIN_EXE_terreau")).parent().unwrap().to_owned();
+        let path = std::env::var_os("PATH").unwrap();
+        let path = std::env::join_paths([program].into_iter().chain(std::env::split_paths(&path))).unwrap();
+        let mut bash = Command::new("bash");
+        bash.args(["--norc", "-c", &script]).env_clear();
+        bash.envs(home.get_envs().filter_map(|(k, v)| Some((k, v?)))).env("PATH", path);
+        let ran = run(bash, "");
+        assert_eq!(ran.err, "", "a shell that completes says nothing");
+        ran.out.lines().filter(|l| !l.is_empty()).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(complete(&["terreau", "who"]), ["whoami"]);
+    assert_eq!(complete(&["terreau", "logs", "--foll"]), ["--follow"]);
+    assert_eq!(complete(&["terreau", "status", "car"]), [""; 0], "nobody is logged in");
+    let (url, server) = scripted(vec![answer(&apps(&["carnet", "carnet@test", "jardin"]))]);
+    log_in(&home, &url);
+    assert_eq!(complete(&["terreau", "status", "car"]), ["carnet", "carnet@test"]);
+    server.join().unwrap();
+    assert_eq!(complete(&["terreau", "status", "car"]), [""; 0], "the server is away");
+}
+
+#[test]
+fn a_name_that_is_nearly_right_is_suggested() {
+    let home = Home::new();
+    let r = home.run(&["statsu"]);
+    assert_eq!(r.code, 2);
+    assert!(r.err.contains("'status'"), "{}", r.err);
+    let problem =
+        serde_json::json!({ "type": "urn:terreau:problem:not_found", "title": "not found", "status": 404,
+        "code": "not_found", "detail": "there is no app carent" })
+        .to_string();
+    let missing = format!(
+        "HTTP/1.1 404 Not Found\r\nContent-Type: application/problem+json\r\nContent-Length: {}\r\n\
+        Connection: close\r\n\r\n{problem}",
+        problem.len()
+    );
+    let (url, server) = scripted(vec![missing, answer(&apps(&["jardin", "carnet"]))]);
+    log_in(&home, &url);
+    let r = home.run(&["status", "carent"]);
+    server.join().unwrap();
+    assert_eq!(r.code, 6);
+    assert!(r.err.contains("there is no app carent") && r.err.contains("did you mean carnet?"), "{}", r.err);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use clap_complete::engine::ArgValueCompleter;
 
 use super::{AppArg, FileArg};
 use crate::model::Uid;
@@ -82,7 +83,7 @@ pub struct RollbackArgs {
     #[arg(value_name = "RELEASE", value_parser = clap::value_parser!(u64).range(1..))]
     pub to: Option<u64>,
     /// The app [default: the project of the terreau.hcl in this folder or above it]
-    #[arg(long, short, value_name = "APP[@ENV]")]
+    #[arg(long, short, value_name = "APP[@ENV]", add = ArgValueCompleter::new(crate::cli::completions::apps))]
     pub app: Option<Placement>,
     /// Why, for the list of releases
     #[arg(long, short, value_name = "TEXT")]

@@ -8,6 +8,7 @@ mod run;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::engine::ArgValueCompleter;
 
 pub use changes::{DeleteArgs, DeployArgs, OperationArgs, OperationsCommand, PlanArgs, RollbackArgs};
 pub use logs::{LogsArgs, Stream};
@@ -119,7 +120,7 @@ pub enum Command {
 #[derive(Debug, Clone, Args)]
 pub struct AppArg {
     /// The app [default: the project of the terreau.hcl in this folder or above it]
-    #[arg(value_name = "APP[@ENV]")]
+    #[arg(value_name = "APP[@ENV]", add = ArgValueCompleter::new(crate::cli::completions::apps))]
     pub app: Option<Placement>,
 }
 
