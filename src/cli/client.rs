@@ -166,13 +166,13 @@ impl Client {
 
     /// What was probably meant by the app of this path, where there is no such app.
     async fn near(&self, path: &str) -> Option<String> {
-        let named = path.strip_prefix("/v1/apps/")?.split('/').next()?;
-        let named = percent_encoding::percent_decode_str(named).decode_utf8().ok()?;
+        let wanted = path.strip_prefix("/v1/apps/")?.split('/').next()?;
+        let wanted = percent_encoding::percent_decode_str(wanted).decode_utf8().ok()?;
         let names = self.app_names().await;
-        if names.iter().any(|n| *n == named) {
+        if names.iter().any(|n| *n == wanted) {
             return None;
         }
-        nearest(&named, names.iter().map(String::as_str))
+        nearest(&wanted, names.iter().map(String::as_str))
     }
 
     async fn refusal(&self, response: Response) -> Failure {

@@ -31,5 +31,6 @@ mod mechanism;
 mod render;
 mod running;
 mod sandbox;
+mod screens;
 mod terminal;
 mod tour;

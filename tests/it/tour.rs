@@ -93,7 +93,10 @@ pub struct Project {
 
 impl Project {
     pub fn new() -> Self {
-        let it = Self { name: unique("tour"), dir: tempfile::tempdir().unwrap() };
+        Self::named(&unique("tour"))
+    }
+    pub fn named(name: &str) -> Self {
+        let it = Self { name: name.to_owned(), dir: tempfile::tempdir().unwrap() };
         std::fs::create_dir(it.path().join("app")).unwrap();
         std::fs::write(it.path().join("app/server.py"), SERVER).unwrap();
         it.version("one");
