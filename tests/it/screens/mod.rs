@@ -31,9 +31,9 @@ impl Terminal {
         let mut tmux = it.tmux();
         tmux.env_clear();
         tmux.envs(environment.get_envs().filter_map(|(k, v)| Some((k, v?))));
-        tmux.env("PATH", path).env("LANG", "C.UTF-8").env("PS1", PROMPT).env("TERM", "xterm-256color");
+        tmux.env("PATH", path).env("LANG", "C.UTF-8").env("TERM", "xterm-256color");
         tmux.args(["-f", "/dev/null", "new-session", "-d", "-x", &COLUMNS.to_string(), "-y", "200", "-c"]);
-        tmux.arg(dir).arg("exec sh");
+        tmux.arg(dir).arg(format!("exec env PS1='{PROMPT}' sh"));
         assert!(tmux.status().expect("tmux is there (scripts/needs --test)").success());
         it
     }
@@ -122,6 +122,7 @@ fn essence(lines: &[String]) -> Vec<String> {
     let mut found: Vec<String> = lines.iter().map(line).filter(|l| !l.is_empty()).collect();
     // How often an instance is seen on its way differs.
     found.retain(|l| !l.starts_with("instance "));
+    found.dedup();
     found
 }
 
@@ -156,7 +157,6 @@ async fn the_tour_of_the_readme_is_what_a_terminal_shows() {
     assert_eq!(ran.code, 0, "{}", ran.err);
     let project = crate::tour::Project::named("carnet");
     let terminal = Terminal::open(&home, project.path());
-    let tour =
-        ["terreau deploy", "terreau status", "terreau plan", "terreau rollback 1", "terreau logs --tail 1"];
+    let tour = ["terreau deploy", "terreau scale web=2", "terreau status", "terreau stop", "terreau start"];
     walk(&terminal, "tour.svg", "A deploy and what follows, in a terminal", &tour).await;
 }

@@ -72,7 +72,7 @@ fn runs(line: &str) -> Vec<(Look, String)> {
         text.push_str(&rest[..at]);
         let Some(end) = rest[at..].find(|c: char| c.is_ascii_alphabetic()) else { break };
         let codes = &rest[at + 2..at + end];
-        if rest[at..].as_bytes()[end] == b'm' {
+        if rest.as_bytes()[at + end] == b'm' {
             if !text.is_empty() {
                 found.push((look, std::mem::take(&mut text)));
             }
