@@ -1,24 +1,27 @@
-//! Operations: as they stand, and as they go on.
+//! Operations: listed, as they stand, as they go on, turned back.
 
 use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Sse;
 use axum::response::sse::{Event, KeepAlive};
 use futures::{Stream, StreamExt};
 
 use super::Api;
-use super::caller::{Caller, Id};
+use super::caller::{Caller, Id, Query};
+use super::deploys::whole;
 use super::problem::{Answer, Fail};
-use crate::access::Verb;
-use crate::deploy::Course;
-use crate::model::Uid;
-use crate::model::wire::{OperationEnd, OperationView, Problem, ProblemCode, StepView};
+use crate::access::{Decision, Object, Verb, decide};
+use crate::deploy::{Course, Line};
+use crate::model::wire::{
+    Accepted, OperationEnd, OperationLine, OperationView, Operations, Problem, ProblemCode, StepView,
+};
+use crate::model::{Placement, Uid};
 use crate::operation::Progress;
-use crate::store::records::StepState;
+use crate::store::records::{OpRecord, StepState};
 
 /// Proxies close what is silent for longer.
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -33,9 +36,116 @@ async fn course(api: &Api, caller: &mut Caller, id: &Uid) -> Answer<Course> {
     };
     match caller.may(api, Verb::Read, &course.record.app).await {
         Ok(()) => Ok(course),
+        // A first deploy that was undone leaves no app that could be read: whoever asked for it hears how it ended.
+        Err(fail) if fail.is_not_found() && asked_for_it(caller, &course.record) => {
+            match api.deployer.owners(&course.record.app).await? {
+                None => Ok(course),
+                Some(_) => Err(absent()),
+            }
+        }
         Err(fail) if fail.is_not_found() => Err(absent()),
         Err(fail) => Err(fail),
     }
+}
+
+fn asked_for_it(caller: &Caller, record: &OpRecord) -> bool {
+    let login = caller.session.subject.login.as_str();
+    record.by.login == login || record.cancel.as_ref().is_some_and(|c| c.by.login == login)
+}
+
+/// How many ended operations are listed where nobody says.
+const ENDED: usize = 20;
+/// How many at most.
+const MOST: usize = 200;
+
+#[derive(Debug, Default, serde::Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ListParams {
+    /// Of this app alone.
+    app: Option<String>,
+    /// How many ended ones: 0 to 200.
+    ended: Option<usize>,
+}
+
+/// The operations under way and the last that have ended, of every app that the person may read.
+#[utoipa::path(get, path = "/v1/operations", tag = "operations", params(ListParams), responses(
+    (status = 200, body = Operations),
+    (status = 401, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 422, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn list(
+    State(api): State<Api>,
+    mut caller: Caller,
+    Query(params): Query<ListParams>,
+) -> Answer<Json<Operations>> {
+    let ended = params.ended.unwrap_or(ENDED);
+    if ended > MOST {
+        return Err(Fail::field("ended", format!("at most {MOST}")));
+    }
+    let app: Option<Placement> = params
+        .app
+        .map(|a| a.parse())
+        .transpose()
+        .map_err(|e: crate::model::names::NameError| Fail::field("app", e.to_string()))?;
+    if let Some(app) = &app {
+        caller.may(&api, Verb::Read, app).await?;
+    }
+    // A list hides instead of refusing, so there is no second look later: groups are asked now.
+    let session = api.access.look_again(&caller.session).await?.unwrap_or(caller.session);
+    let listed = api
+        .deployer
+        .operations(app.as_ref(), ended, |head| {
+            let object = Object::App { app: &head.app, owners: Some(&head.owners) };
+            decide(&session.subject, Verb::Read, &object) == Decision::Allowed
+        })
+        .await?;
+    Ok(Json(Operations {
+        open: listed.open.into_iter().map(line).collect(),
+        ended: listed.ended.into_iter().map(line).collect(),
+    }))
+}
+
+fn line(l: Line) -> OperationLine {
+    let (outcome, summary, ended_at) = match l.end {
+        Some((outcome, summary, at)) => (Some(outcome), Some(summary), Some(at)),
+        None => (None, None, None),
+    };
+    OperationLine {
+        id: l.id.to_string(),
+        app: l.app.to_string(),
+        verb: l.verb,
+        actor: l.login,
+        at: l.at,
+        step: l.step,
+        turned: l.turned,
+        outcome,
+        summary,
+        ended_at,
+    }
+}
+
+/// Turns an operation back, before anything of it is begun that cannot be taken back (the registration of the job, for
+/// most apps). It then goes on, backward, and is followed to its end like any other.
+#[utoipa::path(post, path = "/v1/operations/{id}/cancel", tag = "operations", params(("id" = String, Path)), responses(
+    (status = 202, body = Accepted),
+    (status = 401, body = Problem, content_type = "application/problem+json"),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "It goes forward from here, or has ended", body = Problem, content_type = "application/problem+json"),
+    (status = 503, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn cancel(
+    State(api): State<Api>,
+    mut caller: Caller,
+    Id(id): Id,
+) -> Answer<(StatusCode, Json<Accepted>)> {
+    let app = course(&api, &mut caller, &id).await?.record.app;
+    caller.may(&api, Verb::Cancel, &app).await?;
+    let (by, deployer, operation) = (caller.by(), api.deployer.clone(), id.to_string());
+    let app = whole(async move { deployer.cancel(&by, &id).await }).await?;
+    Ok((StatusCode::ACCEPTED, Json(Accepted { operation, app: app.to_string() })))
 }
 
 /// An operation as it stands.
@@ -69,6 +179,8 @@ pub(super) async fn show(
         actor: record.by.login.clone(),
         at: record.at.clone(),
         steps: steps.collect(),
+        turned: record.turned.clone(),
+        cancelled_by: record.cancel.as_ref().map(|c| c.by.login.clone()),
         end: ended.map(|e| OperationEnd {
             outcome: e.outcome,
             summary: e.summary,

@@ -183,10 +183,13 @@ impl From<deploy::Error> for Fail {
             E::NameNotAvailable(why) => Self::new(ProblemCode::NameNotAvailable, why),
             E::Held { ref holder, .. } => {
                 let text = format!("{} of {}, operation {}", holder.verb, holder.login, holder.operation);
+                let follow = format!("follow it with `terreau operations follow {}`", holder.operation);
                 let mut fail = Self::new(ProblemCode::Conflict, e.to_string());
                 fail.0.holder = Some(text);
-                fail.hint("wait for it to end, then try again")
+                fail.0.operation = Some(holder.operation.to_string());
+                fail.hint(format!("{follow}, then try again"))
             }
+            E::Refused { why, hint } => Self::new(ProblemCode::Conflict, why).hint(hint),
             E::Moved(why, _) => {
                 Self::new(ProblemCode::Conflict, why).hint("plan again, look at the new plan, then deploy it")
             }

@@ -228,6 +228,7 @@ pub fn problem_failure(problem: Problem, server: &Server) -> Failure {
         ProblemCode::Invalid | ProblemCode::TooLarge | ProblemCode::Internal => ExitStatus::Failed,
     };
     let mut failure = Failure::new(status, problem.detail);
+    failure.busy = problem.operation.map(String::into_boxed_str);
     for fault in &problem.errors {
         failure = failure.detail(fault_text(fault));
     }

@@ -7,7 +7,7 @@ use super::client::app_path;
 use super::context::Context;
 use super::failure::{Failure, Ran};
 use super::follow::{self, Form, Then};
-use super::{local, waiting};
+use super::{local, turn, waiting};
 use crate::model::wire::Accepted;
 
 /// Runs it.
@@ -28,8 +28,11 @@ pub fn run(args: &DeleteArgs, cx: &Context) -> Ran {
     }
     waiting(async {
         let rest = format!("?with_data={}", args.with_data);
-        let request = client.request(Method::DELETE, &app_path(&app, &rest));
-        let it: Accepted = client.read(client.send(request).await?).await?;
+        let path = app_path(&app, &rest);
+        let it: Accepted = turn::take(cx, &client, args.turn, async || {
+            client.read(client.send(client.request(Method::DELETE, &path)).await?).await
+        })
+        .await?;
         let then = if args.detach { Then::Detach } else { Then::Follow };
         follow::accepted(cx, &client, &it, then, if args.json { Form::Json } else { Form::Words }).await
     })

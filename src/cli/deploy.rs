@@ -15,7 +15,7 @@ use super::exit::ExitStatus;
 use super::failure::{Failure, Ran, harmless};
 use super::follow::{self, Form, Then};
 use super::local::{self, Descriptor};
-use super::{hidden, plan, upload, waiting};
+use super::{hidden, plan, turn, upload, waiting};
 use crate::model::Placement;
 use crate::model::project::SecretKind;
 use crate::model::wire::{Accepted, AppStatus, DeployRequest, Hidden, PlanRequest, Unchanged};
@@ -60,7 +60,10 @@ pub fn run(args: &DeployArgs, cx: &Context) -> Ran {
                 message: args.message.clone(),
                 secrets: BTreeMap::new(),
             };
-            submit(cx, &client, &file.app, &request, then, form).await
+            let answer =
+                turn::take(cx, &client, args.turn, async || submit(&client, &file.app, &request).await)
+                    .await?;
+            go_on(cx, &client, &file.app, answer, then, form).await
         });
     }
     let descriptor = local::load(args.file.file.as_deref(), cx.printer)?;
@@ -69,36 +72,46 @@ pub fn run(args: &DeployArgs, cx: &Context) -> Ran {
     let client = cx.client()?;
     let packed = upload::pack(&descriptor, cx.printer)?;
     waiting(async {
-        let ticket = match &packed {
-            Some(packed) => Some(upload::send(&client, &app, packed, cx.printer).await?),
-            None => None,
-        };
-        let mut request = DeployRequest {
-            descriptor: descriptor.text.clone(),
-            artifact: packed.as_ref().map(|p| p.artifact.clone()),
-            ticket,
-            token: None,
-            message: args.message.clone(),
-            secrets: BTreeMap::new(),
-        };
-        request.secrets = missing_secrets(cx, &client, &app, &descriptor, &request).await?;
-        submit(cx, &client, &app, &request, then, form).await
+        // Also what is uploaded is asked again after a wait: where the other one's was the first deploy, its capability
+        // has become the app's.
+        let answer = turn::take(cx, &client, args.turn, async || {
+            let ticket = match &packed {
+                Some(packed) => Some(upload::send(&client, &app, packed, cx.printer).await?),
+                None => None,
+            };
+            let mut request = DeployRequest {
+                descriptor: descriptor.text.clone(),
+                artifact: packed.as_ref().map(|p| p.artifact.clone()),
+                ticket,
+                token: None,
+                message: args.message.clone(),
+                secrets: BTreeMap::new(),
+            };
+            request.secrets = missing_secrets(cx, &client, &app, &descriptor, &request).await?;
+            submit(&client, &app, &request).await
+        })
+        .await?;
+        go_on(cx, &client, &app, answer, then, form).await
     })
 }
 
-/// Sends a deploy and goes on from the answer.
-async fn submit(
-    cx: &Context,
-    client: &Client,
-    app: &Placement,
-    request: &DeployRequest,
-    then: Then,
-    form: Form,
-) -> Ran {
+/// Sends a deploy.
+async fn submit(client: &Client, app: &Placement, request: &DeployRequest) -> Result<Answer, Failure> {
     // Values that come with it are looked for in an artifact of any size first.
     let patient = client.clone().patient()?;
     let sent = patient.request(Method::POST, &app_path(app, "/deploy")).timeout(LONGEST).json(request);
-    match patient.read(patient.send(sent).await?).await? {
+    patient.read(patient.send(sent).await?).await
+}
+
+async fn go_on(
+    cx: &Context,
+    client: &Client,
+    app: &Placement,
+    answer: Answer,
+    then: Then,
+    form: Form,
+) -> Ran {
+    match answer {
         Answer::Accepted(it) => follow::accepted(cx, client, &it, then, form).await,
         Answer::Unchanged(it) => unchanged(cx, client, app, &it, form).await,
     }

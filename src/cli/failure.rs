@@ -18,12 +18,14 @@ pub struct Failure {
     pub details: Vec<String>,
     /// What to do next.
     pub hints: Vec<String>,
+    /// The operation (its id) that holds the app: asked again once it has ended, this may be done.
+    pub busy: Option<Box<str>>,
 }
 
 impl Failure {
     /// A failure with its message.
     pub fn new(status: ExitStatus, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), causes: vec![], details: vec![], hints: vec![] }
+        Self { status, message: message.into(), causes: vec![], details: vec![], hints: vec![], busy: None }
     }
     /// Exit code 1.
     pub fn failed(message: impl Into<String>) -> Self {

@@ -53,19 +53,24 @@ pub async fn accepted(cx: &Context, client: &Client, it: &Accepted, then: Then, 
     Ok(ExitStatus::Done)
 }
 
-fn how_to(id: &str) -> String {
+/// How to follow an operation.
+pub fn how_to(id: &str) -> String {
     format!("follow it with `terreau operations follow {id}`")
 }
 
 /// Watches an operation until it ends.
 pub async fn follow(cx: &Context, client: &Client, id: &str, form: Form) -> Ran {
-    let course = Course {
+    walk(cx, client, &of_operation(id), form).await
+}
+
+/// The course of an operation.
+pub fn of_operation(id: &str) -> Course {
+    Course {
         path: format!("/v1/operations/{id}/events"),
         goes_on: "the operation goes on".to_owned(),
         how_to: how_to(id),
         named: ("operation", Some(id.to_owned())),
-    };
-    walk(cx, client, &course, form).await
+    }
 }
 
 /// Something that goes on, told by events.
@@ -83,17 +88,7 @@ pub struct Course {
 
 /// Watches something until it ends. Ctrl-C stops the watching and nothing else.
 pub async fn walk(cx: &Context, client: &Client, course: &Course, form: Form) -> Ran {
-    let mut board = Board::new(cx.printer);
-    let end = tokio::select! {
-        end = watch(client, course, &mut board) => end?,
-        _ = tokio::signal::ctrl_c() => {
-            board.close();
-            cx.printer.say(format!("no longer watching; {}", course.goes_on));
-            cx.printer.hint(&course.how_to);
-            return Ok(ExitStatus::Done);
-        }
-    };
-    board.close();
+    let Some(end) = to_its_end(cx, client, course).await? else { return Ok(ExitStatus::Done) };
     if form == Form::Json {
         let (kind, id) = &course.named;
         cx.printer.json(&json!({
@@ -112,6 +107,38 @@ pub async fn walk(cx: &Context, client: &Client, course: &Course, form: Form) ->
         Some(why) => failure.detail(indented(&why)),
         None => failure,
     })
+}
+
+/// Shows how something goes on, and gives its end; `None` where the person has left (and was told how to come back).
+pub async fn to_its_end(
+    cx: &Context,
+    client: &Client,
+    course: &Course,
+) -> Result<Option<OperationEnd>, Failure> {
+    let mut board = Board::new(cx.printer);
+    let end = tokio::select! {
+        end = watch(client, course, &mut board) => end?,
+        _ = tokio::signal::ctrl_c() => {
+            board.close();
+            cx.printer.say(format!("no longer watching; {}", course.goes_on));
+            cx.printer.hint(&course.how_to);
+            return Ok(None);
+        }
+    };
+    board.close();
+    Ok(Some(end))
+}
+
+/// Waits until an operation has ended, and says nothing of its course; at once where it cannot be followed (a change of
+/// one step, or one that has just ended).
+pub async fn until_over(cx: &Context, client: &Client, id: &str, what: &str) -> Result<(), Failure> {
+    let mut board = Board::mute(cx.printer, what);
+    let waited = watch(client, &of_operation(id), &mut board).await;
+    board.close();
+    match waited {
+        Err(failure) if failure.status != ExitStatus::NotFound => Err(failure),
+        _ => Ok(()),
+    }
 }
 
 fn indented(text: &str) -> String {
@@ -184,6 +211,8 @@ struct Board {
     printer: Printer,
     bar: Option<ProgressBar>,
     waiting: String,
+    /// Whether the course is somebody else's: then only a spinner moves.
+    is_mute: bool,
 }
 
 impl Board {
@@ -195,7 +224,17 @@ impl Board {
             bar.enable_steady_tick(Duration::from_millis(120));
             bar
         });
-        Self { printer, bar, waiting: String::new() }
+        Self { printer, bar, waiting: String::new(), is_mute: false }
+    }
+
+    /// A board that only shows that it waits.
+    fn mute(printer: Printer, what: &str) -> Self {
+        let mut board = Self::new(printer);
+        board.is_mute = true;
+        if let Some(bar) = &board.bar {
+            bar.set_message(format!("waiting: {}", harmless(what)));
+        }
+        board
     }
 
     fn line(&self, text: &str) {
@@ -206,6 +245,9 @@ impl Board {
     }
 
     fn show(&mut self, progress: &Progress) {
+        if self.is_mute {
+            return;
+        }
         match progress {
             Progress::Step { n, of, what, state } => {
                 let what = harmless(what);
@@ -228,7 +270,7 @@ impl Board {
 
     /// Says what is waited for, once.
     fn waiting(&mut self, why: &str) {
-        if self.waiting != why {
+        if self.waiting != why && !self.is_mute {
             why.clone_into(&mut self.waiting);
             self.line(&format!("{YELLOW}waiting{YELLOW:#}: {}", harmless(why)));
         }

@@ -35,6 +35,7 @@ mod render;
 mod rollback;
 mod scale;
 mod status;
+mod turn;
 mod upload;
 mod validate;
 mod whoami;

@@ -1,27 +1,73 @@
-//! `terreau operations`: watches or shows an operation.
+//! `terreau operations`: lists, watches, shows and cancels changes.
 
-use super::args::{OperationArgs, OperationsCommand};
+use http::Method;
+
+use super::args::{OperationArgs, OperationsCommand, OperationsListArgs};
+use super::client::{Client, escaped};
 use super::context::Context;
 use super::exit::ExitStatus;
-use super::failure::{Ran, harmless};
+use super::failure::{Failure, Ran, harmless};
 use super::follow::{self, Form};
 use super::printer::{table, when};
 use super::waiting;
-use crate::model::wire::OperationView;
+use crate::model::head::Outcome;
+use crate::model::wire::{Accepted, OperationLine, OperationView, Operations};
 
 /// Runs it.
 pub fn run(command: &OperationsCommand, cx: &Context) -> Ran {
     let client = cx.client()?;
     match command {
-        OperationsCommand::Follow(args) => {
-            let form = if args.json { Form::Json } else { Form::Words };
-            waiting(follow::follow(cx, &client, args.id.as_str(), form))
-        }
+        OperationsCommand::List(args) => waiting(list(args, &client, cx)),
+        OperationsCommand::Follow(args) => waiting(follow::follow(cx, &client, args.id.as_str(), form(args))),
         OperationsCommand::Show(args) => waiting(async {
             let view: OperationView = client.get(&format!("/v1/operations/{}", args.id)).await?;
             show(args, &view, cx)
         }),
+        OperationsCommand::Cancel(args) => waiting(cancel(args, &client, cx)),
     }
+}
+
+fn form(args: &OperationArgs) -> Form {
+    if args.json { Form::Json } else { Form::Words }
+}
+
+async fn list(args: &OperationsListArgs, client: &Client, cx: &Context) -> Ran {
+    let mut path = format!("/v1/operations?ended={}", args.ended);
+    if let Some(app) = &args.app {
+        path = format!("{path}&app={}", escaped(&app.to_string()));
+    }
+    let all: Operations = client.get(&path).await?;
+    if args.json {
+        cx.printer.json(&all)?;
+        return Ok(ExitStatus::Done);
+    }
+    let rows: Vec<Vec<String>> = all.open.iter().chain(&all.ended).map(row).collect();
+    if rows.is_empty() {
+        cx.printer.say("nothing is under way, and nothing has ended yet");
+        return Ok(ExitStatus::Done);
+    }
+    cx.printer.data(table(&["OPERATION", "APP", "WHAT", "WHO", "SINCE", "STATE"], &rows))?;
+    if let Some(open) = all.open.first() {
+        cx.printer.hint(follow::how_to(&harmless(&open.id)));
+    }
+    Ok(ExitStatus::Done)
+}
+
+fn row(o: &OperationLine) -> Vec<String> {
+    let state = match (&o.step, &o.turned, &o.summary) {
+        (Some(step), Some(why), _) => format!("turning back ({why}): {step}"),
+        (Some(step), None, _) => format!("under way: {step}"),
+        (None, _, Some(summary)) => summary.clone(),
+        (None, ..) => String::new(),
+    };
+    vec![
+        harmless(&o.id),
+        harmless(&o.app),
+        harmless(&o.verb),
+        harmless(&o.actor),
+        when(&o.at),
+        harmless(&state).replace('\n', " "),
+    ]
 }
 
 fn show(args: &OperationArgs, view: &OperationView, cx: &Context) -> Ran {
@@ -29,7 +75,6 @@ fn show(args: &OperationArgs, view: &OperationView, cx: &Context) -> Ran {
         cx.printer.json(view)?;
         return Ok(ExitStatus::Done);
     }
-    let end = view.end.as_ref().map_or("under way", |e| e.summary.as_str());
     cx.printer.data(harmless(&format!(
         "{} of {} by {}, {}",
         view.verb,
@@ -42,6 +87,35 @@ fn show(args: &OperationArgs, view: &OperationView, cx: &Context) -> Ran {
     if !rows.is_empty() {
         cx.printer.data(table(&["STEP", "STATE", "WHAT"], &rows))?;
     }
-    cx.printer.data(harmless(end))?;
+    if let (Some(why), None) = (&view.turned, &view.end) {
+        cx.printer.data(format!("turning back: {}", harmless(why)))?;
+    }
+    match &view.end {
+        None => cx.printer.data("under way")?,
+        Some(end) => {
+            cx.printer.data(harmless(&end.summary))?;
+            for line in end.why.iter().flat_map(|w| w.lines()) {
+                cx.printer.data(format!("  {}", harmless(line)))?;
+            }
+        }
+    }
     Ok(ExitStatus::Done)
+}
+
+/// Cancels, and watches it turn back. Done is what was asked for: that nothing has changed.
+async fn cancel(args: &OperationArgs, client: &Client, cx: &Context) -> Ran {
+    let path = format!("/v1/operations/{}/cancel", args.id);
+    let it: Accepted = client.read(client.send(client.request(Method::POST, &path)).await?).await?;
+    let end = follow::to_its_end(cx, client, &follow::of_operation(&it.operation)).await?;
+    let Some(end) = end else { return Ok(ExitStatus::Done) };
+    if args.json {
+        cx.printer.json(&end)?;
+    }
+    match end.outcome {
+        Outcome::Undone => {
+            cx.printer.say(harmless(&end.summary));
+            Ok(ExitStatus::Done)
+        }
+        _ => Err(Failure::failed(format!("it was not undone: {}", end.summary))),
+    }
 }

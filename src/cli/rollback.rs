@@ -8,7 +8,7 @@ use super::context::Context;
 use super::deploy::{Answer, unchanged};
 use super::failure::Ran;
 use super::follow::{self, Form, Then};
-use super::{local, waiting};
+use super::{local, turn, waiting};
 use crate::model::wire::RollbackRequest;
 
 /// Runs it.
@@ -19,7 +19,10 @@ pub fn run(args: &RollbackArgs, cx: &Context) -> Ran {
     let then = if args.detach { Then::Detach } else { Then::Follow };
     waiting(async {
         let request = RollbackRequest { to: args.to, message: args.message.clone() };
-        match client.call(Method::POST, &app_path(&app, "/rollback"), &request).await? {
+        let path = app_path(&app, "/rollback");
+        match turn::take(cx, &client, args.turn, async || client.call(Method::POST, &path, &request).await)
+            .await?
+        {
             Answer::Accepted(it) => follow::accepted(cx, &client, &it, then, form).await,
             Answer::Unchanged(it) => unchanged(cx, &client, &app, &it, form).await,
         }

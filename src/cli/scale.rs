@@ -6,14 +6,14 @@ use http::Method;
 use serde::Serialize;
 use serde_json::json;
 
-use super::args::{RestartArgs, RunArgs, ScaleArgs, Word};
+use super::args::{RestartArgs, RunArgs, ScaleArgs, TurnArgs, Word};
 use super::client::app_path;
 use super::context::Context;
 use super::exit::ExitStatus;
 use super::failure::{Failure, Ran, harmless};
 use super::follow::{self, Course, Form, Then};
 use super::printer::GREEN;
-use super::{local, waiting};
+use super::{local, turn, waiting};
 use crate::model::Placement;
 use crate::model::wire::{Changed, RestartRequest, ScaleRequest};
 
@@ -22,11 +22,13 @@ use crate::model::wire::{Changed, RestartRequest, ScaleRequest};
 struct Manner {
     then: Then,
     form: Form,
+    turn: TurnArgs,
 }
 
 impl Manner {
-    fn of(detach: bool, json: bool) -> Self {
+    fn of(detach: bool, json: bool, turn: TurnArgs) -> Self {
         Self {
+            turn,
             then: if detach { Then::Detach } else { Then::Follow },
             form: if json { Form::Json } else { Form::Words },
         }
@@ -36,13 +38,13 @@ impl Manner {
 /// `start`
 pub fn start(args: &RunArgs, cx: &Context) -> Ran {
     let app = local::app(args.app.app.as_ref(), cx.printer)?;
-    ask(cx, &app, "start", &json!({}), Manner::of(args.detach, args.json))
+    ask(cx, &app, "start", &json!({}), Manner::of(args.detach, args.json, args.turn))
 }
 
 /// `stop`
 pub fn stop(args: &RunArgs, cx: &Context) -> Ran {
     let app = local::app(args.app.app.as_ref(), cx.printer)?;
-    ask(cx, &app, "stop", &json!({}), Manner::of(args.detach, args.json))
+    ask(cx, &app, "stop", &json!({}), Manner::of(args.detach, args.json, args.turn))
 }
 
 /// `restart`
@@ -50,7 +52,7 @@ pub fn restart(args: &RestartArgs, cx: &Context) -> Ran {
     let app = local::app(args.app.app.as_ref(), cx.printer)?;
     let request =
         RestartRequest { process: args.process.as_ref().map(ToString::to_string), alloc: args.alloc.clone() };
-    ask(cx, &app, "restart", &request, Manner::of(args.detach, args.json))
+    ask(cx, &app, "restart", &request, Manner::of(args.detach, args.json, args.turn))
 }
 
 /// `scale`
@@ -73,13 +75,16 @@ pub fn scale(args: &ScaleArgs, cx: &Context) -> Ran {
         return Err(Failure::usage("name a process and its count, as web=2"));
     }
     let app = local::app(named.as_ref(), cx.printer)?;
-    ask(cx, &app, "scale", &ScaleRequest { counts }, Manner::of(args.detach, args.json))
+    ask(cx, &app, "scale", &ScaleRequest { counts }, Manner::of(args.detach, args.json, args.turn))
 }
 
 fn ask(cx: &Context, app: &Placement, verb: &str, request: &impl Serialize, how: Manner) -> Ran {
     let client = cx.client()?;
     waiting(async {
-        let done: Changed = client.call(Method::POST, &app_path(app, &format!("/{verb}")), request).await?;
+        let path = app_path(app, &format!("/{verb}"));
+        let done: Changed =
+            turn::take(cx, &client, how.turn, async || client.call(Method::POST, &path, request).await)
+                .await?;
         let how_to = format!("see it with `terreau status {app}`");
         if done.unchanged || how.then == Then::Detach {
             match how.form {

@@ -34,11 +34,6 @@ impl Deployer {
         }
     }
 
-    /// Open operations.
-    pub async fn operations(&self) -> Result<Vec<OpRecord>, Error> {
-        Ok(self.runner.store().operations().await?.into_iter().map(|o| o.value).collect())
-    }
-
     /// On which app an operation is.
     pub async fn operation_app(&self, id: &Uid) -> Result<Placement, Error> {
         Ok(self.operation(id).await?.record.app)

@@ -7,6 +7,7 @@ mod follow;
 mod history;
 mod instances;
 mod logs;
+mod operations;
 mod prepare;
 mod run;
 mod status;
@@ -31,6 +32,7 @@ use crate::store::records::{By, LockHolder, Verb};
 pub use crate::plan::Data;
 pub use follow::Course;
 pub use logs::{LogQuery, LogSource, LogStreamName};
+pub use operations::{Line, Listed};
 pub use run::{Change, Changed};
 
 /// What a deploy is asked with.
@@ -81,12 +83,20 @@ pub enum Error {
     #[error("{0}")]
     NameNotAvailable(String),
     /// Another operation is under way.
-    #[error("{} of {app} by {} is under way; follow it: terreau operations follow {}", .holder.verb, .holder.login, .holder.operation)]
+    #[error("{} of {app} by {} is under way (operation {})", .holder.verb, .holder.login, .holder.operation)]
     Held {
         /// Of which app.
         app: Placement,
         /// Whose.
         holder: Box<LockHolder>,
+    },
+    /// It is too late for this, or too early: what stands against it, and what to do instead.
+    #[error("{why}")]
+    Refused {
+        /// What stands against it.
+        why: String,
+        /// What to do instead.
+        hint: String,
     },
     /// The world moved since the plan was made; here is the new one where there is one.
     #[error("{0}")]
@@ -112,6 +122,7 @@ impl From<OpenError> for Error {
         match e {
             OpenError::Held { app, holder } => Self::Held { app, holder },
             OpenError::Moved(why) => Self::Moved(why, None),
+            OpenError::Shut => Self::Moved(e.to_string(), None),
             OpenError::NoSession => Self::Unready(e.to_string()),
             OpenError::Unsure { operation, lost } => Self::Unsure { operation, lost },
             OpenError::Engine(e) => Self::Engine(e),

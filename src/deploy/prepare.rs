@@ -15,13 +15,14 @@ use crate::model::names::PartName;
 use crate::model::project::{Owner, Project, SecretKind, UseKind};
 use crate::model::text::Reference;
 use crate::model::{Bindings, Login, Placement, ProcessName, Release, ReleaseNumber, SecretName, Sha256Hex};
+use crate::operation::OpenError;
 use crate::operation::run::fresh_uid;
 use crate::plan::{self, Obstacle, Plan};
 use crate::render;
 use crate::resources::observed::{self, JobSeen, Wanted};
 use crate::resources::secret;
 use crate::store::Versioned;
-use crate::store::records::By;
+use crate::store::records::{By, LockHolder, SCHEMA};
 
 /// Where a release's content comes from.
 #[derive(Debug)]
@@ -240,11 +241,8 @@ impl Deployer {
             return Ok(Versioned { value: Head::new(app.clone(), uid, capability, owners), index: 0 });
         };
         if let Some(operation) = &head.value.operation {
-            // Its lock was free: its agent is gone, and the leader takes it up in a moment.
-            return Err(Error::Moved(
-                format!("operation {operation} is being taken over; try again in a moment"),
-                None,
-            ));
+            // Under the lock: its agent is gone, and the leader takes it up in a moment.
+            return Err(self.runner.held_by(app, operation).await.map_err(OpenError::from)?.into());
         }
         unfinished(&head.value)?;
         if head.value.state == AppState::Deleted {
@@ -323,16 +321,16 @@ impl Deployer {
 
 /// A plan of one step whose agent is gone is finished first: nobody tramples it.
 pub(super) fn unfinished(head: &Head) -> Result<(), Error> {
-    match &head.intent {
-        None => Ok(()),
-        Some(intent) => Err(Error::Moved(
-            format!(
-                "the {} of {} by {} is being finished; try again in a moment",
-                intent.verb, head.app, intent.actor
-            ),
-            None,
-        )),
-    }
+    let Some(intent) = &head.intent else { return Ok(()) };
+    let holder = LockHolder {
+        v: SCHEMA,
+        // Whose agent is gone: who takes it up is not known yet.
+        agent: intent.id.clone(),
+        operation: intent.id.clone(),
+        login: intent.actor.clone(),
+        verb: intent.verb.clone(),
+    };
+    Err(Error::Held { app: head.app.clone(), holder: Box::new(holder) })
 }
 
 fn owners_of(by: &By) -> Vec<Owner> {

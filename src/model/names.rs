@@ -255,6 +255,18 @@ impl Placement {
         format!("{}/{}/{}", self.tenant, self.environment, self.project)
     }
 
+    /// The app of such a path.
+    pub fn from_path(path: &str) -> Option<Self> {
+        let mut parts = path.split('/');
+        let (tenant, environment, project) = (parts.next()?, parts.next()?, parts.next()?);
+        let app = Self {
+            tenant: TenantName::new(tenant).ok()?,
+            environment: EnvironmentName::new(environment).ok()?,
+            project: ProjectName::new(project).ok()?,
+        };
+        parts.next().is_none().then_some(app)
+    }
+
     /// The Nomad namespace: the tenant's; the default tenant's is `default`.
     pub fn namespace(&self) -> &str {
         self.tenant.as_str()

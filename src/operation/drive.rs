@@ -6,8 +6,9 @@
 use tokio::sync::mpsc;
 
 use super::Progress;
+use super::end::End;
 use super::lock::Lock;
-use super::machine::{Next, Seen, decide, is_bound};
+use super::machine::{Next, Seen, cancelled, decide, is_bound};
 use super::run::{Runner, backoff, encode, is_final, pass};
 use crate::engines::consul::TxnOp;
 use crate::engines::{Engine, EngineError, Fault};
@@ -42,7 +43,7 @@ impl Runner {
     }
 
     /// Drives an operation until it has ended, or is another agent's.
-    async fn drive(&self, lock: Lock, mut record: Versioned<OpRecord>, mut attempt: Attempt) {
+    async fn drive(&self, mut lock: Lock, mut record: Versioned<OpRecord>, mut attempt: Attempt) {
         let (mut seen, mut failures) = (Seen::Nothing, 0_u32);
         loop {
             if lock.lease.is_lost() && !self.is_still_ours(&lock).await {
@@ -84,17 +85,20 @@ impl Runner {
                     self.say(&lock.operation, Progress::Waiting { why });
                     tokio::select! {
                         () = tokio::time::sleep(backoff(failures)) => {}
+                        () = self.inner.cancelled.notified() => {}
                         () = self.inner.stop.cancelled() => {
                             self.unlock(lock).await;
                             return;
                         }
                     }
                     attempt = Attempt::Again;
+                    if let Ok(Some(now)) = self.inner.store.operation(&record.value.id).await
+                        && is_cancelled(&now.value, &record.value)
+                    {
+                        record = now;
+                    }
                 }
                 Next::Write(mut next) => {
-                    if let (Some(why), Direction::Forward) = (&next.turned, record.value.direction) {
-                        self.say(&lock.operation, Progress::Turned { why: why.clone() });
-                    }
                     let begins = (0..next.steps.len()).find(|n| next.steps[*n].state == StepState::Begun);
                     if let Some(n) = (0..next.steps.len()).rfind(|n| next.steps[*n].state == StepState::Done)
                         && record.value.steps[n].state == StepState::Begun
@@ -110,6 +114,9 @@ impl Runner {
                         self.unlock(lock).await;
                         return;
                     };
+                    if let (Some(why), Direction::Forward) = (&written.value.turned, record.value.direction) {
+                        self.say(&lock.operation, Progress::Turned { why: why.clone() });
+                    }
                     record = written;
                     if stopping {
                         self.unlock(lock).await;
@@ -117,8 +124,11 @@ impl Runner {
                     }
                 }
                 Next::Close(last, outcome) => {
-                    self.end(lock, Versioned { value: last, index: record.index }, outcome).await;
-                    return;
+                    let last = Versioned { value: last, index: record.index };
+                    match self.end(lock, last, outcome).await {
+                        End::Over => return,
+                        End::Cancelled(kept, now) => (lock, record) = (kept, *now),
+                    }
                 }
             }
         }
@@ -133,7 +143,8 @@ impl Runner {
         }
     }
 
-    /// Writes the next record; tries again while Consul is away and the lease holds. `None`: it is not ours any more.
+    /// Writes the next record; tries again while Consul is away and the lease holds. Where a person has cancelled
+    /// meanwhile, what is written is the turn. `None`: it is not ours any more.
     async fn write(
         &self,
         lock: &Lock,
@@ -141,18 +152,27 @@ impl Runner {
         old: &Versioned<OpRecord>,
     ) -> Option<Versioned<OpRecord>> {
         let mut failures = 0;
+        let mut candidate = Versioned { value: next, index: old.index };
         loop {
-            let candidate = Versioned { value: next.clone(), index: old.index };
             match self.record(lock, &candidate).await {
                 Ok(written) => {
-                    pass(&next, "record", "after");
+                    pass(&written.value, "record", "after");
                     return Some(written);
                 }
                 Err(e) => {
+                    let next = &candidate.value;
                     // The reply, to this try or to an earlier one, may have been lost after the effect.
                     let seen = self.inner.store.operation(&next.id).await;
                     match seen {
-                        Ok(Some(seen)) if seen.value == next => return Some(seen),
+                        Ok(Some(seen)) if seen.value == *next || is_cancelled(&seen.value, next) => {
+                            return Some(seen);
+                        }
+                        Ok(Some(seen)) if is_cancelled(&seen.value, &old.value) => {
+                            let cancel = seen.value.cancel?;
+                            let turned = cancelled(candidate.value, &old.value, cancel);
+                            candidate = Versioned { value: turned, index: seen.index };
+                            continue;
+                        }
                         Ok(_) if is_final(&e) => {
                             tracing::warn!(operation = %next.id, error = %e, "the operation is not ours any more");
                             return None;
@@ -215,6 +235,13 @@ impl Runner {
         };
         self.say(&lock.operation, step);
     }
+}
+
+/// True where `now` is `before` with somebody's cancel in it, and nothing else.
+fn is_cancelled(now: &OpRecord, before: &OpRecord) -> bool {
+    now.cancel.is_some()
+        && before.cancel.is_none()
+        && OpRecord { cancel: now.cancel.clone(), ..before.clone() } == *now
 }
 
 /// There, or back.

@@ -18,9 +18,17 @@ const GRACE: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
 /// How often it is tried to keep how an operation ended: about an hour.
 const TRIES: u32 = 360;
 
+/// What came of ending an operation.
+pub(super) enum End {
+    /// It has ended, or is another agent's.
+    Over,
+    /// A person has cancelled it before its end was written, and it can be turned back: here is the record that says so.
+    Cancelled(Lock, Box<Versioned<OpRecord>>),
+}
+
 impl Runner {
     /// Ends an operation: tells, writes the last records, gives the lock back.
-    pub(super) async fn end(&self, lock: Lock, record: Versioned<OpRecord>, outcome: Outcome) {
+    pub(super) async fn end(&self, lock: Lock, record: Versioned<OpRecord>, outcome: Outcome) -> End {
         let op = record.value.clone();
         let (summary, why) = self.explain(&op, outcome).await;
         let at = self.now();
@@ -30,13 +38,13 @@ impl Runner {
                 Ok(None) => {
                     tracing::error!(operation = %op.id, "its app's head is gone");
                     self.unlock(lock).await;
-                    return;
+                    return End::Over;
                 }
                 Err(e) => {
                     self.say(&lock.operation, Progress::Waiting { why: e.to_string() });
                     tokio::time::sleep(backoff(1)).await;
                     if lock.lease.is_lost() && !self.is_still_ours(&lock).await {
-                        return;
+                        return End::Over;
                     }
                 }
             }
@@ -52,10 +60,7 @@ impl Runner {
             at: at.to_string(),
         };
         // For those who ask later, or at another agent. The head keeps the summary in any case.
-        if let Err(e) = self.inner.store.objects().put_ended(&op.id, &ended).await {
-            tracing::warn!(operation = %op.id, error = %e, "how it ended is not kept in Garage yet");
-            self.keep_trying(ended);
-        }
+        let kept = self.inner.store.objects().put_ended(&op.id, &ended).await;
         pass(&op, "close", "before");
         let closing = close(&head.value, &op, outcome, &at.to_string(), &summary);
         let mut failures = 0;
@@ -65,26 +70,38 @@ impl Runner {
             if matches!(seen, Ok(None)) && (failures > 0 || e.is_passing()) {
                 break;
             }
+            if let (Ok(Some(seen)), Outcome::Done) = (&seen, outcome)
+                && seen.value.cancel.is_some()
+                && seen.value.claim == op.claim
+                && op.cancel.is_none()
+            {
+                return End::Cancelled(lock, Box::new(seen.clone()));
+            }
             if is_final(&e) && seen.is_ok() {
                 tracing::warn!(operation = %op.id, error = %e, "the operation is not ours any more");
                 self.unlock(lock).await;
-                return;
+                return End::Over;
             }
             failures += 1;
             self.say(&lock.operation, Progress::Waiting { why: e.to_string() });
             if e.fault == Fault::Denied && self.inner.stop.is_cancelled() {
-                return;
+                return End::Over;
             }
             tokio::time::sleep(backoff(failures)).await;
             if lock.lease.is_lost() && !self.is_still_ours(&lock).await {
-                return;
+                return End::Over;
             }
         }
         pass(&op, "close", "after");
+        if let Err(e) = kept {
+            tracing::warn!(operation = %op.id, error = %e, "how it ended is not kept in Garage yet");
+            self.keep_trying(ended);
+        }
         let id = lock.operation.clone();
         // Before it is told: whoever hears of the end may begin the next change.
         self.unlock(lock).await;
         self.inner.hub.say(&id, Progress::End { outcome, summary, why, urls });
+        End::Over
     }
 
     /// Keeps in the background how an operation ended: Garage being away does not hold up its end.
@@ -185,7 +202,10 @@ impl Runner {
             (Outcome::Done, Verb::Delete) => "deleted".to_owned(),
             (Outcome::Done, Verb::Rollback) => format!("{release} runs, with the content of an older one"),
             (Outcome::Done, Verb::Deploy) => format!("{release} runs"),
-            (Outcome::Undone, _) => "undone: nothing has changed".to_owned(),
+            (Outcome::Undone, _) => match &op.cancel {
+                Some(cancel) => format!("cancelled by {}: nothing has changed", cancel.by.login),
+                None => "undone: nothing has changed".to_owned(),
+            },
             (Outcome::Reverted, _) => format!("{release} did not get healthy; the old release serves on"),
             (Outcome::Failed, _) => format!("{release} did not get healthy"),
             (Outcome::Abandoned, _) => "abandoned".to_owned(),

@@ -282,9 +282,9 @@ impl Runner {
             return Ok(());
         }
         let by = By { login: intent.actor.clone(), address: intent.address.clone() };
-        let lock = match self.lock_for(app, intent.id.clone(), &by, &intent.verb).await {
+        let lock = match self.try_lock(app, intent.id.clone(), &by, &intent.verb).await {
             Ok(lock) => lock,
-            Err(OpenError::Held { .. } | OpenError::Moved(_)) => return Ok(()),
+            Err(OpenError::Held { .. } | OpenError::Moved(_) | OpenError::Shut) => return Ok(()),
             Err(e) => return Err(e),
         };
         // Read again under the lock: it may have been closed while we waited.

@@ -2,6 +2,8 @@
 //!
 //! Must never give a lock twice, also not to two requests at this very agent.
 
+use std::time::Duration;
+
 use super::run::{Runner, backoff, encode, fresh_uid};
 use super::session::Lease;
 use crate::engines::consul::{KvEntry, TxnOp};
@@ -9,6 +11,9 @@ use crate::engines::{EngineError, Fault};
 use crate::model::{Placement, Uid};
 use crate::store::keys;
 use crate::store::records::{By, LockHolder, SCHEMA, Verb};
+
+/// How long a lock that was just given back is tried for: Consul's lock-delay of 1 s, and some who were faster.
+const SHUT: Duration = Duration::from_secs(3);
 
 /// Why an operation could not be opened. Nothing has happened.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +29,9 @@ pub enum OpenError {
     /// This agent has no session in Consul now.
     #[error("this agent has no session in Consul now, and takes no changes until it has one")]
     NoSession,
+    /// Its lock was just given back, and is shut for a moment.
+    #[error("its lock was just given back and is shut for a second; try again")]
+    Shut,
     /// The world moved since the plan was made.
     #[error("the world moved: {0}")]
     Moved(String),
@@ -56,13 +64,31 @@ impl Lock {
 }
 
 impl Runner {
-    /// Takes an app's lock for a new operation.
+    /// Takes an app's lock for a new operation. One that was just given back is tried for again, for longer than
+    /// Consul keeps it shut; one that somebody holds is not waited for.
     pub async fn lock(&self, app: &Placement, by: &By, verb: Verb) -> Result<Lock, OpenError> {
         self.lock_for(app, fresh_uid(self.now()), by, verb.as_str()).await
     }
 
-    /// Takes an app's lock for what has an id already.
+    /// The same, for what has an id already.
     pub async fn lock_for(
+        &self,
+        app: &Placement,
+        operation: Uid,
+        by: &By,
+        verb: &str,
+    ) -> Result<Lock, OpenError> {
+        let begun = tokio::time::Instant::now();
+        loop {
+            match self.try_lock(app, operation.clone(), by, verb).await {
+                Err(OpenError::Shut) if begun.elapsed() < SHUT => tokio::time::sleep(backoff(1)).await,
+                done => return done,
+            }
+        }
+    }
+
+    /// The same, at once or not at all.
+    pub(super) async fn try_lock(
         &self,
         app: &Placement,
         operation: Uid,
@@ -100,11 +126,7 @@ impl Runner {
         match consul.txn(&[check, take]).await {
             Ok(_) => Ok(Lock { app: app.clone(), operation, lease }),
             Err(e) if e.fault == Fault::Conflict => {
-                Err(held(consul.kv_get(&key).await?).unwrap_or_else(|| {
-                    OpenError::Moved(
-                        "its lock was just given back and is shut for a second; try again".to_owned(),
-                    )
-                }))
+                Err(held(consul.kv_get(&key).await?).unwrap_or(OpenError::Shut))
             }
             Err(e) => {
                 // The reply may have been lost after the effect: then it is held, and for nobody.

@@ -4,7 +4,8 @@
 //! - **G1** a step is run only after a record that says `begun`; this function never asks for a `Run` of a step whose
 //!   record does not.
 //! - **G2** the direction turns at most once, from forward to backward, and only before the first effect that cannot be
-//!   taken back: the registration of the job, for most apps.
+//!   taken back: the registration of the job, for most apps. A person's cancel is no exception: it is taken only while no
+//!   such step is begun, by the very CAS that beginning one needs.
 //!
 //! # Assumptions
 //! The caller writes what `Next::Write` holds (fenced by session and CAS) before it asks again, and runs steps that
@@ -13,7 +14,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::head::Outcome;
-use crate::store::records::{Direction, OpRecord, StepSpec, StepState};
+use crate::store::records::{Cancel, Direction, OpRecord, Step, StepSpec, StepState};
 
 /// What came of a step: ids, indexes, verdicts; never a secret.
 pub type Evidence = BTreeMap<String, String>;
@@ -91,7 +92,68 @@ fn is_for_good(spec: &StepSpec) -> bool {
     }
 }
 
+/// Why an operation cannot be cancelled (any more).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoCancel {
+    /// Somebody has cancelled it already.
+    Cancelled(Cancel),
+    /// It has turned back by itself.
+    Turned(String),
+    /// This step (in words) is begun or done, and cannot be taken back.
+    PastReturn(String),
+    /// Nothing is left to be done.
+    Ending,
+}
+
+/// Whether a person may still turn an operation back.
+pub fn may_cancel(record: &OpRecord) -> Result<(), NoCancel> {
+    if let Some(cancel) = &record.cancel {
+        return Err(NoCancel::Cancelled(cancel.clone()));
+    }
+    if record.direction == Direction::Backward {
+        return Err(NoCancel::Turned(record.turned.clone().unwrap_or_default()));
+    }
+    let begun = |s: &&Step| matches!(s.state, StepState::Begun | StepState::Done) && is_for_good(&s.spec);
+    if let Some(step) = record.steps.iter().find(begun) {
+        return Err(NoCancel::PastReturn(step.spec.describe()));
+    }
+    let is_left = |s: &Step| matches!(s.state, StepState::Todo | StepState::Begun);
+    if record.steps.iter().any(is_left) { Ok(()) } else { Err(NoCancel::Ending) }
+}
+
+/// What the owner of an operation writes instead of `next`, once it has found `cancel` in the record `before`, which it
+/// was about to replace.
+pub fn cancelled(mut next: OpRecord, before: &OpRecord, cancel: Cancel) -> OpRecord {
+    for (step, was) in next.steps.iter_mut().zip(&before.steps) {
+        // The record that would have begun it was never written: it is not begun.
+        if step.state == StepState::Begun && was.state == StepState::Todo {
+            step.state = StepState::Todo;
+        }
+    }
+    next.cancel = Some(cancel);
+    turn_as_ordered(&mut next);
+    next
+}
+
+/// Turns a record that holds a cancel.
+fn turn_as_ordered(record: &mut OpRecord) {
+    if let (Some(cancel), Direction::Forward) = (&record.cancel, record.direction) {
+        record.turned = Some(format!("cancelled by {}", cancel.by.login));
+        record.direction = Direction::Backward;
+    }
+}
+
 fn forward(record: &OpRecord, seen: Seen) -> Next {
+    if record.cancel.is_some() {
+        let mut record = record.clone();
+        if let (Seen::Effected(evidence), Some(n)) = (seen, in_hand(&record)) {
+            record.steps[n].state = StepState::Done;
+            record.steps[n].evidence = evidence;
+        }
+        // A step whose effect is not known stays `begun`, so that the way back looks at it too.
+        turn_as_ordered(&mut record);
+        return Next::Write(record);
+    }
     let Some(n) = in_hand(record) else { return begin_next(record.clone()) };
     match seen {
         Seen::Nothing => Next::Run(n),
@@ -155,7 +217,7 @@ fn undone(record: &OpRecord, n: usize, evidence: Evidence) -> OpRecord {
 pub(super) mod tests {
     use super::*;
     use crate::model::{Placement, ProjectName, SecretName, Uid, sha256_hex};
-    use crate::store::records::{After, By, First, Step, Verb};
+    use crate::store::records::{After, By, First, Verb};
 
     /// A deploy of these steps whose first is begun.
     pub(crate) fn record(steps: Vec<StepSpec>) -> OpRecord {
@@ -171,6 +233,7 @@ pub(super) mod tests {
             plan: sha256_hex(""),
             direction: Direction::Forward,
             turned: None,
+            cancel: None,
             claim: 0,
             agent: uid,
             steps: steps
@@ -274,6 +337,58 @@ pub(super) mod tests {
             }
         }
         assert!(paths > 5, "{paths}");
+    }
+
+    fn somebodys() -> Cancel {
+        Cancel { by: By { login: "bob".into(), address: "c".into() }, at: String::new() }
+    }
+
+    /// A cancel that comes before any record of an operation: it turns once, ends undone, and never runs a step again;
+    /// once the job's registration is begun it is not taken.
+    #[test]
+    fn g2_a_cancel_at_any_moment_is_undone_or_not_taken() {
+        let (mut taken, mut refused) = (0, 0);
+        let mut todo = vec![(three(), 0)];
+        while let Some((record, depth)) = todo.pop() {
+            assert!(depth < 30, "a path without an end");
+            let is_free = may_cancel(&record).is_ok();
+            let registering = record.steps[1].state != StepState::Todo;
+            if record.cancel.is_some() {
+                assert!(!registering, "{record:?}");
+            } else if record.direction == Direction::Forward {
+                assert_eq!(is_free, !registering, "{record:?}");
+                refused += usize::from(!is_free);
+            }
+            // Another agent wrote it into this very record, and its owner has read it (or is gone).
+            if is_free {
+                todo.push((OpRecord { cancel: Some(somebodys()), ..record.clone() }, depth + 1));
+            }
+            let mut answers = vec![Seen::Nothing];
+            if matches!(decide(&record, Seen::Nothing), Next::Run(_) | Next::Undo(_)) {
+                assert!(record.cancel.is_none() || record.direction == Direction::Backward, "{record:?}");
+                answers = vec![Seen::Effected(Evidence::new()), Seen::Refused("no".into())];
+            }
+            for seen in answers {
+                match decide(&record, seen) {
+                    Next::Write(next) => {
+                        // The CAS of the other agent was first.
+                        if is_free {
+                            let told = cancelled(next.clone(), &record, somebodys());
+                            assert_eq!(told.direction, Direction::Backward);
+                            assert_eq!(told.steps[1].state, StepState::Todo, "it was not begun");
+                            todo.push((told, depth + 1));
+                        }
+                        todo.push((next, depth + 1));
+                    }
+                    Next::Close(last, outcome) => {
+                        assert!(last.cancel.is_none() || outcome == Outcome::Undone, "{last:?}");
+                        taken += usize::from(last.cancel.is_some());
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        assert!(taken > 3 && refused > 1, "{taken} {refused}");
     }
 
     #[test]

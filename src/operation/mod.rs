@@ -3,6 +3,7 @@
 //! `machine` decides, purely; `drive` has the effects, between `open` and `end`; `lock` and `session` are the fence;
 //! `progress` is what people see of it. Nothing here knows what a deploy is.
 
+mod cancel;
 pub mod close;
 mod drive;
 mod end;
@@ -19,9 +20,11 @@ pub mod run;
 pub mod session;
 pub mod sweep;
 
+pub use cancel::CancelError;
 pub use intended::IntentVerb;
 pub use intent::{Begun, Intention};
 pub use lock::{Lock, OpenError};
+pub use machine::NoCancel;
 pub use open::Opening;
 pub use progress::{Hub, Progress};
 pub use run::Runner;

@@ -9,10 +9,10 @@ use super::lock::{Lock, OpenError};
 use super::run::{Runner, backoff, encode, pass};
 use crate::engines::consul::TxnOp;
 use crate::engines::{EngineError, Fault};
-use crate::model::{Head, SecretName, Uid};
+use crate::model::{Head, Placement, SecretName, Uid};
 use crate::plan::Plan;
 use crate::resources::{Attempt, Evidence, secret};
-use crate::store::records::{By, Direction, NameRecord, OpRecord, SCHEMA, Step, StepState, Verb};
+use crate::store::records::{By, Direction, LockHolder, NameRecord, OpRecord, SCHEMA, Step, StepState, Verb};
 use crate::store::{Versioned, keys};
 
 /// How often it is looked for an operation whose opening had no answer: some 5 s in all.
@@ -51,6 +51,10 @@ impl Runner {
     }
 
     async fn write_opening(&self, lock: &Lock, o: Opening) -> Result<Versioned<OpRecord>, OpenError> {
+        if let Some(open) = &o.head.value.operation {
+            // Its lock was free: its agent is gone. Whoever opened another one over it would have both run.
+            return Err(self.held_by(&lock.app, open).await?);
+        }
         let id = lock.operation.clone();
         let mut steps: Vec<Step> = o
             .plan
@@ -72,6 +76,7 @@ impl Runner {
             plan: o.plan.token.clone(),
             direction: Direction::Forward,
             turned: None,
+            cancel: None,
             claim: 0,
             agent: self.inner.agent.clone(),
             steps,
@@ -136,12 +141,29 @@ impl Runner {
         }
     }
 
+    /// The refusal of a change of an app whose head names an operation that nobody drives at this moment.
+    pub async fn held_by(&self, app: &Placement, operation: &Uid) -> Result<OpenError, EngineError> {
+        Ok(match self.inner.store.operation(operation).await? {
+            Some(open) => {
+                let holder = LockHolder {
+                    v: SCHEMA,
+                    agent: open.value.agent,
+                    operation: open.value.id,
+                    login: open.value.by.login,
+                    verb: open.value.verb.as_str().to_owned(),
+                };
+                OpenError::Held { app: app.clone(), holder: Box::new(holder) }
+            }
+            None => OpenError::Moved("the operation before it has just ended; try again".to_owned()),
+        })
+    }
+
     /// Takes up an operation whose agent is gone. `false`: somebody else holds it.
     pub async fn take_over(&self, found: Versioned<OpRecord>) -> Result<bool, OpenError> {
         let old = &found.value;
-        let lock = match self.lock_for(&old.app, old.id.clone(), &old.by, old.verb.as_str()).await {
+        let lock = match self.try_lock(&old.app, old.id.clone(), &old.by, old.verb.as_str()).await {
             Ok(lock) => lock,
-            Err(OpenError::Held { .. } | OpenError::Moved(_)) => return Ok(false),
+            Err(OpenError::Held { .. } | OpenError::Moved(_) | OpenError::Shut) => return Ok(false),
             Err(e) => return Err(e),
         };
         // Read again under the lock: it may have ended while we waited.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -46,6 +47,8 @@ pub(super) struct Inner {
     pub(super) hub: Hub,
     pub(super) clock: SharedClock,
     pub(super) stop: CancellationToken,
+    /// Rung where somebody has cancelled an operation by this agent: those that wait for an engine look at their records.
+    pub(super) cancelled: Notify,
     pub(super) tasks: TaskTracker,
 }
 
@@ -53,7 +56,9 @@ impl Runner {
     /// A runner for this agent.
     pub fn new(hands: Hands, store: Store, session: AgentSession, agent: Uid, clock: SharedClock) -> Self {
         let (hub, stop, tasks) = (Hub::default(), CancellationToken::new(), TaskTracker::new());
-        Self { inner: Arc::new(Inner { hands, store, session, agent, hub, clock, stop, tasks }) }
+        let cancelled = Notify::new();
+        let inner = Inner { hands, store, session, agent, hub, clock, stop, cancelled, tasks };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Who follows what.

@@ -6,7 +6,7 @@
 use tokio::sync::mpsc;
 
 use super::lock::OpenError;
-use super::run::{Runner, encode};
+use super::run::{Runner, encode, fresh_uid};
 use super::session::Lease;
 use crate::engines::consul::TxnOp;
 use crate::engines::nomad::{JobView, Purge};
@@ -26,10 +26,13 @@ pub async fn sweep(runner: &Runner, lease: &Lease) -> Result<(), EngineError> {
             continue;
         }
         let by = By { login: "terreau".to_owned(), address: "sweep".to_owned() };
-        let lock = match runner.lock(&doomed.value.app, &by, Verb::Delete).await {
+        let uid = fresh_uid(now);
+        let lock = match runner.try_lock(&doomed.value.app, uid, &by, Verb::Delete.as_str()).await {
             Ok(lock) => lock,
             // An operation is under way: the next pass comes.
-            Err(OpenError::Held { .. } | OpenError::Moved(_) | OpenError::NoSession) => continue,
+            Err(OpenError::Held { .. } | OpenError::Shut | OpenError::Moved(_) | OpenError::NoSession) => {
+                continue;
+            }
             Err(OpenError::Engine(e) | OpenError::Unsure { lost: e, .. }) => return Err(e),
         };
         let done = sweep_one(runner, lease, &doomed).await;

@@ -16,7 +16,9 @@ use crate::model::desired::Space;
 use crate::model::{Head, Placement, Uid};
 
 pub use objects::Objects;
-pub use records::{Audit, Direction, Doomed, NameRecord, OpRecord, OpenIntent, Step, StepSpec, StepState};
+pub use records::{
+    Audit, Direction, Doomed, LockHolder, NameRecord, OpRecord, OpenIntent, Step, StepSpec, StepState,
+};
 
 /// A record and the index at which it was read: what a CAS needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +88,36 @@ impl Store {
     /// Audit records that wait for their export, oldest first.
     pub async fn audits(&self) -> Result<Vec<Versioned<Audit>>, EngineError> {
         self.list(keys::AUDIT).await
+    }
+
+    /// Whose locks are held at this moment, and by whom.
+    pub async fn holders(&self) -> Result<Vec<(Placement, LockHolder)>, EngineError> {
+        let entries = self.consul.kv_list(keys::LOCKS).await?;
+        let held = entries.iter().filter(|e| e.session.is_some());
+        Ok(held
+            .filter_map(|e| {
+                let app = Placement::from_path(e.key.strip_prefix(keys::LOCKS)?)?;
+                Some((app, serde_json::from_slice(&e.value).ok()?))
+            })
+            .collect())
+    }
+
+    /// The ids of all audit records that wait for export, oldest first.
+    pub async fn audited(&self) -> Result<Vec<Uid>, EngineError> {
+        let mut ids: Vec<Uid> = self
+            .consul
+            .kv_keys(keys::AUDIT)
+            .await?
+            .iter()
+            .filter_map(|k| Uid::new(k.strip_prefix(keys::AUDIT)?).ok())
+            .collect();
+        ids.sort();
+        Ok(ids)
+    }
+
+    /// One audit record.
+    pub async fn audit(&self, id: &Uid) -> Result<Option<Versioned<Audit>>, EngineError> {
+        self.read(&keys::audit(id)).await
     }
 
     /// Who owns a flat name.

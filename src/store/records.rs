@@ -94,6 +94,10 @@ pub struct OpRecord {
     pub direction: Direction,
     /// Why it turned back, in one line.
     pub turned: Option<String>,
+    /// Who has asked that it turns back. The only part of a record that another agent than its own may write: by CAS,
+    /// and only before anything is begun that cannot be taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancel: Option<Cancel>,
     /// How many agents have taken it: each take-over adds one, so that the old owner's next record fails.
     pub claim: u64,
     /// The agent that runs it.
@@ -102,6 +106,15 @@ pub struct OpRecord {
     pub steps: Vec<Step>,
     /// What the head becomes when it ends as asked.
     pub after: After,
+}
+
+/// A person's order to turn back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cancel {
+    /// Who, from where.
+    pub by: By,
+    /// When (RFC 3339, UTC).
+    pub at: String,
 }
 
 /// What a head becomes when its operation ends as asked.

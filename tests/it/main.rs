@@ -23,6 +23,7 @@ mod dev_proxy;
 mod directory;
 mod faults;
 mod harness;
+mod history;
 mod house;
 mod kills;
 mod login;

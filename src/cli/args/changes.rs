@@ -1,12 +1,11 @@
-//! The command line of what changes an app by an operation: plan, deploy, delete, rollback, operations.
+//! The command line of what changes an app by an operation: plan, deploy, delete, rollback.
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 
-use super::{AppArg, FileArg};
-use crate::model::Uid;
+use super::{AppArg, FileArg, TurnArgs};
 use crate::model::names::Placement;
 
 /// `terreau plan`
@@ -47,6 +46,9 @@ pub struct DeployArgs {
     /// Return as soon as the deploy is accepted
     #[arg(long)]
     pub detach: bool,
+    /// Whether it waits for its turn.
+    #[command(flatten)]
+    pub turn: TurnArgs,
     /// Print JSON for programs
     #[arg(long)]
     pub json: bool,
@@ -69,6 +71,9 @@ pub struct DeleteArgs {
     /// Return as soon as it is accepted
     #[arg(long)]
     pub detach: bool,
+    /// Whether it waits for its turn.
+    #[command(flatten)]
+    pub turn: TurnArgs,
     /// Print JSON for programs
     #[arg(long)]
     pub json: bool,
@@ -91,26 +96,9 @@ pub struct RollbackArgs {
     /// Return as soon as it is accepted
     #[arg(long)]
     pub detach: bool,
-    /// Print JSON for programs
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `terreau operations`
-#[derive(Debug, Clone, Subcommand)]
-pub enum OperationsCommand {
-    /// Watch an operation until it ends, and exit as its command would have
-    Follow(OperationArgs),
-    /// Show an operation and its steps
-    Show(OperationArgs),
-}
-
-/// An operation.
-#[derive(Debug, Clone, Args)]
-pub struct OperationArgs {
-    /// The operation's id
-    #[arg(value_name = "ID")]
-    pub id: Uid,
+    /// Whether it waits for its turn.
+    #[command(flatten)]
+    pub turn: TurnArgs,
     /// Print JSON for programs
     #[arg(long)]
     pub json: bool,

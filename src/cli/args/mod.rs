@@ -3,6 +3,7 @@
 
 mod changes;
 mod logs;
+mod operations;
 mod run;
 
 use std::path::PathBuf;
@@ -10,8 +11,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::engine::ArgValueCompleter;
 
-pub use changes::{DeleteArgs, DeployArgs, OperationArgs, OperationsCommand, PlanArgs, RollbackArgs};
+pub use changes::{DeleteArgs, DeployArgs, PlanArgs, RollbackArgs};
 pub use logs::{LogsArgs, Stream};
+pub use operations::{OperationArgs, OperationsCommand, OperationsListArgs};
 pub use run::{Count, RestartArgs, RunArgs, ScaleArgs, Word};
 
 use super::server::Server;
@@ -90,7 +92,7 @@ pub enum Command {
     Restart(RestartArgs),
     /// Set how many instances processes have
     Scale(ScaleArgs),
-    /// Follow changes that are under way
+    /// List, follow and cancel changes
     #[command(subcommand)]
     Operations(OperationsCommand),
     /// Print a completion script for a shell
@@ -130,6 +132,14 @@ pub struct JsonArgs {
     /// Print JSON for programs
     #[arg(long)]
     pub json: bool,
+}
+
+/// Whether a change waits for its turn.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct TurnArgs {
+    /// If somebody else is changing the app, fail at once (exit code 5) instead of waiting for them
+    #[arg(long)]
+    pub no_wait: bool,
 }
 
 /// An app and `--json`.

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use clap::Args;
 
-use super::AppArg;
+use super::{AppArg, TurnArgs};
 use crate::model::ProcessName;
 use crate::model::names::Placement;
 
@@ -26,6 +26,9 @@ pub struct RunArgs {
     /// Return as soon as it is accepted
     #[arg(long)]
     pub detach: bool,
+    /// Whether it waits for its turn.
+    #[command(flatten)]
+    pub turn: TurnArgs,
     /// Print JSON for programs
     #[arg(long)]
     pub json: bool,
@@ -53,6 +56,9 @@ pub struct RestartArgs {
     /// Return as soon as the first one is restarted
     #[arg(long)]
     pub detach: bool,
+    /// Whether it waits for its turn.
+    #[command(flatten)]
+    pub turn: TurnArgs,
     /// Print JSON for programs
     #[arg(long)]
     pub json: bool,
@@ -76,6 +82,9 @@ pub struct ScaleArgs {
     /// Return as soon as it is accepted
     #[arg(long)]
     pub detach: bool,
+    /// Whether it waits for its turn.
+    #[command(flatten)]
+    pub turn: TurnArgs,
     /// Print JSON for programs
     #[arg(long)]
     pub json: bool,

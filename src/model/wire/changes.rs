@@ -7,7 +7,6 @@ use utoipa::ToSchema;
 
 use super::Hidden;
 use crate::model::artifact::Artifact;
-use crate::model::head::Outcome;
 
 /// `POST /v1/apps/{app}/plan`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -101,53 +100,4 @@ pub struct ReleaseView {
     pub rollback_of: Option<u64>,
     /// Whether it is the one that runs.
     pub running: bool,
-}
-
-/// `GET /v1/operations/{id}`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct OperationView {
-    /// Its id.
-    pub id: String,
-    /// Of which app.
-    pub app: String,
-    /// `deploy`, `rollback`, `delete`…
-    pub verb: String,
-    /// Who asked for it.
-    pub actor: String,
-    /// When it began (RFC 3339, UTC).
-    pub at: String,
-    /// Its steps, in order.
-    pub steps: Vec<StepView>,
-    /// How it ended; absent while it runs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub end: Option<OperationEnd>,
-}
-
-/// One step of an operation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct StepView {
-    /// Counting from 1.
-    pub n: u32,
-    /// `secret`, `account`, `bucket`, `key`, `site`, `job`…
-    pub kind: String,
-    /// What it acts upon.
-    pub target: String,
-    /// `todo`, `begun`, `done`, `undone`.
-    pub state: String,
-}
-
-/// The data of the event `end`, the last one of a stream.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct OperationEnd {
-    /// How it ended.
-    #[schema(value_type = String)]
-    pub outcome: Outcome,
-    /// One line for people.
-    pub summary: String,
-    /// Where to open the app.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub url: Option<String>,
-    /// Why it failed: placement, exit code, failing check, last lines of its logs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub why: Option<String>,
 }

@@ -5,6 +5,7 @@
 
 mod apps;
 mod changes;
+mod operations;
 mod problem;
 mod run;
 mod uploads;
@@ -18,6 +19,7 @@ use utoipa::ToSchema;
 
 pub use apps::*;
 pub use changes::*;
+pub use operations::*;
 pub use problem::*;
 pub use run::*;
 pub use uploads::*;

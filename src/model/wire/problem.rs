@@ -96,6 +96,9 @@ pub struct Problem {
     /// Who holds the lock, for a conflict.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<String>,
+    /// The operation that holds it: ask again once it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<String>,
     /// The engine that is away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<String>,
@@ -116,6 +119,7 @@ impl Problem {
             hint: None,
             errors: Vec::new(),
             holder: None,
+            operation: None,
             engine: None,
             request: None,
         }

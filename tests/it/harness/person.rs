@@ -51,6 +51,11 @@ impl Watched {
         Self { child, lines, out: Some(out), said: Vec::new(), begun }
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits for a line that is as wanted; `None` where the command ends without one.
     pub async fn until(&mut self, patience: Duration, wanted: impl Fn(&str) -> bool) -> Option<String> {
         let deadline = tokio::time::Instant::now() + patience;

@@ -22,4 +22,4 @@ use std::time::Duration;
 /// How long anything is waited for.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 /// What the names of all apps here begin with: things without a mark of ours are found by it.
-const PREFIX: &str = "kill";
+pub(crate) const PREFIX: &str = "kill";

@@ -1,0 +1,80 @@
+//! Waiting for one's turn: one change of an app at a time is carried out; who comes second waits until it has ended, and
+//! then asks again.
+//!
+//! Every command that changes an app asks through [`take`]:
+//!
+//! ```ignore
+//! // In the Args: `#[command(flatten)] pub turn: TurnArgs`
+//! let it: Accepted = turn::take(cx, &client, args.turn, async || {
+//!     client.call(Method::POST, &app_path(&app, "/scale"), &request).await
+//! })
+//! .await?;
+//! ```
+//! What is asked must be harmless to ask again: nothing has happened where the answer is that somebody else is at it.
+//! Must never ask in a hot loop: it follows the other operation by its events, and pauses before each new try.
+
+use std::time::Duration;
+
+use rand::RngExt;
+use tokio::time::Instant;
+
+use super::args::TurnArgs;
+use super::client::Client;
+use super::context::Context;
+use super::exit::ExitStatus;
+use super::failure::{Failure, harmless};
+use super::follow;
+
+/// How long it is waited in all.
+const LONGEST: Duration = Duration::from_hours(1);
+/// The pause before the first new try, and the longest one.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(2));
+
+/// Asks for a change; where somebody else's is under way it names them, waits until that has ended, and asks again.
+/// Ctrl-C ends the waiting: nothing was changed then.
+pub async fn take<T>(
+    cx: &Context,
+    client: &Client,
+    turn: TurnArgs,
+    mut ask: impl AsyncFnMut() -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let begun = Instant::now();
+    let mut said = String::new();
+    let mut pause = PAUSES.0;
+    // From the first waiting on, so that a Ctrl-C between two waits is not lost.
+    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
+    loop {
+        let failure = match ask().await {
+            Err(failure) if failure.busy.is_some() => failure,
+            done => return done,
+        };
+        let holder = failure.busy.clone().unwrap_or_default().into_string();
+        if turn.no_wait {
+            return Err(failure);
+        }
+        if begun.elapsed() > LONGEST {
+            let waited = format!("waited for it for {} minutes", LONGEST.as_secs() / 60);
+            return Err(failure.because(waited));
+        }
+        if said != holder {
+            cx.printer.say(format!("{}, waiting", harmless(&failure.message)));
+            said.clone_from(&holder);
+            pause = PAUSES.0;
+        }
+        let wait = async {
+            follow::until_over(cx, client, &holder, &failure.message).await?;
+            // Others wait as well: they shall not all come back at once.
+            tokio::time::sleep(pause.mul_f64(rand::rng().random_range(0.5..1.5))).await;
+            Ok::<_, Failure>(())
+        };
+        tokio::select! {
+            biased;
+            _ = &mut interrupted => {
+                return Err(Failure::new(ExitStatus::Conflict, "no longer waiting: nothing was changed")
+                    .hint(follow::how_to(&holder)));
+            }
+            waited = wait => waited?,
+        }
+        pause = (pause * 2).min(PAUSES.1);
+    }
+}

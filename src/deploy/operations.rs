@@ -1,0 +1,223 @@
+//! The changes that are under way and those that have ended, and turning one back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::StreamExt;
+
+use super::{Deployer, Error};
+use crate::model::head::Outcome;
+use crate::model::{Head, Placement, Uid};
+use crate::operation::{CancelError, NoCancel};
+use crate::store::records::{Audit, By, OpRecord, StepState, Verb};
+
+/// How many audit records are looked at for a list, at most.
+const LOOKED_AT: usize = 1_000;
+/// How many at once.
+const AT_ONCE: usize = 16;
+
+/// The operations of a list.
+#[derive(Debug, Default)]
+pub struct Listed {
+    /// Under way, oldest first.
+    pub open: Vec<Line>,
+    /// Ended, newest first.
+    pub ended: Vec<Line>,
+}
+
+/// One of them.
+#[derive(Debug, Clone)]
+pub struct Line {
+    /// Its id.
+    pub id: Uid,
+    /// Of which app.
+    pub app: Placement,
+    /// What it does.
+    pub verb: String,
+    /// Who asked for it.
+    pub login: String,
+    /// When it began (RFC 3339, UTC).
+    pub at: String,
+    /// The step in hand, in words; `None` once it has ended.
+    pub step: Option<String>,
+    /// Why it turned back, where it did.
+    pub turned: Option<String>,
+    /// How it ended, in one line, and when (RFC 3339, UTC).
+    pub end: Option<(Outcome, String, String)>,
+}
+
+impl Line {
+    fn open(record: OpRecord) -> Self {
+        Self {
+            step: Some(in_hand(&record)),
+            id: record.id,
+            app: record.app,
+            verb: record.verb.as_str().to_owned(),
+            login: record.by.login,
+            at: record.at,
+            turned: record.turned,
+            end: None,
+        }
+    }
+
+    fn ended(audit: Audit) -> Self {
+        Self {
+            at: began(&audit.operation).unwrap_or_else(|| audit.at.clone()),
+            id: audit.operation,
+            app: audit.app,
+            verb: audit.verb,
+            login: audit.by.login,
+            step: None,
+            turned: None,
+            end: Some((audit.outcome, audit.summary, audit.at)),
+        }
+    }
+}
+
+/// When an operation was accepted: its id says so.
+fn began(id: &Uid) -> Option<String> {
+    let ulid = ulid::Ulid::from_string(&id.as_str().to_uppercase()).ok()?;
+    let at = jiff::Timestamp::from_millisecond(i64::try_from(ulid.timestamp_ms()).ok()?).ok()?;
+    Some(at.to_string())
+}
+
+/// The step in hand: `2/4 register job carnet`.
+fn in_hand(record: &OpRecord) -> String {
+    let of = record.steps.len();
+    let at = |n: usize| format!("{}/{of} {}", n + 1, record.steps[n].spec.describe());
+    let begun = record.steps.iter().position(|s| s.state == StepState::Begun);
+    let last = || record.steps.iter().rposition(|s| s.state == StepState::Done);
+    begun.or_else(last).map_or_else(|| "beginning".to_owned(), at)
+}
+
+impl Deployer {
+    /// The operations under way, and the last `ended` ones that have ended, of the apps whose head passes the filter
+    /// (and of this app alone, where one is named).
+    pub async fn operations(
+        &self,
+        app: Option<&Placement>,
+        ended: usize,
+        may_see: impl Fn(&Head) -> bool,
+    ) -> Result<Listed, Error> {
+        let store = self.runner.store();
+        let seen: BTreeSet<Placement> = match app {
+            Some(app) => store.head(app).await?.into_iter().collect::<Vec<_>>(),
+            None => store.heads().await?,
+        }
+        .into_iter()
+        .filter(|h| may_see(&h.value))
+        .map(|h| h.value.app)
+        .collect();
+        let mut open: BTreeMap<Uid, Line> = BTreeMap::new();
+        for record in store.operations().await?.into_iter().map(|o| o.value) {
+            if seen.contains(&record.app) {
+                open.insert(record.id.clone(), Line::open(record));
+            }
+        }
+        // Changes of one step, and those that are being planned, have no record: their lock says that they are there.
+        for (app, holder) in store.holders().await? {
+            if seen.contains(&app) && !open.contains_key(&holder.operation) {
+                let line = Line {
+                    at: began(&holder.operation).unwrap_or_default(),
+                    id: holder.operation,
+                    app,
+                    verb: holder.verb,
+                    login: holder.login,
+                    step: Some("beginning".to_owned()),
+                    turned: None,
+                    end: None,
+                };
+                open.insert(line.id.clone(), line);
+            }
+        }
+        Ok(Listed { open: open.into_values().collect(), ended: self.ended(&seen, ended).await? })
+    }
+
+    async fn ended(&self, of: &BTreeSet<Placement>, wanted: usize) -> Result<Vec<Line>, Error> {
+        let mut found = Vec::new();
+        if wanted == 0 || of.is_empty() {
+            return Ok(found);
+        }
+        let store = self.runner.store();
+        let ids = store.audited().await?;
+        let mut looks = futures::stream::iter(ids.into_iter().rev().take(LOOKED_AT))
+            .map(|id| async move { store.audit(&id).await.map(|a| (id, a)) })
+            .buffered(AT_ONCE);
+        while let Some(look) = looks.next().await {
+            let (id, audit) = look?;
+            // Who cancelled an operation stands under an id of its own; here each operation stands once.
+            let audit = audit.map(|a| a.value).filter(|a| a.operation == id && of.contains(&a.app));
+            found.extend(audit.map(Line::ended));
+            if found.len() == wanted {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Turns an operation back, before anything of it is begun that cannot be taken back. It then goes on, backward,
+    /// and ends undone; any agent may be asked.
+    pub async fn cancel(&self, by: &By, id: &Uid) -> Result<Placement, Error> {
+        let refused = |why: String, hint: String| Err(Error::Refused { why, hint });
+        match self.runner.cancel(id, by).await {
+            Ok(record) => Ok(record.app),
+            // It is what was asked for.
+            Err(CancelError::Not(record, NoCancel::Cancelled(_))) => Ok(record.app),
+            Err(CancelError::Not(record, NoCancel::Turned(why))) => refused(
+                format!("the {} of {} has turned back by itself: {why}", record.verb.as_str(), record.app),
+                format!("follow it with `terreau operations follow {id}`"),
+            ),
+            Err(CancelError::Not(record, NoCancel::PastReturn(step))) => refused(
+                format!(
+                    "the {} of {} goes forward from here: \"{}\" is begun, and cannot be taken back",
+                    record.verb.as_str(),
+                    record.app,
+                    step
+                ),
+                instead(&record).to_owned(),
+            ),
+            Err(CancelError::Not(record, NoCancel::Ending)) => refused(
+                format!(
+                    "the {} of {} is ending: nothing is left to be cancelled",
+                    record.verb.as_str(),
+                    record.app
+                ),
+                instead(&record).to_owned(),
+            ),
+            Err(CancelError::NotOpen) => {
+                let ended = self.operation(id).await?.ended;
+                let summary = ended.map(|e| format!(": {}", e.summary)).unwrap_or_default();
+                refused(
+                    format!("operation {id} has ended already{summary}"),
+                    "`terreau releases` shows what there is to go back to".to_owned(),
+                )
+            }
+            Err(e @ CancelError::NoSession) => Err(Error::Unready(e.to_string())),
+            Err(CancelError::Engine(e)) => Err(e.into()),
+        }
+    }
+}
+
+/// What to do about an operation that goes forward.
+fn instead(record: &OpRecord) -> &'static str {
+    match record.verb {
+        Verb::Deploy | Verb::Rollback => {
+            "a release that does not get healthy is taken back by itself; \
+             once this one runs, `terreau rollback` goes back to the one before"
+        }
+        Verb::Delete => {
+            "once it is done, `terreau deploy` brings the app back; data stays unless --with-data was said"
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operations_id_says_when_it_began() {
+        let at: jiff::Timestamp = "2026-03-04T05:06:07.089Z".parse().unwrap();
+        let id = crate::operation::run::fresh_uid(at);
+        assert_eq!(began(&id).unwrap(), at.to_string());
+    }
+}

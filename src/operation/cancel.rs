@@ -1,0 +1,89 @@
+//! A person turns an operation back: the order is written into its record, by whichever agent was asked, and carried out
+//! by the one that drives it (or takes it up).
+//!
+//! # Guarantees
+//! **G2**: the order is taken by CAS on the very record that its owner replaces when it begins a step. So either the owner
+//! finds it before anything is begun that cannot be taken back, or the order finds that step begun and is refused.
+//! Must never change anything of a record but its `cancel`.
+
+use super::machine::{NoCancel, may_cancel};
+use super::points;
+use super::run::{Runner, backoff, encode, fresh_uid};
+use crate::engines::consul::TxnOp;
+use crate::engines::{EngineError, Fault};
+use crate::model::Uid;
+use crate::model::head::Outcome;
+use crate::store::keys;
+use crate::store::records::{Audit, By, Cancel, OpRecord, SCHEMA};
+
+/// How often a record that moves on is tried again: each step of an operation moves it at most three times.
+const TRIES: u32 = 50;
+
+/// Why an operation was not cancelled.
+#[derive(Debug, thiserror::Error)]
+pub enum CancelError {
+    /// There is no such open operation: it has ended, or never was.
+    #[error("it is not under way")]
+    NotOpen,
+    /// It is too late, or was done already.
+    #[error("it cannot be cancelled (any more)")]
+    Not(Box<OpRecord>, NoCancel),
+    /// This agent has no session in Consul now.
+    #[error("this agent has no session in Consul now, and takes no changes until it has one")]
+    NoSession,
+    /// An engine said no, or is away.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+impl Runner {
+    /// Orders an open operation to turn back. Gives its record with the order in it; the operation goes on, backward,
+    /// and is followed to its end like any other.
+    pub async fn cancel(&self, id: &Uid, by: &By) -> Result<OpRecord, CancelError> {
+        let mut failures = 0;
+        // After a lost answer our own order is known by its time.
+        let ours = Cancel { by: by.clone(), at: self.now().to_string() };
+        loop {
+            let Some(found) = self.inner.store.operation(id).await? else { return Err(CancelError::NotOpen) };
+            if found.value.cancel.as_ref() == Some(&ours) {
+                return Ok(found.value);
+            }
+            if let Err(why) = may_cancel(&found.value) {
+                return Err(CancelError::Not(Box::new(found.value), why));
+            }
+            let lease = self.inner.session.lease().ok_or(CancelError::NoSession)?;
+            let record = OpRecord { cancel: Some(ours.clone()), ..found.value };
+            let audit = Audit {
+                v: SCHEMA,
+                at: ours.at.clone(),
+                by: by.clone(),
+                app: record.app.clone(),
+                verb: "cancel".to_owned(),
+                operation: id.clone(),
+                outcome: Outcome::Done,
+                summary: format!("turned the {} of {} back", record.verb.as_str(), record.by.login),
+            };
+            let ops = [
+                TxnOp::Cas { key: keys::operation(id), value: encode(&record)?, index: found.index },
+                TxnOp::Set { key: keys::audit(&fresh_uid(self.now())), value: encode(&audit)? },
+            ];
+            let consul = self.inner.hands.consul.clone().with_gate(lease.gate());
+            points::pass("cancel.record.before");
+            match consul.txn(&ops).await {
+                Ok(_) => {
+                    points::pass("cancel.record.after");
+                    tracing::info!(operation = %id, login = %by.login, "cancelled");
+                    // Where it is this agent's own, it need not wait to hear of it.
+                    self.inner.cancelled.notify_waiters();
+                    return Ok(record);
+                }
+                // It moved on, or the answer was lost: looked at again.
+                Err(e) if (e.fault == Fault::Conflict || e.is_passing()) && failures < TRIES => {
+                    failures += 1;
+                    tokio::time::sleep(backoff(failures.min(2))).await;
+                }
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+}

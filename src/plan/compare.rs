@@ -1,0 +1,309 @@
+//! What differs between two releases, in words: names and numbers, never a value of the environment, never a secret. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::model::Bindings;
+use crate::model::artifact::Artifact;
+use crate::model::project::{Owner, Process, Project, Route};
+
+/// A release, or what would be one.
+#[derive(Debug, Clone, Copy)]
+pub struct Side<'a> {
+    /// What its descriptor says.
+    pub project: &'a Project,
+    /// What it was rendered with.
+    pub bindings: &'a Bindings,
+}
+
+/// What differs, one thing a line, as `memory of web 64 → 128 MiB`; empty: nothing.
+pub fn differences(old: Side<'_>, new: Side<'_>) -> Vec<String> {
+    let mut out = Vec::new();
+    artifact(old.bindings.artifact.as_ref(), new.bindings.artifact.as_ref(), &mut out);
+    let (a, b) = (old.project, new.project);
+    if json(&a.build) != json(&b.build) {
+        out.push("build".to_owned());
+    }
+    if a.owners != b.owners {
+        let names = |list: &[Owner]| {
+            let names: Vec<String> = list.iter().map(owner).collect();
+            if names.is_empty() { "nobody named".to_owned() } else { names.join(", ") }
+        };
+        out.push(format!("owners {} → {}", names(&a.owners), names(&b.owners)));
+    }
+    named("host", "", &set(a.site_routes.iter()), &set(b.site_routes.iter()), &mut out);
+    let (was, is) = (by(&a.processes, |p| p.name.to_string()), by(&b.processes, |p| p.name.to_string()));
+    each(&was, &is, "process", "", &mut out, |name, (was, is), out| process(name, was, is, out));
+    changed("env", "", &texts(&a.env), &texts(&b.env), &mut out);
+    versions("env", "", &old.bindings.env_versions, &new.bindings.env_versions, &mut out);
+    changed("secret", "", &by_json(&a.secrets, "name"), &by_json(&b.secrets, "name"), &mut out);
+    let both = |name: &str| {
+        let declared = |p: &Project| p.secrets.iter().any(|s| s.name.as_str() == name);
+        declared(a) && declared(b)
+    };
+    let kept = |s: &Bindings| -> BTreeMap<String, u64> {
+        let all = s.secret_versions.iter().map(|(n, v)| (n.to_string(), *v));
+        all.filter(|(n, _)| both(n)).collect()
+    };
+    versions("secret", "", &kept(old.bindings), &kept(new.bindings), &mut out);
+    changed("file", "", &by_json(&a.files, "name"), &by_json(&b.files, "name"), &mut out);
+    changed("uses", "", &by_json(&a.uses, "name"), &by_json(&b.uses, "name"), &mut out);
+    let counts = |s: &Bindings| -> BTreeMap<String, Value> {
+        s.counts.iter().map(|(n, c)| (n.to_string(), Value::from(*c))).collect()
+    };
+    for (name, (was, is)) in pairs(&counts(old.bindings), &counts(new.bindings)) {
+        if was != is {
+            let word = |v: Option<&Value>| v.map_or_else(|| "as described".to_owned(), ToString::to_string);
+            out.push(format!("scale of {name} {} → {}", word(was), word(is)));
+        }
+    }
+    if old.bindings.node != new.bindings.node {
+        let word = |n: &Option<String>| n.clone().unwrap_or_else(|| "none".to_owned());
+        out.push(format!("node {} → {}", word(&old.bindings.node), word(&new.bindings.node)));
+    }
+    for setting in settings(old.bindings, new.bindings) {
+        out.push(format!("cluster setting {setting}"));
+    }
+    out
+}
+
+/// The cluster's settings that differ, by name.
+pub fn settings(old: &Bindings, new: &Bindings) -> Vec<String> {
+    let map = |b: &Bindings| match json(&b.cluster) {
+        Value::Object(map) => map.into_iter().collect::<BTreeMap<String, Value>>(),
+        _ => BTreeMap::new(),
+    };
+    let (a, b) = (map(old), map(new));
+    pairs(&a, &b).into_iter().filter(|(_, (was, is))| was != is).map(|(name, _)| name).collect()
+}
+
+fn json<T: Serialize>(value: &T) -> Value {
+    // Plain data of ours: it always has a JSON form.
+    serde_json::to_value(value).unwrap_or_default()
+}
+
+fn owner(o: &Owner) -> String {
+    match o {
+        Owner::User(u) => u.to_string(),
+        Owner::Group(g) => format!("group:{g}"),
+    }
+}
+
+fn artifact(old: Option<&Artifact>, new: Option<&Artifact>, out: &mut Vec<String>) {
+    let size = |a: &Artifact| a.parts.iter().map(|p| p.size).sum::<u64>();
+    match (old, new) {
+        (None, Some(_)) => out.push("artifact added".to_owned()),
+        (Some(_), None) => out.push("artifact removed".to_owned()),
+        (Some(a), Some(b)) if json(a) != json(b) => {
+            let (was, is) = (size(a), size(b));
+            let sizes = if was == is { String::new() } else { format!(" ({was} → {is} bytes)") };
+            out.push(format!("artifact{sizes}"));
+        }
+        _ => {}
+    }
+}
+
+/// Keys of either side, in order, with what each side has.
+fn pairs<'a, T>(
+    old: &'a BTreeMap<String, T>,
+    new: &'a BTreeMap<String, T>,
+) -> Vec<(String, (Option<&'a T>, Option<&'a T>))> {
+    let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    keys.into_iter().map(|k| (k.clone(), (old.get(k), new.get(k)))).collect()
+}
+
+fn by<'a, T>(list: &'a [T], key: impl Fn(&T) -> String) -> BTreeMap<String, &'a T> {
+    list.iter().map(|t| (key(t), t)).collect()
+}
+
+fn by_json<T: Serialize>(list: &[T], key: &str) -> BTreeMap<String, Value> {
+    let values = list.iter().map(json);
+    values.map(|v| (v.get(key).and_then(Value::as_str).unwrap_or_default().to_owned(), v)).collect()
+}
+
+fn texts<K: Display, T: Serialize>(map: &BTreeMap<K, T>) -> BTreeMap<String, Value> {
+    map.iter().map(|(k, v)| (k.to_string(), json(v))).collect()
+}
+
+fn set<T: Display>(list: impl Iterator<Item = T>) -> BTreeSet<String> {
+    list.map(|t| t.to_string()).collect()
+}
+
+/// `host added x`, `host removed x`.
+fn named(what: &str, of: &str, old: &BTreeSet<String>, new: &BTreeSet<String>, out: &mut Vec<String>) {
+    out.extend(new.difference(old).map(|n| format!("{what} added {n}{of}")));
+    out.extend(old.difference(new).map(|n| format!("{what} removed {n}{of}")));
+}
+
+/// Additions and removals by name; what is on both sides goes to `both`.
+fn each<T>(
+    old: &BTreeMap<String, T>,
+    new: &BTreeMap<String, T>,
+    what: &str,
+    of: &str,
+    out: &mut Vec<String>,
+    mut both: impl FnMut(&str, (&T, &T), &mut Vec<String>),
+) {
+    for (name, found) in pairs(old, new) {
+        match found {
+            (None, Some(_)) => out.push(format!("{what} {name}{of} added")),
+            (Some(_), None) => out.push(format!("{what} {name}{of} removed")),
+            (Some(was), Some(is)) => both(&name, (was, is), out),
+            (None, None) => {}
+        }
+    }
+}
+
+/// The same, where what is on both sides has only changed or not.
+fn changed(
+    what: &str,
+    of: &str,
+    old: &BTreeMap<String, Value>,
+    new: &BTreeMap<String, Value>,
+    out: &mut Vec<String>,
+) {
+    each(old, new, what, of, out, |name, (was, is), out| {
+        if was != is {
+            out.push(format!("{what} {name}{of}"));
+        }
+    });
+}
+
+/// `secret key: version 1 → 2`.
+fn versions<K: Ord + Display>(
+    what: &str,
+    of: &str,
+    old: &BTreeMap<K, u64>,
+    new: &BTreeMap<K, u64>,
+    out: &mut Vec<String>,
+) {
+    let map = |m: &BTreeMap<K, u64>| -> BTreeMap<String, u64> {
+        m.iter().map(|(k, v)| (k.to_string(), *v)).collect()
+    };
+    for (name, found) in pairs(&map(old), &map(new)) {
+        match found {
+            (None, Some(v)) => out.push(format!("{what} {name}{of} set (version {v})")),
+            (Some(_), None) => out.push(format!("{what} {name}{of} unset")),
+            (Some(was), Some(is)) if was != is => {
+                out.push(format!("{what} {name}{of}: version {was} → {is}"));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn process(name: &str, old: &Process, new: &Process, out: &mut Vec<String>) {
+    let of = format!(" of {name}");
+    let (Value::Object(was), Value::Object(is)) = (json(old), json(new)) else { return };
+    let (was, is): (BTreeMap<_, _>, BTreeMap<_, _>) = (was.into_iter().collect(), is.into_iter().collect());
+    // By the fields that there are, so that one which is added later is never passed over in silence.
+    for (key, (a, b)) in pairs(&was, &is) {
+        if a == b {
+            continue;
+        }
+        match key.as_str() {
+            "env" => changed("env", &of, &texts(&old.env), &texts(&new.env), out),
+            "ports" => changed("port", &of, &by_json(&old.ports, "name"), &by_json(&new.ports, "name"), out),
+            "volumes" => {
+                changed("volume", &of, &by_json(&old.volumes, "name"), &by_json(&new.volumes, "name"), out);
+            }
+            "routes" => routes(&old.routes, &new.routes, out),
+            _ => out.push(match (a, b) {
+                (Some(a), Some(b)) if is_plain(a) && is_plain(b) => {
+                    format!("{key}{of} {a} → {b}{}", unit(&key))
+                }
+                _ => format!("{key}{of}"),
+            }),
+        }
+    }
+}
+
+/// Where a route leads from: host and path.
+fn place(r: &Route) -> String {
+    format!("{}{}", r.host, r.path.as_deref().unwrap_or_default())
+}
+
+fn routes(old: &[Route], new: &[Route], out: &mut Vec<String>) {
+    let (was, is) = (by(old, place), by(new, place));
+    for (place, found) in pairs(&was, &is) {
+        match found {
+            (None, Some(_)) => out.push(format!("route added {place}")),
+            (Some(_), None) => out.push(format!("route removed {place}")),
+            (Some(a), Some(b)) if json(a) != json(b) => out.push(format!("route changed {place}")),
+            _ => {}
+        }
+    }
+}
+
+fn is_plain(v: &Value) -> bool {
+    matches!(v, Value::Number(_) | Value::Bool(_))
+}
+
+fn unit(key: &str) -> &'static str {
+    match key {
+        "memory" | "memory_max" => " MiB",
+        "cpu" => " MHz",
+        "stop_timeout" => " s",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Placement;
+    use crate::render::placeholders;
+
+    fn words(old: &str, new: &str) -> Vec<String> {
+        let project = |text: &str| {
+            crate::descriptor::parse("terreau.hcl", &format!("project \"carnet\" {{\n{text}\n}}\n")).unwrap()
+        };
+        let (a, b) = (project(old), project(new));
+        let app = Placement::production(a.name.clone());
+        let bindings = |p: &Project| placeholders(p, &app, &crate::model::Cluster::default()).0;
+        let (old, new) = (bindings(&a), bindings(&b));
+        differences(Side { project: &a, bindings: &old }, Side { project: &b, bindings: &new })
+    }
+
+    const WEB: &str = r#"process "web" {
+        command = ["/bin/web"]
+        port "http" {}
+        route "carnet.example.org" {}
+        env = { LOG_LEVEL = "info", OLD = "1" }
+        memory = 64
+    }"#;
+
+    #[test]
+    fn what_differs_is_said_in_words_without_values() {
+        assert_eq!(words(WEB, WEB), Vec::<String>::new());
+        let new = WEB
+            .replace("\"info\", OLD = \"1\"", "\"canary-debug\", NEW = \"1\"")
+            .replace("memory = 64", "memory = 128\n instances = 2")
+            .replace("route \"carnet.example.org\" {}", "route \"carnet.example.org\" {}\n route \"b.example.org\" { path = \"/x\" }");
+        let said = words(WEB, &format!("{new}\n process \"worker\" {{ command = [\"/bin/w\"] }}\n secret \"key\" {{ type = \"generated\" }}"));
+        assert_eq!(
+            said,
+            [
+                "env LOG_LEVEL of web",
+                "env NEW of web added",
+                "env OLD of web removed",
+                "instances of web 1 → 2",
+                "memory of web 64 → 128 MiB",
+                "route added b.example.org/x",
+                "process worker added",
+                "secret key added",
+            ]
+        );
+    }
+
+    #[test]
+    fn whatever_field_differs_something_is_said() {
+        let restart = WEB.replace("memory = 64", "memory = 64\n restart { attempts = 1 }\n stop_timeout = \"20s\"");
+        assert_eq!(words(WEB, &restart), ["restart of web", "stop_timeout of web 10.0 → 20.0 s"]);
+        let gone = words(&format!("{WEB}\n uses \"ldap\" {{}}"), WEB);
+        assert_eq!(gone, ["uses ldap removed"]);
+    }
+}

@@ -1,0 +1,319 @@
+//! An operation that is turned back by a person: before the job is registered, by any agent, whatever dies meanwhile.
+
+use std::time::Instant;
+
+use futures::StreamExt;
+use futures::future::join_all;
+use reqwest::Method;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use terreau::deploy::{Accepted, DeployInput, Error};
+use terreau::model::head::{AppState, Head, Outcome};
+use terreau::model::{Placement, Uid};
+use terreau::operation::Progress;
+use terreau::store::records::{Ended, OpRecord};
+
+use super::{PATIENCE, Person, Project};
+use crate::harness::{self, Part, StackOptions, eventually};
+use crate::kills::PREFIX;
+use crate::kills::apps::{Change, first, second};
+use crate::kills::world::{Agent, World};
+use crate::mechanism::{Bare, app, me};
+
+/// Where an agent is paused while somebody cancels what it does: before and after effects that can be taken back.
+const POINTS: [&str; 4] =
+    ["deploy.secret.before#2", "deploy.account.after", "deploy.bucket.before", "deploy.key.after"];
+
+impl World {
+    async fn open(&self, app: &Placement) -> OpRecord {
+        eventually("the operation is open", PATIENCE, async || {
+            let open = self.store.operations().await.unwrap();
+            open.into_iter().map(|o| o.value).find(|o| o.app == *app)
+        })
+        .await
+    }
+
+    async fn cancels(&self, url: &str, id: &Uid) -> Option<(u16, Value)> {
+        self.ask(url, Method::POST, &format!("/v1/operations/{id}/cancel"), None).await
+    }
+
+    /// How an operation ended, as any agent tells it.
+    async fn end(&self, id: &Uid) -> Value {
+        eventually("its end is told", PATIENCE, async || {
+            let (status, view) =
+                self.ask(&self.leader, Method::GET, &format!("/v1/operations/{id}"), None).await?;
+            (status == 200 && view["end"].is_object()).then_some(view)
+        })
+        .await
+    }
+
+    /// Begins a change by an agent that is paused at a point, and gives both.
+    async fn paused(&self, point: &str, more: &[(&str, &str)], change: &Change) -> (Agent, OpRecord) {
+        let mut variables = vec![("TERREAU_STOP_AT", point)];
+        variables.extend(more);
+        let agent = self.agent(&variables).await;
+        let what = format!("the agent is paused at {point}");
+        let pausing = eventually(&what, PATIENCE, async || agent.is_stopped().then_some(()));
+        // The answer may be paused with it.
+        let asking = async {
+            self.change(&agent.url, change).await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = asking => {}
+            () = pausing => {}
+        }
+        let open = self.open(change.app()).await;
+        (agent, open)
+    }
+
+    async fn world() -> Self {
+        let mut world = World::start(StackOptions::engines().with(Part::Agent)).await;
+        let leader = world.leader.clone();
+        world.login(&leader).await;
+        world
+    }
+}
+
+/// The app is as it was before a deploy that was turned back.
+async fn assert_as_before(
+    world: &World,
+    app: &Placement,
+    head: Option<Head>,
+    before: Option<&str>,
+    what: &str,
+) {
+    match before {
+        None => assert!(head.is_none(), "{what}: {head:?}"),
+        Some(text) => {
+            let head = head.unwrap_or_else(|| panic!("{what}: there is no head"));
+            assert_eq!((head.state, head.release.as_ref().map(|r| r.number.0)), (AppState::Live, Some(1)));
+            world.assert_runs(app, Some(head), 1, text, what).await;
+        }
+    }
+}
+
+async fn cancelled_at(world: &World, point: &str) {
+    let app = app(PREFIX);
+    let (agent, open) = world.paused(point, &[], &Change::deploy(&app, &first(&app))).await;
+    let (status, answer) = world.cancels(&world.leader, &open.id).await.unwrap();
+    assert_eq!((status, answer["operation"].as_str()), (202, Some(open.id.as_str())), "{point}: {answer}");
+    // Asked twice it is the same.
+    assert_eq!(world.cancels(&world.leader, &open.id).await.unwrap().0, 202);
+    agent.signal(Signal::CONT);
+    let head = world.rest(&app, point).await;
+    assert_as_before(world, &app, head, None, point).await;
+    let view = world.end(&open.id).await;
+    assert_eq!(
+        (view["end"]["outcome"].as_str(), view["cancelled_by"].as_str()),
+        (Some("undone"), Some("me"))
+    );
+    assert_eq!(view["end"]["summary"], "cancelled by me: nothing has changed");
+    assert!(view["steps"].as_array().unwrap().iter().all(|s| s["state"] != "done"), "{point}: {view}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_operation_is_undone_by_the_agent_that_runs_it_though_another_one_was_asked() {
+    let world = World::world().await;
+    join_all(POINTS.map(|point| cancelled_at(&world, point))).await;
+    assert_eq!(world.orphans().await, Vec::<String>::new());
+
+    // An app that serves goes on serving, and the next deploy is done.
+    let app = app(PREFIX);
+    let (one, two) = (first(&app), second(&app));
+    world.done(&Change::deploy(&app, &one)).await;
+    let (agent, open) = world.paused("deploy.bucket.after", &[], &Change::deploy(&app, &two)).await;
+    assert_eq!(world.cancels(&world.leader, &open.id).await.unwrap().0, 202);
+    agent.signal(Signal::CONT);
+    let head = world.rest(&app, "a cancelled redeploy").await;
+    assert_as_before(&world, &app, head, Some(&one), "a cancelled redeploy").await;
+    let head = world.done(&Change::deploy(&app, &two)).await;
+    world.assert_runs(&app, head, 3, &two, "a cancelled redeploy").await;
+    assert_eq!(world.orphans().await, Vec::<String>::new());
+
+    // Who cancelled is in the audit records, under the operation.
+    let audits = world.consul().kv_list(terreau::store::keys::AUDIT).await.unwrap();
+    let cancels = audits.iter().filter_map(|a| serde_json::from_slice::<Value>(&a.value).ok());
+    let ours: Vec<Value> =
+        cancels.filter(|a| a["verb"] == "cancel" && a["operation"] == open.id.as_str()).collect();
+    assert_eq!((ours.len(), ours[0]["by"]["login"].as_str()), (1, Some("me")), "{ours:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g2_and_g4_whoever_dies_during_a_cancel_the_operation_ends_one_way() {
+    let world = World::world().await;
+    let after_death = async |point: &'static str| {
+        let app = app(PREFIX);
+        // The agent that runs it dies on its way back.
+        let kill = [("TERREAU_KILL_AT", point)];
+        let (agent, open) =
+            world.paused("deploy.key.before", &kill, &Change::deploy(&app, &first(&app))).await;
+        assert_eq!(world.cancels(&world.leader, &open.id).await.unwrap().0, 202, "{point}");
+        agent.signal(Signal::CONT);
+        world.dies(agent, point).await;
+        let head = world.rest(&app, point).await;
+        assert_as_before(&world, &app, head, None, point).await;
+        assert_eq!(world.end(&open.id).await["end"]["outcome"], "undone", "{point}");
+    };
+    let points =
+        ["deploy.key.after", "deploy.undo-bucket.before", "deploy.undo-account.after", "deploy.close.before"];
+    join_all(points.map(after_death)).await;
+
+    // It is dead already when somebody cancels: whoever takes it up turns it back.
+    let dead = app(PREFIX);
+    let agent = world.agent(&[("TERREAU_KILL_AT", "deploy.key.before")]).await;
+    world.change(&agent.url, &Change::deploy(&dead, &first(&dead))).await;
+    let mut agent = agent;
+    eventually("it is dead", PATIENCE, async || agent.child.try_wait().unwrap()).await;
+    let open = world.open(&dead).await;
+    assert_eq!(world.cancels(&world.leader, &open.id).await.unwrap().0, 202);
+    world.expire(&agent).await;
+    let head = world.rest(&dead, "a cancel of a dead agent's operation").await;
+    assert_as_before(&world, &dead, head, None, "a dead agent").await;
+
+    // The agent that is asked to cancel dies: before the order is written it is as if nobody had asked; after, it holds.
+    for (point, outcome) in [("cancel.record.before", "done"), ("cancel.record.after", "undone")] {
+        let app = app(PREFIX);
+        let text = first(&app);
+        let asked = world.agent(&[("TERREAU_KILL_AT", point)]).await;
+        let (agent, open) = world.paused("deploy.key.before", &[], &Change::deploy(&app, &text)).await;
+        assert_eq!(world.cancels(&asked.url, &open.id).await, None, "{point}: it answered");
+        world.dies(asked, point).await;
+        agent.signal(Signal::CONT);
+        let head = world.rest(&app, point).await;
+        assert_eq!(world.end(&open.id).await["end"]["outcome"], outcome, "{point}");
+        match outcome {
+            "done" => world.assert_runs(&app, head, 1, &text, point).await,
+            _ => assert_as_before(&world, &app, head, None, point).await,
+        }
+    }
+    assert_eq!(world.orphans().await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g2_once_the_job_is_being_registered_a_cancel_is_refused_and_says_what_to_do() {
+    let world = World::world().await;
+    let at = async |point: &'static str| {
+        let app = app(PREFIX);
+        let text = first(&app);
+        let (agent, open) = world.paused(point, &[], &Change::deploy(&app, &text)).await;
+        let (status, answer) = world.cancels(&world.leader, &open.id).await.unwrap();
+        assert_eq!((status, answer["code"].as_str()), (409, Some("conflict")), "{point}: {answer}");
+        assert!(answer["detail"].as_str().unwrap().contains("goes forward from here"), "{answer}");
+        assert!(answer["hint"].as_str().unwrap().contains("terreau rollback"), "{answer}");
+        agent.signal(Signal::CONT);
+        let head = world.rest(&app, point).await;
+        world.assert_runs(&app, head, 1, &text, point).await;
+        let (status, answer) = world.cancels(&world.leader, &open.id).await.unwrap();
+        assert_eq!(status, 409, "{answer}");
+        assert!(answer["detail"].as_str().unwrap().contains("has ended already: release 1 runs"), "{answer}");
+    };
+    join_all(["deploy.job.before", "deploy.job.after", "deploy.settle.before"].map(at)).await;
+    let none = Uid::new("01hzzzzzzzzzzzzzzzzzzzzzzz").unwrap();
+    assert_eq!(world.cancels(&world.leader, &none).await.unwrap().0, 404);
+}
+
+/// Cancels that come at any moment: each is taken and the operation undone, or refused and the operation done.
+#[tokio::test(flavor = "multi_thread")]
+async fn g2_a_cancel_races_the_steps_and_either_wins_whole_or_not_at_all() {
+    let stack = harness::shared().await;
+    let (runs, asks) = (Bare::on(stack).await, Bare::on(stack).await);
+    let mut taken = 0;
+    let begun = Instant::now();
+    // How long this machine takes until the registration is begun: the cancels are spread around that moment.
+    let undisturbed = app("race");
+    let input = DeployInput { descriptor: first(&undisturbed), ..DeployInput::default() };
+    let Accepted::Operation(id) = runs.deployer.deploy(&me(), &undisturbed, &input).await.unwrap() else {
+        panic!()
+    };
+    let mut course = Box::pin(runs.deployer.follow(id.clone(), 0));
+    let opened = Instant::now();
+    while let Some(p) = course.next().await {
+        if matches!(&p, Progress::Step { what, .. } if what.starts_with("register job")) {
+            break;
+        }
+    }
+    let registering = opened.elapsed();
+    runs.end_of(id).await;
+    for round in 0..24_u32 {
+        let app = app("race");
+        let input = DeployInput { descriptor: first(&app), ..DeployInput::default() };
+        let Accepted::Operation(id) = runs.deployer.deploy(&me(), &app, &input).await.unwrap() else {
+            panic!()
+        };
+        tokio::time::sleep(registering * round / 16).await;
+        let cancelled = asks.deployer.cancel(&me(), &id).await;
+        let (outcome, why) = runs.end_of(id.clone()).await;
+        let head = runs.deployer.runner().store().head(&app).await.unwrap();
+        match cancelled {
+            Ok(_) => {
+                taken += 1;
+                assert_eq!(outcome, Outcome::Undone, "round {round}: {why:?}");
+                assert!(head.is_none(), "round {round}: {head:?}");
+                assert!(
+                    runs.hands.nomad.job("default", &app.flat()).await.unwrap().is_none(),
+                    "round {round}"
+                );
+                let kept: Option<Ended> =
+                    runs.deployer.runner().store().objects().get_ended(&id).await.unwrap();
+                assert_eq!(kept.map(|e| e.outcome), Some(Outcome::Undone));
+            }
+            Err(Error::Refused { .. }) => {
+                assert_eq!(outcome, Outcome::Done, "round {round}: {why:?}");
+                assert_eq!(head.unwrap().value.state, AppState::Live);
+            }
+            Err(e) => panic!("round {round}: {e:?}"),
+        }
+    }
+    println!(
+        "history: {taken} of 24 cancels were taken, within {:.2} s; {:.1} s in all",
+        registering.as_secs_f32(),
+        begun.elapsed().as_secs_f32()
+    );
+    assert!((3..24).contains(&taken), "{taken}: too few came in time, or too late");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operations_are_listed_shown_and_cancelled_from_the_command_line() {
+    let world = World::world().await;
+    let person = Person::of(&world.stack);
+    let app = app(PREFIX);
+    let (agent, open) = world.paused("deploy.key.before", &[], &Change::deploy(&app, &first(&app))).await;
+    let here = tempfile::tempdir().unwrap();
+    let list = person.expect(0, here.path(), &["operations", "list"]);
+    let line = list.out.lines().find(|l| l.contains(open.id.as_str())).unwrap().to_owned();
+    for part in [app.to_string().as_str(), "deploy", "me", "under way: ", "make a key for bucket"] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+    assert!(list.err.contains("operations follow"), "{}", list.err);
+    let show = person.expect(0, here.path(), &["operations", "show", open.id.as_str()]);
+    assert!(show.out.contains("begun") && show.out.contains("under way"), "{}", show.out);
+
+    let cancelling = person.begins(here.path(), &["operations", "cancel", open.id.as_str()]);
+    eventually("it is cancelled", PATIENCE, async || {
+        let now = world.store.operation(&open.id).await.unwrap()?;
+        now.value.cancel.is_some().then_some(())
+    })
+    .await;
+    agent.signal(Signal::CONT);
+    let ended = cancelling.end(PATIENCE).await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(ended.said.iter().any(|l| l == "cancelled by me: nothing has changed"), "{ended:?}");
+    let listed = person.json(here.path(), &["operations", "list", "--json"]);
+    assert_eq!(listed["open"], json!([]), "{listed}");
+
+    // An app that lives has its ended operations in the list, newest first; each once.
+    let project = Project::new("listed");
+    person.expect(0, project.path(), &["deploy"]);
+    person.expect(0, project.path(), &["delete", "--yes"]);
+    let listed = person.json(here.path(), &["operations", "list", &project.name, "--json"]);
+    let verbs: Vec<&str> =
+        listed["ended"].as_array().unwrap().iter().map(|o| o["verb"].as_str().unwrap()).collect();
+    assert_eq!(verbs, ["delete", "deploy"], "{listed}");
+    assert_eq!(listed["ended"][1]["summary"], "release 1 runs");
+    let ended = listed["ended"][1]["id"].as_str().unwrap();
+    let late = person.expect(5, here.path(), &["operations", "cancel", ended]);
+    assert!(late.err.contains("has ended already"), "{}", late.err);
+    person.expect(6, here.path(), &["operations", "cancel", "01hzzzzzzzzzzzzzzzzzzzzzzz"]);
+    person.expect(6, here.path(), &["operations", "list", "nobodys"]);
+}
