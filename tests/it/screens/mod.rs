@@ -110,7 +110,7 @@ fn said(svg: &str) -> Vec<String> {
 }
 
 /// Without what differs from run to run: ids, numbers, ages, and how wide they are.
-fn essence(lines: &[String]) -> Vec<String> {
+pub fn essence(lines: &[String]) -> Vec<String> {
     let id = |w: &str| w.len() >= 8 && w.chars().all(|c| c.is_ascii_hexdigit());
     let word = |w: &str| {
         if id(w) || w.starts_with(|c: char| c.is_ascii_digit()) {
