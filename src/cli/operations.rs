@@ -18,7 +18,11 @@ pub fn run(command: &OperationsCommand, cx: &Context) -> Ran {
     let client = cx.client()?;
     match command {
         OperationsCommand::List(args) => waiting(list(args, &client, cx)),
-        OperationsCommand::Follow(args) => waiting(follow::follow(cx, &client, args.id.as_str(), form(args))),
+        OperationsCommand::Follow(args) => waiting(async {
+            // What cannot be followed at all is said at once; only a connection that breaks later is made again.
+            client.get::<OperationView>(&format!("/v1/operations/{}", args.id)).await?;
+            follow::follow(cx, &client, args.id.as_str(), form(args)).await
+        }),
         OperationsCommand::Show(args) => waiting(async {
             let view: OperationView = client.get(&format!("/v1/operations/{}", args.id)).await?;
             show(args, &view, cx)

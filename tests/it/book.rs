@@ -57,7 +57,9 @@ fn every_page_is_in_the_book_and_every_link_leads_somewhere() {
     let missing: Vec<_> = all.difference(&listed).collect();
     assert!(missing.is_empty(), "not in docs/SUMMARY.md: {missing:?}");
     let mut broken = Vec::new();
-    for page in all.iter().map(|p| docs().join(p)).chain([docs().join("SUMMARY.md"), docs().join("../README.md")]) {
+    for page in
+        all.iter().map(|p| docs().join(p)).chain([docs().join("SUMMARY.md"), docs().join("../README.md")])
+    {
         let text = std::fs::read_to_string(&page).unwrap();
         for link in links(&text) {
             if !page.parent().unwrap().join(&link).exists() {
@@ -68,11 +70,21 @@ fn every_page_is_in_the_book_and_every_link_leads_somewhere() {
     assert!(broken.is_empty(), "links that lead nowhere: {broken:#?}");
 }
 
-/// A `console` block: what is typed, and what stands below each.
+/// A block of commands.
 struct Block {
     /// Lines of the page: the first after the fence, and the fence that ends it.
     lines: std::ops::Range<usize>,
+    /// What is typed, and what stands below each.
     commands: Vec<(String, Vec<String>)>,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    /// `console`: prompts, commands and what they print.
+    Console,
+    /// `sh`: a script, which must end well.
+    Script,
 }
 
 fn blocks(text: &str) -> Vec<Block> {
@@ -80,9 +92,20 @@ fn blocks(text: &str) -> Vec<Block> {
     let mut found = Vec::new();
     let mut at = 0;
     while at < lines.len() {
-        if lines[at].trim_end() == "```console" {
+        let kind = match lines[at].trim_end() {
+            "```console" => Some(Kind::Console),
+            "```sh" => Some(Kind::Script),
+            _ => None,
+        };
+        if let Some(kind) = kind {
             let begin = at + 1;
             let end = (begin..lines.len()).find(|n| lines[*n].starts_with("```")).expect("a block ends");
+            if kind == Kind::Script {
+                let script = format!("( set -e\n{}\n)", lines[begin..end].join("\n"));
+                found.push(Block { lines: begin..end, commands: vec![(script, Vec::new())], kind });
+                at = end + 1;
+                continue;
+            }
             let mut commands: Vec<(String, Vec<String>)> = Vec::new();
             for line in &lines[begin..end] {
                 match (line.strip_prefix("$ "), line.strip_prefix("> "), commands.last_mut()) {
@@ -96,7 +119,7 @@ fn blocks(text: &str) -> Vec<Block> {
                     (None, _, None) => panic!("a console block begins with a command: {line}"),
                 }
             }
-            found.push(Block { lines: begin..end, commands });
+            found.push(Block { lines: begin..end, commands, kind });
             at = end;
         }
         at += 1;
@@ -104,12 +127,15 @@ fn blocks(text: &str) -> Vec<Block> {
     found
 }
 
-/// Runs a page's commands in one shell; gives what each printed, both streams together.
-fn play(home: &Home, dir: &Path, commands: &[String]) -> Vec<Vec<String>> {
-    const MARK: &str = "==end-of-a-command==";
+/// What a command printed, both streams together, and its exit code.
+type Seen = (Vec<String>, i32);
+
+/// Runs a page's commands in one shell.
+fn play(home: &Home, dir: &Path, commands: &[String]) -> Vec<Seen> {
+    const MARK: &str = "==end-of-a-command:";
     let mut script = String::new();
     for command in commands {
-        script.push_str(&format!("{command}\nprintf '\\n{MARK}\\n'\n"));
+        script.push_str(&format!("{command}\nprintf '\\n{MARK}%s\\n' $?\n"));
     }
     let program = terreau().parent().unwrap().to_owned();
     let path = std::env::var_os("PATH").unwrap();
@@ -123,11 +149,13 @@ fn play(home: &Home, dir: &Path, commands: &[String]) -> Vec<Vec<String>> {
     shell.envs(environment.get_envs().filter_map(|(k, v)| Some((k, v?)))).env("PATH", path);
     let ran = shell.current_dir(dir).stdin(Stdio::null()).output().expect("bash is there");
     let out = String::from_utf8_lossy(&ran.stdout).into_owned();
-    let mut shown: Vec<Vec<String>> = out
-        .split(&format!("\n{MARK}\n"))
-        .map(|part| part.trim_end().lines().map(str::to_owned).collect())
-        .collect();
-    shown.pop();
+    let mut shown = Vec::new();
+    let mut rest = out.as_str();
+    while let Some((text, more)) = rest.split_once(&format!("\n{MARK}")) {
+        let (code, after) = more.split_once('\n').unwrap();
+        shown.push((text.trim_end().lines().map(str::to_owned).collect(), code.parse().unwrap()));
+        rest = after;
+    }
     assert_eq!(shown.len(), commands.len(), "{out}");
     shown
 }
@@ -138,7 +166,7 @@ async fn every_command_of_the_book_does_what_the_book_shows() {
     let person = Person::of(stack);
     let app = Project::named("carnet");
     let bless = std::env::var_os("TERREAU_BLESS").is_some();
-    let mut old = Vec::new();
+    let (mut old, mut failed) = (Vec::new(), Vec::new());
     for page in summary() {
         let file = docs().join(&page);
         let text = std::fs::read_to_string(&file).unwrap();
@@ -146,7 +174,8 @@ async fn every_command_of_the_book_does_what_the_book_shows() {
         if blocks.is_empty() {
             continue;
         }
-        let commands: Vec<String> = blocks.iter().flat_map(|b| b.commands.iter().map(|(c, _)| c.clone())).collect();
+        let commands: Vec<String> =
+            blocks.iter().flat_map(|b| b.commands.iter().map(|(c, _)| c.clone())).collect();
         let shown = tokio::task::block_in_place(|| play(&person.home, app.path(), &commands));
         let mut seen = shown.iter();
         let mut made: Vec<String> = Vec::new();
@@ -155,7 +184,15 @@ async fn every_command_of_the_book_does_what_the_book_shows() {
         for block in &blocks {
             made.extend(lines[at..block.lines.start].iter().map(|l| (*l).to_owned()));
             for (command, kept) in &block.commands {
-                let now = seen.next().unwrap();
+                let (now, code) = seen.next().unwrap();
+                if block.kind == Kind::Script {
+                    failed.extend(
+                        (*code != 0)
+                            .then(|| format!("{page}: {command} ended with {code}:\n{}", now.join("\n"))),
+                    );
+                    made.extend(lines[block.lines.clone()].iter().map(|l| (*l).to_owned()));
+                    continue;
+                }
                 if essence(kept) != essence(now) {
                     old.push(format!("{page}: $ {command}\n  kept: {kept:#?}\n  seen: {now:#?}"));
                 }
@@ -169,5 +206,10 @@ async fn every_command_of_the_book_does_what_the_book_shows() {
             std::fs::write(&file, made.join("\n") + "\n").unwrap();
         }
     }
-    assert!(bless || old.is_empty(), "TERREAU_BLESS=1 scripts/test book writes these anew:\n{}", old.join("\n"));
+    assert!(failed.is_empty(), "these do not work:\n{}", failed.join("\n"));
+    assert!(
+        bless || old.is_empty(),
+        "TERREAU_BLESS=1 scripts/test book writes these anew:\n{}",
+        old.join("\n")
+    );
 }

@@ -53,6 +53,8 @@ const TABLE: &[(&str, &[&str], Needs)] = &[
     ("scale", &["APP", "web=2"], Needs::Lock),
     ("operations follow", &["OPERATION"], Needs::ToRead),
     ("operations show", &["OPERATION"], Needs::ToRead),
+    ("operations list", &[], Needs::Person),
+    ("operations cancel", &["OPERATION"], Needs::ToRead),
     ("completions", &["bash"], Needs::Nothing),
     ("man", &["man1"], Needs::Nothing),
     ("dev", &["--no-such-thing"], Needs::Nothing),

@@ -113,6 +113,7 @@ impl Project {
         std::fs::write(self.path().join("app/version"), version).unwrap();
     }
     pub fn describe(&self, host: &str, env: &str) {
+        let env = if env.is_empty() { String::new() } else { format!("\n      {env}") };
         let text = format!(
             r#"project "{}" {{
   build "archive" {{
@@ -131,8 +132,7 @@ impl Project {
     }}
     env {{
       PORT = port.http
-      KEY  = secret.key
-      {env}
+      KEY  = secret.key{env}
     }}
   }}
   secret "key" {{
