@@ -79,8 +79,7 @@ const WAYS: [(&str, &str); 7] = [
 fn documented(needs: Needs, way: &str) -> Option<i32> {
     let code = match way {
         "usage" => return Some(2),
-        "server" if needs >= Needs::Server => 7,
-        "engine" if needs >= Needs::Server => 7,
+        "server" | "engine" if needs >= Needs::Server => 7,
         "nobody" if needs >= Needs::Person => 3,
         "missing" if needs >= Needs::ToRead => 6,
         "right" if needs >= Needs::Right => 4,
