@@ -18,8 +18,10 @@ pub mod sse;
 
 mod agent;
 mod completions;
+mod cp;
 mod delete;
 mod deploy;
+mod exec;
 mod follow;
 mod hidden;
 mod init;
@@ -27,14 +29,18 @@ mod local;
 mod login;
 mod logout;
 mod logs;
+mod open;
 mod operations;
 mod plan;
 mod plan_words;
+mod proxy;
 mod releases;
 mod render;
 mod rollback;
 mod scale;
 mod status;
+mod terminal;
+mod tunnel;
 mod turn;
 mod upload;
 mod validate;
@@ -88,6 +94,11 @@ fn dispatch(command: Command, cx: &Context) -> Result<ExitCode, Failure> {
         Command::Delete(args) => delete::run(&args, cx),
         Command::Status(args) => status::run(&args, cx),
         Command::Logs(args) => logs::run(&args, cx),
+        Command::Exec(args) => return exec::exec(&args, cx),
+        Command::Run(args) => return exec::run(&args, cx),
+        Command::Cp(args) => cp::run(&args, cx),
+        Command::Proxy(args) => proxy::run(&args, cx),
+        Command::Open(args) => open::run(&args, cx),
         Command::Releases(args) => releases::run(&args, cx),
         Command::Rollback(args) => rollback::run(&args, cx),
         Command::Start(args) => scale::start(&args, cx),
@@ -103,7 +114,7 @@ fn dispatch(command: Command, cx: &Context) -> Result<ExitCode, Failure> {
         #[cfg(feature = "sandbox")]
         Command::Sandbox(args) => return serving(sandbox::run_sandbox(args)),
         #[cfg(feature = "sandbox")]
-        Command::Proxy(args) => return serving(sandbox::run_proxy(args)),
+        Command::DevProxy(args) => return serving(sandbox::run_proxy(args)),
         #[cfg(feature = "sandbox")]
         Command::Guard(args) => return serving(sandbox::run_guard(args)),
     }
