@@ -6,16 +6,14 @@ mod caller;
 mod deploys;
 mod health;
 mod layers;
+mod look;
 mod metrics;
 mod openapi;
 mod operations;
-mod patient;
 mod problem;
 mod run;
 mod serve;
 mod sessions;
-mod tunnel;
-mod tunnels;
 mod uploads;
 
 use std::sync::Arc;
@@ -64,12 +62,12 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(apps::show, deploys::delete))
         .routes(routes!(apps::releases))
         .routes(routes!(apps::logs))
-        .routes(routes!(tunnels::exec))
-        .routes(routes!(tunnels::run))
-        .routes(routes!(tunnels::connect))
         .routes(routes!(deploys::plan))
         .routes(routes!(deploys::deploy))
         .routes(routes!(deploys::rollback))
+        .routes(routes!(look::instances))
+        .routes(routes!(look::stats))
+        .routes(routes!(look::events))
         .routes(routes!(run::start))
         .routes(routes!(run::stop))
         .routes(routes!(run::scale))

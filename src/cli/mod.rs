@@ -18,10 +18,9 @@ pub mod sse;
 
 mod agent;
 mod completions;
-mod cp;
 mod delete;
 mod deploy;
-mod exec;
+mod events;
 mod follow;
 mod hidden;
 mod init;
@@ -29,18 +28,16 @@ mod local;
 mod login;
 mod logout;
 mod logs;
-mod open;
 mod operations;
 mod plan;
 mod plan_words;
-mod proxy;
+mod ps;
 mod releases;
 mod render;
 mod rollback;
 mod scale;
 mod status;
-mod terminal;
-mod tunnel;
+mod top;
 mod turn;
 mod upload;
 mod validate;
@@ -94,13 +91,11 @@ fn dispatch(command: Command, cx: &Context) -> Result<ExitCode, Failure> {
         Command::Delete(args) => delete::run(&args, cx),
         Command::Status(args) => status::run(&args, cx),
         Command::Logs(args) => logs::run(&args, cx),
-        Command::Exec(args) => return exec::exec(&args, cx),
-        Command::Run(args) => return exec::run(&args, cx),
-        Command::Cp(args) => cp::run(&args, cx),
-        Command::Proxy(args) => proxy::run(&args, cx),
-        Command::Open(args) => open::run(&args, cx),
         Command::Releases(args) => releases::run(&args, cx),
         Command::Rollback(args) => rollback::run(&args, cx),
+        Command::Ps(args) => ps::run(&args, cx),
+        Command::Top(args) => top::run(&args, cx),
+        Command::Events(args) => events::run(&args, cx),
         Command::Start(args) => scale::start(&args, cx),
         Command::Stop(args) => scale::stop(&args, cx),
         Command::Restart(args) => scale::restart(&args, cx),
@@ -114,7 +109,7 @@ fn dispatch(command: Command, cx: &Context) -> Result<ExitCode, Failure> {
         #[cfg(feature = "sandbox")]
         Command::Sandbox(args) => return serving(sandbox::run_sandbox(args)),
         #[cfg(feature = "sandbox")]
-        Command::DevProxy(args) => return serving(sandbox::run_proxy(args)),
+        Command::Proxy(args) => return serving(sandbox::run_proxy(args)),
         #[cfg(feature = "sandbox")]
         Command::Guard(args) => return serving(sandbox::run_guard(args)),
     }

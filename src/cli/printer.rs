@@ -60,27 +60,11 @@ impl Printer {
         stdout_result(out.write_all(bytes).and_then(|()| out.flush()))
     }
 
-    /// Bytes on stderr, exactly: a program's own complaints.
-    pub fn complaints(&self, bytes: &[u8]) -> Result<(), Failure> {
-        let mut err = io::stderr().lock();
-        stdout_result(err.write_all(bytes).and_then(|()| err.flush()))
-    }
-
     /// JSON on stdout, for programs.
     pub fn json<T: Serialize>(&self, value: &T) -> Result<(), Failure> {
         let text = serde_json::to_string_pretty(value)
             .map_err(|e| Failure::failed("cannot write the answer as JSON").because(e.to_string()))?;
         self.document(&(text + "\n"))
-    }
-
-    /// True where data goes to a terminal: what an app wrote must not steer it.
-    pub fn shows_data(&self) -> bool {
-        io::stdout().is_terminal()
-    }
-
-    /// True where data may be painted.
-    pub fn paints_data(&self) -> bool {
-        anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
     }
 
     /// A message on stderr.
@@ -128,6 +112,18 @@ impl Printer {
             && std::env::var_os("TERM").is_none_or(|t| t != "dumb")
     }
 
+    /// True where stdout is a screen that can be drawn again.
+    pub fn is_screen(&self) -> bool {
+        io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|t| t != "dumb")
+    }
+
+    /// Draws a screen again from its top; what stood there goes.
+    pub fn screen(&self, text: &str) -> Result<(), Failure> {
+        let mut out = anstream::stdout().lock();
+        let lines = text.replace('\n', "\u{1b}[K\n");
+        stdout_result(write!(out, "\u{1b}[H{lines}\u{1b}[J").and_then(|()| out.flush()))
+    }
+
     /// True where a person can be asked.
     pub fn can_ask(&self) -> bool {
         io::stdin().is_terminal() && io::stderr().is_terminal()
@@ -161,6 +157,19 @@ pub fn when(rfc3339: &str) -> String {
             .strftime("%Y-%m-%d %H:%M:%S %Z")
             .to_string(),
         Err(_) => harmless(rfc3339),
+    }
+}
+
+/// How long ago a time was, in its largest unit and the next: `3d 4h`, `12m 5s`.
+pub fn age(rfc3339: &str, now: jiff::Timestamp) -> String {
+    let Ok(at) = rfc3339.parse::<jiff::Timestamp>() else { return harmless(rfc3339) };
+    let seconds = now.duration_since(at).as_secs().max(0);
+    let (d, h, m, s) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
+    match (d, h, m) {
+        (0, 0, 0) => format!("{s}s"),
+        (0, 0, _) => format!("{m}m {s}s"),
+        (0, ..) => format!("{h}h {m}m"),
+        _ => format!("{d}d {h}h"),
     }
 }
 
@@ -201,6 +210,16 @@ fn stdout_result(r: io::Result<()>) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_age_has_two_units() {
+        let now: jiff::Timestamp = "2026-01-05T12:00:00Z".parse().unwrap();
+        let of = |t: &str| age(t, now);
+        assert_eq!(of("2026-01-05T11:59:58.5Z"), "1s");
+        assert_eq!(of("2026-01-05T11:47:55Z"), "12m 5s");
+        assert_eq!(of("2026-01-02T08:00:00Z"), "3d 4h");
+        assert_eq!(of("2026-01-05T12:00:09Z"), "0s", "clocks differ");
+    }
 
     #[test]
     fn columns_line_up() {

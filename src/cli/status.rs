@@ -7,8 +7,8 @@ use super::client::app_path;
 use super::context::Context;
 use super::exit::ExitStatus;
 use super::failure::{Failure, Ran, harmless};
-use super::printer::{DIM, GREEN, RED, YELLOW, table, when};
-use super::{local, waiting};
+use super::printer::{DIM, GREEN, RED, YELLOW, age, table, when};
+use super::{local, ps, waiting};
 use crate::model::wire::{AppCondition, AppStatus, Apps, ProcessStatus};
 
 /// Runs it.
@@ -41,19 +41,22 @@ pub fn run(args: &AppJsonArgs, cx: &Context) -> Ran {
 }
 
 fn overview(apps: &[AppStatus]) -> String {
+    let now = jiff::Timestamp::now();
     let rows: Vec<Vec<String>> = apps
         .iter()
         .map(|a| {
+            let ago = |at: &str| format!("{} ago", age(at, now));
             vec![
                 harmless(&a.app),
                 word(a.status).to_owned(),
                 a.release.map(|n| n.to_string()).unwrap_or_default(),
                 instances(&a.processes),
+                a.last_change.as_ref().map(|l| ago(&l.at)).unwrap_or_default(),
                 harmless(a.why.as_deref().or(a.urls.first().map(String::as_str)).unwrap_or_default()),
             ]
         })
         .collect();
-    table(&["APP", "STATUS", "RELEASE", "HEALTHY", "WHERE"], &rows)
+    table(&["APP", "STATUS", "RELEASE", "HEALTHY", "CHANGED", "WHERE"], &rows)
 }
 
 fn one(a: &AppStatus, cx: &Context) -> Result<(), Failure> {
@@ -64,6 +67,9 @@ fn one(a: &AppStatus, cx: &Context) -> Result<(), Failure> {
         line = format!("{line}, release {n}{at}");
     }
     cx.printer.data(line)?;
+    if let Some(stop) = &a.stopped {
+        cx.printer.data(format!("  stopped by {} at {}", harmless(&stop.by), when(&stop.at)))?;
+    }
     if let Some(why) = &a.why {
         cx.printer.data(format!("  {}", harmless(why)))?;
     }
@@ -73,14 +79,27 @@ fn one(a: &AppStatus, cx: &Context) -> Result<(), Failure> {
     for p in &a.processes {
         cx.printer.data(format!("  {}", process(p)))?;
     }
+    if !a.instances.is_empty() {
+        let lines = ps::lines(&a.instances);
+        for line in lines.lines() {
+            cx.printer.data(format!("    {line}"))?;
+        }
+    }
+    if !a.resources.is_empty() {
+        let owns: Vec<String> =
+            a.resources.iter().map(|r| format!("{} {}", harmless(&r.kind), harmless(&r.id))).collect();
+        cx.printer.data(format!("  {DIM}owns {}{DIM:#}", owns.join(", ")))?;
+    }
     if !a.owners.is_empty() {
         cx.printer.data(format!("  {DIM}owned by {}{DIM:#}", harmless(&a.owners.join(", "))))?;
     }
     if let Some(id) = &a.operation {
         cx.printer.data(format!("  a change is under way: terreau operations follow {}", harmless(id)))?;
     }
-    if let Some(last) = &a.last_operation {
-        cx.printer.data(format!("  {DIM}last change: {}{DIM:#}", harmless(last)))?;
+    if let Some(last) = &a.last_change {
+        let by = last.by.as_deref().map(|b| format!(" by {}", harmless(b))).unwrap_or_default();
+        let (verb, summary) = (harmless(&last.verb), harmless(&last.summary));
+        cx.printer.data(format!("  {DIM}last change: {verb}{by} at {}: {summary}{DIM:#}", when(&last.at)))?;
     }
     Ok(())
 }
@@ -88,6 +107,9 @@ fn one(a: &AppStatus, cx: &Context) -> Result<(), Failure> {
 fn process(p: &ProcessStatus) -> String {
     let mut line =
         format!("{}: {}/{} healthy, {} running", harmless(&p.name), p.healthy, p.wanted, p.running);
+    if let Some(described) = p.described.filter(|d| *d != p.wanted) {
+        line = format!("{line} (the descriptor says {described})");
+    }
     if p.restarts > 0 {
         line = format!("{line}, {} restarts", p.restarts);
     }

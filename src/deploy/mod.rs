@@ -3,15 +3,15 @@
 //! Reads the world, renders, plans, and hands the plan to `operation`. Who may do it was decided before.
 
 mod course;
+mod events;
 mod follow;
 mod history;
 mod instances;
 mod logs;
-mod one_off;
 mod operations;
 mod prepare;
-mod reach;
 mod run;
+mod stats;
 mod status;
 mod tickets;
 mod uploads;
@@ -33,11 +33,10 @@ use crate::store::records::{By, LockHolder, Verb};
 
 pub use crate::plan::Data;
 pub use follow::Course;
-pub use logs::{Keeper, LogForm, LogQuery, LogStreamName};
-pub use one_off::{Run, RunOutput};
+pub use logs::{LogQuery, LogSource, LogStreamName};
 pub use operations::{Line, Listed};
-pub use reach::{Program, ProgramOutput, Reached};
 pub use run::{Change, Changed};
+pub use status::Ended;
 
 /// What a deploy is asked with.
 #[derive(Debug, Default)]
@@ -116,9 +115,6 @@ pub enum Error {
     /// This agent cannot take changes now.
     #[error("{0}")]
     Unready(String),
-    /// An instance does not answer at its port.
-    #[error("{0}")]
-    Unreachable(String),
     /// An engine said no, or is away.
     #[error(transparent)]
     Engine(#[from] EngineError),

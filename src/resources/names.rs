@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::observed::Wanted;
 use super::{Hands, conflict};
 use crate::engines::{Engine, EngineError};
-use crate::model::Uid;
 use crate::model::desired::{Name, Space};
+use crate::model::{Head, Uid};
 use crate::store::records::NameRecord;
 use crate::store::{Versioned, keys};
 
@@ -32,13 +31,17 @@ pub async fn owners(
 
 /// Wanted hosts at which a service answers that is not the app's own: those of jobs that nobody made with Terreau are
 /// in the catalogue alone (CLUSTER.md: refuse a host that another service claims).
-pub async fn foreign_hosts(hands: &Hands, wanted: &Wanted<'_>) -> Result<Vec<(String, String)>, EngineError> {
-    let of = |space| wanted.desired.names.iter().filter(move |n| n.space == space).map(|n| n.name.as_str());
+pub async fn foreign_hosts(
+    hands: &Hands,
+    wanted: &[Name],
+    head: Option<&Head>,
+) -> Result<Vec<(String, String)>, EngineError> {
+    let of = |space| wanted.iter().filter(move |n| n.space == space).map(|n| n.name.as_str());
     let hosts: BTreeSet<&str> = of(Space::Host).collect();
     if hosts.is_empty() {
         return Ok(Vec::new());
     }
-    let before = wanted.head.map(|h| h.names.as_slice()).unwrap_or_default();
+    let before = head.map(|h| h.names.as_slice()).unwrap_or_default();
     let before = before.iter().filter(|n| n.space == Space::Service).map(|n| n.name.as_str());
     let own: BTreeSet<&str> = of(Space::Service).chain(before).collect();
     let mut found = Vec::new();

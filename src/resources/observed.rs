@@ -136,7 +136,7 @@ pub async fn observe(hands: &Hands, wanted: &Wanted<'_>) -> Result<Observed, Eng
         keys(hands, wanted),
         site(hands, wanted),
         job_seen(hands, wanted),
-        names::foreign_hosts(hands, wanted),
+        names::foreign_hosts(hands, &wanted.desired.names, wanted.head),
     )?;
     Ok(Observed { names, secrets, accounts, buckets, keys, site, job, foreign_hosts })
 }

@@ -249,13 +249,18 @@ server {{
     memory_oversubscription_enabled = true
   }}
 }}
+# Without it a client does not measure its tasks at all, and `terreau top` has nothing to show.
+telemetry {{
+  publish_allocation_metrics = true
+}}
 client {{
   enabled = true
-  servers = ["127.0.0.1:{rpc}"]
-  network_interface = "lo"
-  # On a disk that is fuller than 80 % Nomad forgets instances the moment they end: people's disks often are.
+  # The machine's disk may be fuller than Nomad's 80 %: ended instances would be gone at once, and with them the last
+  # lines of their logs, which say why a deploy failed.
   gc_disk_usage_threshold = 99
   gc_inode_usage_threshold = 99
+  servers = ["127.0.0.1:{rpc}"]
+  network_interface = "lo"
   min_dynamic_port = {first}
   max_dynamic_port = {last}
   # Clouds are asked at link-local addresses; nothing here may leave the machine.

@@ -3,6 +3,7 @@
 //! Apart from the house: nothing else may use this room, packages for production are built without it, and
 //! nothing here is fit to face a network.
 
+pub mod apps;
 pub mod config;
 pub mod dev;
 pub mod directory;

@@ -19,6 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::apps::Apps;
 use super::routes::{self, Choice, Scheme, Services};
 use super::{SandboxError, http as local};
 
@@ -40,6 +41,7 @@ pub struct ProxyConfig {
 struct Proxy {
     config: ProxyConfig,
     services: RwLock<Arc<Services>>,
+    apps: Apps,
     turn: AtomicUsize,
     asking: reqwest::Client,
 }
@@ -52,10 +54,13 @@ pub async fn serve(config: ProxyConfig, mut stop: watch::Receiver<bool>) -> Resu
     let proxy = Arc::new(Proxy {
         config,
         services: RwLock::default(),
+        apps: Apps::default(),
         turn: AtomicUsize::new(0),
         asking: local::client(Duration::from_secs(5)),
     });
     let following = tokio::spawn(follow_catalogue(proxy.clone()));
+    let known = proxy.clone();
+    let knowing = tokio::spawn(async move { known.apps.follow(known.config.consul.clone()).await });
     let app = axum::Router::new().fallback(handle).with_state(proxy);
     let service = app.into_make_service_with_connect_info::<SocketAddr>();
     // Open tunnels do not hold us up: whoever stops the proxy means it.
@@ -64,6 +69,7 @@ pub async fn serve(config: ProxyConfig, mut stop: watch::Receiver<bool>) -> Resu
         _ = stop.wait_for(|stopped| *stopped) => Ok(()),
     };
     following.abort();
+    knowing.abort();
     ended.map_err(|e| SandboxError::Other(format!("the proxy stopped: {e}")))
 }
 
@@ -202,17 +208,22 @@ async fn handle(
             add_headers(reply.headers_mut(), &headers);
             reply
         }
-        Choice::Down { service } => unavailable(&service),
+        Choice::Down { service } => absent(&proxy, &names).unwrap_or_else(|| unavailable(&service)),
         Choice::Redirect { to, code } => redirect(&to, code, &host, proxy.config.listen.port()),
         Choice::Nobody => match proxy.website(&names).await {
             Some(alias) => to_website(&proxy, alias, request, client).await,
             None if matches!(host.as_str(), "localhost" | "127.0.0.1") => {
                 listing(&services, proxy.config.listen.port())
             }
-            None => {
-                let why = format!("No app and no website has the name {host}.");
+            // An app that has doors at the host answers there: what it has no door for is not there.
+            None if names.iter().any(|n| routes::has_door(&services, n)) => {
+                let why = format!("{host} has no such path.");
                 page(StatusCode::NOT_FOUND, "Nothing here", &why)
             }
+            None => absent(&proxy, &names).unwrap_or_else(|| {
+                let why = format!("No app and no website has the name {host}.");
+                page(StatusCode::NOT_FOUND, "Nothing here", &why)
+            }),
         },
     }
 }
@@ -371,6 +382,15 @@ fn redirect(to: &str, code: u16, host: &str, port: u16) -> Response {
 
 fn local_name(host: &str) -> String {
     if host.ends_with(".localhost") { host.to_owned() } else { format!("{host}.localhost") }
+}
+
+/// The page of a host that an app holds, nothing of which answers.
+fn absent(proxy: &Proxy, names: &[&str]) -> Option<Response> {
+    let (app, absence) = names.iter().find_map(|n| proxy.apps.at(n))?;
+    let (title, why) = absence.words(&app);
+    let mut reply = page(StatusCode::SERVICE_UNAVAILABLE, &escape(&title), &why);
+    reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+    Some(reply)
 }
 
 fn unavailable(service: &str) -> Response {

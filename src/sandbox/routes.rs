@@ -206,6 +206,12 @@ pub fn choose(services: &Services, host: &str, path: &str) -> Choice {
     }
 }
 
+/// Whether a service has a door or a redirect at exactly this host, whatever the path.
+pub fn has_door(services: &Services, host: &str) -> bool {
+    let mut all = services.values().flatten().map(|i| &i.tags);
+    all.any(|t| t.doors.iter().any(|d| d.host == host) || t.redirects.iter().any(|r| r.from.0 == host))
+}
+
 /// How exactly a pattern names the host: the more, the better.
 fn host_matches(pattern: &str, host: &str) -> Option<usize> {
     if pattern == host {
@@ -279,6 +285,7 @@ mod tests {
         let expected = Choice::Redirect { to: "new.org/b/c?d".into(), code: 301 };
         assert_eq!(choose(&one, "old.org", "/a/c?d"), expected);
         assert_eq!(choose(&one, "old.org", "/z"), Choice::Nobody);
+        assert!(has_door(&one, "old.org") && has_door(&one, "new.org") && !has_door(&one, "a.org"));
     }
 
     proptest! {

@@ -35,6 +35,5 @@ mod render;
 mod running;
 mod sandbox;
 mod screens;
-mod streams;
 mod terminal;
 mod tour;

@@ -76,9 +76,7 @@ impl<'a> Call<'a> {
         self
     }
 
-    pub(super) async fn open(
-        self,
-    ) -> Result<(reqwest::Response, &'a Http, String, tokio::time::Instant), EngineError> {
+    async fn open(self) -> Result<(reqwest::Response, &'a Http, String, tokio::time::Instant), EngineError> {
         let Self { http, request, doing, effect, limit } = self;
         let until = tokio::time::Instant::now() + limit;
         if effect == Effect::Writes {

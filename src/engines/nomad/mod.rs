@@ -6,17 +6,17 @@
 
 mod agent;
 mod allocs;
-mod exec;
 mod jobs;
 mod rollout;
+mod stats;
 mod streams;
 mod types;
 
 pub use agent::{AclPolicy, AclToken, AgentInfo, Eligibility};
-pub use exec::{ExecOutput, ExecReader, ExecWriter, Terminal};
 pub use jobs::{
     Diff, JobDetail, JobPlan, JobView, Purge, Registered, Registration, Scaled, Scaling, Validation,
 };
+pub use stats::{CpuStats, MemoryStats, ResourceUsage};
 pub use streams::{Event, EventBatch, LogFrom, LogOrigin, LogStream, Topic};
 pub use types::{
     AllocDeploymentStatus, AllocMetric, AllocStub, Allocation, Deployment, DeploymentGroup, DesiredUpdates,

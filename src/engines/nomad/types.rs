@@ -357,6 +357,12 @@ pub struct Deployment {
     /// Raft index of its last change.
     #[serde(deserialize_with = "or_default")]
     pub modify_index: u64,
+    /// Nanoseconds since 1970; 0 before Nomad 1.9.
+    #[serde(deserialize_with = "or_default")]
+    pub create_time: i64,
+    /// Nanoseconds since 1970; 0 before Nomad 1.9.
+    #[serde(deserialize_with = "or_default")]
+    pub modify_time: i64,
 }
 
 impl Deployment {

@@ -5,11 +5,10 @@
 
 mod apps;
 mod changes;
-mod logs;
+mod look;
 mod operations;
 mod problem;
 mod run;
-mod tunnel;
 mod uploads;
 
 use std::collections::BTreeMap;
@@ -21,11 +20,10 @@ use utoipa::ToSchema;
 
 pub use apps::*;
 pub use changes::*;
-pub use logs::*;
+pub use look::*;
 pub use operations::*;
 pub use problem::*;
 pub use run::*;
-pub use tunnel::*;
 pub use uploads::*;
 
 /// A secret inside a body: written out on the wire, shown nowhere else.

@@ -191,7 +191,8 @@ async fn pt_11_a_second_person_finds_nothing_on_any_route_of_an_app() {
     let body = |path: &str| match path.rsplit('/').next().unwrap() {
         "uploads" => json!({"parts": [part]}),
         "complete" => json!({"ticket": sha, "upload_id": "x", "ext": "tar.zst", "etags": []}),
-        "rollback" => json!({}),
+        "rollback" | "restart" => json!({}),
+        "scale" => json!({"counts": {"web": 1}}),
         _ => json!({"descriptor": "project \"x\" {}"}),
     };
     let mut routes = 0;

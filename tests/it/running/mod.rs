@@ -2,6 +2,8 @@
 
 mod changes;
 mod kills;
+mod look;
+mod many;
 
 use std::path::Path;
 use std::sync::Arc;

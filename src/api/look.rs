@@ -1,0 +1,99 @@
+//! Looking closer at an app: its instances, what they use, what happened to it.
+
+use std::convert::Infallible;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::sse::{Event, KeepAlive};
+use axum::response::{IntoResponse, Response, Sse};
+use futures::StreamExt;
+use serde::Deserialize;
+
+use super::Api;
+use super::caller::{App, Caller, Query};
+use super::operations::HEARTBEAT;
+use super::problem::Answer;
+use crate::access::Verb;
+use crate::deploy::Ended;
+use crate::model::wire::{Events, Instances, Problem, Stats};
+
+/// The most events that are told at once.
+const MOST: usize = 10_000;
+
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub(super) struct InstancesParams {
+    /// Those that ended too, as long as Nomad has them.
+    #[param(required = false)]
+    all: bool,
+}
+
+/// An app's instances, oldest first.
+#[utoipa::path(get, path = "/v1/apps/{app}/instances", tag = "apps", params(("app" = String, Path), InstancesParams), responses(
+    (status = 200, body = Instances),
+    (status = 401, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 503, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn instances(
+    State(api): State<Api>,
+    mut caller: Caller,
+    App(app): App,
+    Query(params): Query<InstancesParams>,
+) -> Answer<Json<Instances>> {
+    caller.may(&api, Verb::Read, &app).await?;
+    let ended = if params.all { Ended::Too } else { Ended::Not };
+    Ok(Json(Instances { instances: api.deployer.instances(&app, ended).await? }))
+}
+
+/// What each running instance uses now.
+#[utoipa::path(get, path = "/v1/apps/{app}/stats", tag = "apps", params(("app" = String, Path)), responses(
+    (status = 200, body = Stats),
+    (status = 401, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 503, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn stats(State(api): State<Api>, mut caller: Caller, App(app): App) -> Answer<Json<Stats>> {
+    caller.may(&api, Verb::Read, &app).await?;
+    Ok(Json(Stats { instances: api.deployer.stats(&app).await? }))
+}
+
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub(super) struct EventsParams {
+    /// The last so many of them (100).
+    tail: Option<usize>,
+    /// Go on as things happen: a stream of events `event`.
+    #[param(required = false)]
+    follow: bool,
+}
+
+/// What happened to an app, newest last.
+#[utoipa::path(get, path = "/v1/apps/{app}/events", tag = "apps", params(("app" = String, Path), EventsParams), responses(
+    (status = 200, description = "With `follow` a stream (`text/event-stream`) of events named `event`, each one of these", body = Events),
+    (status = 401, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 503, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn events(
+    State(api): State<Api>,
+    mut caller: Caller,
+    App(app): App,
+    Query(params): Query<EventsParams>,
+) -> Answer<Response> {
+    caller.may(&api, Verb::Read, &app).await?;
+    let tail = params.tail.unwrap_or(100).min(MOST);
+    if !params.follow {
+        return Ok(Json(Events { events: api.deployer.events(&app, tail).await? }).into_response());
+    }
+    let told = api.deployer.follow_events(app, tail);
+    let events = told.map(|e| {
+        // Plain data of ours: serialising it cannot fail.
+        let data = serde_json::to_string(&e).unwrap_or_default();
+        Ok::<_, Infallible>(Event::default().event("event").data(data))
+    });
+    let events = events.take_until(Box::pin(caller.until_refused(&api)));
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT).text("alive")).into_response())
+}

@@ -1,0 +1,71 @@
+//! `terreau ps`: an app's instances, one line each.
+
+use super::args::PsArgs;
+use super::client::app_path;
+use super::context::Context;
+use super::exit::ExitStatus;
+use super::failure::{Ran, harmless};
+use super::printer::{age, table};
+use super::{local, waiting};
+use crate::model::wire::{InstanceState, InstanceView, Instances};
+
+/// Runs it.
+pub fn run(args: &PsArgs, cx: &Context) -> Ran {
+    let app = local::app(args.app.app.as_ref(), cx.printer)?;
+    let client = cx.client()?;
+    waiting(async {
+        let path = app_path(&app, if args.all { "/instances?all=true" } else { "/instances" });
+        let found: Instances = client.get(&path).await?;
+        if args.json {
+            cx.printer.json(&found)?;
+        } else if found.instances.is_empty() {
+            cx.printer.say(format!("{app} has no instance now"));
+            cx.printer.hint(format!("`terreau status {app}` says why"));
+        } else {
+            cx.printer.data(lines(&found.instances))?;
+        }
+        Ok(ExitStatus::Done)
+    })
+}
+
+/// A table of instances.
+pub fn lines(instances: &[InstanceView]) -> String {
+    let rows: Vec<Vec<String>> = instances
+        .iter()
+        .map(|i| {
+            vec![
+                harmless(i.id.get(..8).unwrap_or(&i.id)),
+                harmless(&i.process),
+                word(i.state).to_owned(),
+                harmless(&i.node),
+                harmless(i.site.as_deref().unwrap_or("?")),
+                i.since.as_deref().map(|s| age(s, jiff::Timestamp::now())).unwrap_or_default(),
+                i.restarts.to_string(),
+                last_end(i),
+            ]
+        })
+        .collect();
+    table(&["INSTANCE", "PROCESS", "STATE", "NODE", "SITE", "SINCE", "RESTARTS", "LAST END"], &rows)
+}
+
+fn last_end(i: &InstanceView) -> String {
+    match (i.oom_killed, i.signal, i.exit_code) {
+        (true, ..) => "out of memory".to_owned(),
+        (false, Some(signal), _) => format!("signal {signal}"),
+        (false, None, Some(code)) => format!("exit code {code}"),
+        (false, None, None) => String::new(),
+    }
+}
+
+fn word(state: InstanceState) -> &'static str {
+    match state {
+        InstanceState::Starting => "starting",
+        InstanceState::Healthy => "healthy",
+        InstanceState::Unhealthy => "unhealthy",
+        InstanceState::Crashing => "crashing",
+        InstanceState::Stopping => "stopping",
+        InstanceState::Ended => "ended",
+        InstanceState::Failed => "failed",
+        InstanceState::Lost => "lost",
+    }
+}

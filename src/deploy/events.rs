@@ -1,0 +1,152 @@
+//! What happened to an app: what people did (audit records), what Nomad rolled out, and what became of instances.
+//!
+//! Nomad keeps the last ten events of a task and its ended instances for a while; older ones are gone.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures::Stream;
+use tokio::sync::mpsc;
+
+use super::{Deployer, Error};
+use crate::engines::nomad::{Allocation, Deployment, TaskEvent};
+use crate::model::Placement;
+use crate::model::wire::{EventKind, EventView};
+use crate::resources::judge::short;
+use crate::store::keys;
+use crate::store::records::Audit;
+
+/// The longest wait for a change of the head; then it is looked again.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// An event and its place in time, in nanoseconds since 1970.
+type Placed = (i128, EventView);
+
+impl Deployer {
+    /// What happened to an app, newest last; the last `tail` of it.
+    pub async fn events(&self, app: &Placement, tail: usize) -> Result<Vec<EventView>, Error> {
+        self.head(app).await?;
+        let mut all = self.placed_events(app).await?;
+        let first = all.len().saturating_sub(tail);
+        Ok(all.drain(first..).map(|(_, e)| e).collect())
+    }
+
+    async fn placed_events(&self, app: &Placement) -> Result<Vec<Placed>, Error> {
+        let nomad = &self.runner.hands().nomad;
+        let id = app.flat();
+        let (audits, allocations, deployments) = tokio::try_join!(
+            self.runner.store().audits(),
+            nomad.allocations(app.namespace(), &id),
+            nomad.deployments(app.namespace(), &id),
+        )?;
+        let mut all: Vec<Placed> = Vec::new();
+        all.extend(audits.iter().filter(|a| a.value.app == *app).map(|a| change(&a.value)));
+        all.extend(deployments.iter().filter_map(rollout));
+        all.extend(allocations.iter().flat_map(instance));
+        all.sort_by_key(|(at, e)| (*at, e.kind));
+        Ok(all)
+    }
+
+    /// The same, and then what happens, as it happens.
+    pub fn follow_events(
+        &self,
+        app: Placement,
+        tail: usize,
+    ) -> impl Stream<Item = EventView> + Send + 'static + use<> {
+        let (tx, rx) = mpsc::channel(64);
+        let deployer = self.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                told = deployer.tell_events(&app, tail, &tx) => {
+                    if let Err(e) = told {
+                        tracing::debug!(%app, error = %e, "its events are not followed any more");
+                    }
+                }
+                // Nobody listens any more.
+                () = tx.closed() => {}
+            }
+        });
+        futures::stream::unfold(rx, |mut rx| async move { rx.recv().await.map(|e| (e, rx)) })
+    }
+
+    async fn tell_events(
+        &self,
+        app: &Placement,
+        tail: usize,
+        tx: &mpsc::Sender<EventView>,
+    ) -> Result<(), Error> {
+        let mut follower = self.runner.hands().world.subscribe().await;
+        let (key, id, mut told, mut is_first) = (keys::head(app), app.flat(), BTreeSet::new(), true);
+        loop {
+            let index = self.head(app).await?.index;
+            match self.placed_events(app).await {
+                Ok(all) => {
+                    let skip = if is_first { all.len().saturating_sub(tail) } else { 0 };
+                    for (n, (at, event)) in all.into_iter().enumerate() {
+                        let mark = (at, event.instance.clone(), event.what.clone(), event.text.clone());
+                        if told.insert(mark) && n >= skip && tx.send(event).await.is_err() {
+                            return Ok(());
+                        }
+                    }
+                    is_first = false;
+                }
+                Err(Error::Engine(e)) if e.is_passing() => tokio::time::sleep(Duration::from_secs(1)).await,
+                Err(e) => return Err(e),
+            }
+            tokio::select! {
+                _ = follower.changed(app.namespace(), &id) => {}
+                _ = self.runner.store().consul().kv_wait(&key, index, LONGEST) => {}
+            }
+        }
+    }
+}
+
+fn view(at: jiff::Timestamp, kind: EventKind, what: &str, text: String) -> Placed {
+    let event = EventView {
+        at: at.to_string(),
+        kind,
+        what: what.to_owned(),
+        text,
+        process: None,
+        instance: None,
+        by: None,
+    };
+    (at.as_nanosecond(), event)
+}
+
+fn change(a: &Audit) -> Placed {
+    let at = a.at.parse().unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    let (at, mut event) = view(at, EventKind::Change, &a.verb, a.summary.clone());
+    event.by = Some(a.by.login.clone());
+    (at, event)
+}
+
+/// Nomad before 1.9 does not say when.
+fn rollout(d: &Deployment) -> Option<Placed> {
+    // 1.11 does not write when one ended.
+    let at = if d.modify_time > 0 { d.modify_time } else { d.create_time };
+    let at = jiff::Timestamp::from_nanosecond(i128::from(at)).ok().filter(|t| t.as_nanosecond() > 0)?;
+    let text = format!("rollout {} {}: {}", short(&d.id), d.status, d.status_description);
+    Some(view(at, EventKind::Rollout, &d.status, text))
+}
+
+fn instance(a: &Allocation) -> Vec<Placed> {
+    let tasks = a.task_states.iter().flat_map(|(task, state)| state.events.iter().map(move |e| (task, e)));
+    tasks
+        .filter_map(|(task, e)| {
+            let at = jiff::Timestamp::from_nanosecond(i128::from(e.time)).ok()?;
+            let name = if *task == a.task_group { String::new() } else { format!("{task}: ") };
+            let (at, mut event) = view(at, EventKind::Instance, &e.kind, format!("{name}{}", words(e)));
+            event.process = Some(a.task_group.clone());
+            event.instance = Some(a.id.clone());
+            Some((at, event))
+        })
+        .collect()
+}
+
+fn words(e: &TaskEvent) -> String {
+    if e.is_oom() {
+        return "killed: it used more memory than its limit".to_owned();
+    }
+    if e.display_message.is_empty() { e.kind.clone() } else { e.display_message.clone() }
+}
