@@ -12,6 +12,7 @@ use super::Api;
 use super::caller::{App, Caller, Query};
 use super::problem::{Answer, Fail};
 use crate::access::{Decision, Object, Verb, decide};
+use crate::deploy::history::{Fate, Told};
 use crate::deploy::{LogQuery, LogStreamName};
 use crate::model::wire::{AppStatus, Apps, Problem, ReleaseView, Releases};
 
@@ -50,7 +51,7 @@ pub(super) async fn show(
     Ok(Json(api.deployer.status(&app).await?))
 }
 
-/// The releases that served, newest first.
+/// Every release, newest first, with what became of it and what differs in it; those that never served included.
 #[utoipa::path(get, path = "/v1/apps/{app}/releases", tag = "apps", params(("app" = String, Path)), responses(
     (status = 200, body = Releases),
     (status = 401, body = Problem, content_type = "application/problem+json"),
@@ -63,16 +64,24 @@ pub(super) async fn releases(
 ) -> Answer<Json<Releases>> {
     caller.may(&api, Verb::Read, &app).await?;
     let found = api.deployer.releases(&app).await?;
-    let newest = found.first().map(|r| r.number);
-    let view = |r: crate::model::Release| ReleaseView {
-        running: Some(r.number) == newest,
+    Ok(Json(Releases { releases: found.into_iter().map(view).collect() }))
+}
+
+fn view(told: Told) -> ReleaseView {
+    let r = told.release;
+    ReleaseView {
+        running: told.fate == Fate::Running,
+        state: told.fate.word().to_owned(),
+        why: told.fate.why().map(str::to_owned),
         number: r.number.0,
         at: r.at,
         actor: r.actor,
         message: r.message,
         rollback_of: r.rollback_of.map(|n| n.0),
-    };
-    Ok(Json(Releases { releases: found.into_iter().map(view).collect() }))
+        source: r.source,
+        differs: told.differs,
+        sha256: told.object.to_string(),
+    }
 }
 
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]

@@ -29,6 +29,10 @@ pub(super) enum Shape {
     Sha256,
     /// A whole number, not negative.
     Whole,
+    /// True or false.
+    Flag,
+    /// Where a release comes from: a commit.
+    Origin,
     /// Texts.
     Texts,
     /// An object of texts under free names.
@@ -68,10 +72,11 @@ pub(super) trait Body: DeserializeOwned {
     const FIELDS: &'static [Field];
 }
 
-use Shape::{Counts, List, Object, Sha256, Text, TextMap, Texts, Whole};
+use Shape::{Counts, Flag, List, Object, Sha256, Text, TextMap, Texts, Whole};
 
 const PART: &[Field] =
     &[must("sha256", Sha256), must("size", Whole), must("ext", Text), must("entries", Whole)];
+const SOURCE: Shape = Shape::Origin;
 const ARTIFACT: Shape = Object(&[must("parts", List(&Object(PART)))]);
 
 impl Body for wire::LoginRequest {
@@ -95,13 +100,26 @@ impl Body for wire::DeployRequest {
         may("ticket", Sha256),
         may("token", Sha256),
         may("message", Text),
+        may("source", SOURCE),
         may("secrets", TextMap),
     ];
 }
 impl Body for wire::RollbackRequest {
-    const FIELDS: &'static [Field] = &[may("to", Whole), may("message", Text)];
+    const FIELDS: &'static [Field] = &[may("to", Whole), may("message", Text), may("ill", Flag)];
 }
 
+impl Body for wire::DiffRequest {
+    const FIELDS: &'static [Field] = &[
+        may("from", Whole),
+        may("to", Whole),
+        may("descriptor", Text),
+        may("artifact", ARTIFACT),
+        may("job", Flag),
+    ];
+}
+impl Body for wire::ImportRequest {
+    const FIELDS: &'static [Field] = &[must("file", Text), may("deploy", Flag), may("message", Text)];
+}
 impl Body for wire::ScaleRequest {
     const FIELDS: &'static [Field] = &[must("counts", Counts)];
 }
@@ -172,12 +190,19 @@ fn check(value: &Value, shape: Shape, at: &str, faults: &mut Vec<FieldFault>) {
     };
     let wanted = |what: &str| format!("is {}; wanted is {what}", kind(value));
     match (shape, value) {
-        (Text, Value::String(_)) => {}
+        (Text, Value::String(_)) | (Flag, Value::Bool(_)) => {}
         (Text, _) => fault(at, wanted("a text"), None),
         (Sha256, Value::String(s)) if crate::model::Sha256Hex::new(s.as_str()).is_ok() => {}
         (Sha256, _) => fault(at, wanted("64 lower-case hex digits"), None),
         (Whole, Value::Number(n)) if n.is_u64() => {}
         (Whole, _) => fault(at, wanted("a whole number"), None),
+        (Flag, _) => fault(at, wanted("true or false"), None),
+        (Shape::Origin, Value::Object(_)) => {
+            if let Err(e) = serde_json::from_value::<crate::model::origin::Origin>(value.clone()) {
+                fault(at, e.to_string(), None);
+            }
+        }
+        (Shape::Origin, _) => fault(at, wanted("an object"), None),
         (Texts, Value::Array(items)) => {
             items.iter().enumerate().for_each(|(i, v)| check(v, Text, &format!("{at}[{i}]"), faults));
         }

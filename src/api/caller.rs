@@ -147,6 +147,21 @@ impl FromRequestParts<Api> for Id {
     }
 }
 
+/// `{number}` of a path.
+#[derive(Debug)]
+pub(super) struct Number(pub u64);
+
+impl FromRequestParts<Api> for Number {
+    type Rejection = Fail;
+
+    async fn from_request_parts(parts: &mut RequestParts, _: &Api) -> Result<Self, Fail> {
+        let segments = segments(parts).await?;
+        let text = segments.iter().find(|(k, _)| k == "number").map_or("", |(_, v)| v.as_str());
+        // What cannot be a number names nothing.
+        text.parse().map(Self).map_err(|_| Fail::new(ProblemCode::NotFound, "there is no such release"))
+    }
+}
+
 /// `{sha256}` of a path.
 #[derive(Debug)]
 pub(super) struct Sha256(pub Sha256Hex);

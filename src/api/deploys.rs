@@ -16,7 +16,7 @@ use super::body;
 use super::caller::{App, Caller, Query};
 use super::problem::{Answer, Fail};
 use crate::access::Verb;
-use crate::deploy::{Accepted, Data, DeployInput, Error};
+use crate::deploy::{Accepted, Data, DeployInput, Error, Ill};
 use crate::model::wire::{
     self, DeployRequest, FieldFault, PlanRequest, Problem, ProblemCode, RollbackRequest, Unchanged,
 };
@@ -36,7 +36,7 @@ pub(super) async fn whole<T: Send + 'static>(
     }
 }
 
-fn accepted(app: &Placement, what: &Accepted) -> Response {
+pub(super) fn accepted(app: &Placement, what: &Accepted) -> Response {
     match what {
         Accepted::Operation(id) => {
             let location = [(header::LOCATION, format!("/v1/operations/{id}"))];
@@ -96,6 +96,7 @@ pub(super) async fn deploy(
         ticket: request.ticket,
         token: request.token.map(Sha256Hex::new).transpose().map_err(|e| Fail::field("token", e))?,
         message: request.message,
+        origin: request.source,
         secrets: secrets(request.secrets)?,
     };
     let (by, to, deployer) = (caller.by(), app.clone(), api.deployer.clone());
@@ -140,7 +141,8 @@ pub(super) async fn rollback(
     caller.may(&api, Verb::Rollback, &app).await?;
     let (by, on, deployer) = (caller.by(), app.clone(), api.deployer.clone());
     let to = request.to.map(ReleaseNumber);
-    let done = whole(async move { deployer.rollback(&by, &on, to, request.message).await }).await?;
+    let ill = if request.ill { Ill::Taken } else { Ill::Refused };
+    let done = whole(async move { deployer.rollback(&by, &on, to, request.message, ill).await }).await?;
     Ok(accepted(&app, &done))
 }
 

@@ -4,7 +4,10 @@ mod apps;
 mod body;
 mod caller;
 mod deploys;
+mod graph;
 mod health;
+mod held;
+mod history;
 mod layers;
 mod look;
 mod metrics;
@@ -68,6 +71,11 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(look::instances))
         .routes(routes!(look::stats))
         .routes(routes!(look::events))
+        .routes(routes!(history::diff))
+        .routes(routes!(history::export))
+        .routes(routes!(history::import))
+        .routes(routes!(held::promote))
+        .routes(routes!(held::revert))
         .routes(routes!(run::start))
         .routes(routes!(run::stop))
         .routes(routes!(run::scale))
@@ -76,6 +84,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(uploads::begin))
         .routes(routes!(uploads::complete))
         .routes(routes!(uploads::stream))
+        .routes(routes!(graph::graph))
         .routes(routes!(operations::list))
         .routes(routes!(operations::show))
         .routes(routes!(operations::cancel))

@@ -15,7 +15,7 @@ use super::exit::ExitStatus;
 use super::failure::{Failure, Ran, harmless};
 use super::follow::{self, Form, Then};
 use super::local::{self, Descriptor};
-use super::{hidden, plan, turn, upload, waiting};
+use super::{commit, hidden, plan, turn, upload, waiting};
 use crate::model::Placement;
 use crate::model::project::SecretKind;
 use crate::model::wire::{Accepted, AppStatus, DeployRequest, Hidden, PlanRequest, Unchanged};
@@ -37,6 +37,9 @@ pub enum Answer {
 pub fn run(args: &DeployArgs, cx: &Context) -> Ran {
     let then = if args.detach { Then::Detach } else { Then::Follow };
     let form = if args.json { Form::Json } else { Form::Words };
+    if args.promote || args.revert {
+        return decide_held(args, cx, then, form);
+    }
     if let Some(path) = &args.plan {
         let file = plan::load(path)?;
         if args.app.app.as_ref().is_some_and(|app| *app != file.app) {
@@ -58,6 +61,7 @@ pub fn run(args: &DeployArgs, cx: &Context) -> Ran {
                 ticket: file.ticket,
                 token: Some(file.plan.token.to_string()),
                 message: args.message.clone(),
+                source: None,
                 secrets: BTreeMap::new(),
             };
             let answer =
@@ -71,6 +75,7 @@ pub fn run(args: &DeployArgs, cx: &Context) -> Ran {
     // Not being logged in is found before a large folder is packed.
     let client = cx.client()?;
     let packed = upload::pack(&descriptor, cx.printer)?;
+    let source = commit::of(descriptor.folder());
     waiting(async {
         // Also what is uploaded is asked again after a wait: where the other one's was the first deploy, its capability
         // has become the app's.
@@ -85,6 +90,7 @@ pub fn run(args: &DeployArgs, cx: &Context) -> Ran {
                 ticket,
                 token: None,
                 message: args.message.clone(),
+                source: source.clone(),
                 secrets: BTreeMap::new(),
             };
             request.secrets = missing_secrets(cx, &client, &app, &descriptor, &request).await?;
@@ -92,6 +98,20 @@ pub fn run(args: &DeployArgs, cx: &Context) -> Ran {
         })
         .await?;
         go_on(cx, &client, &app, answer, then, form).await
+    })
+}
+
+/// `--promote`, `--revert`: what becomes of held canaries.
+fn decide_held(args: &DeployArgs, cx: &Context, then: Then, form: Form) -> Ran {
+    let app = local::app(args.app.app.as_ref(), cx.printer)?;
+    let client = cx.client()?;
+    let path = app_path(&app, if args.promote { "/promote" } else { "/revert" });
+    waiting(async {
+        let it: Accepted = turn::take(cx, &client, args.turn, async || {
+            client.read(client.send(client.request(Method::POST, &path)).await?).await
+        })
+        .await?;
+        follow::accepted(cx, &client, &it, then, form).await
     })
 }
 

@@ -102,6 +102,11 @@ pub async fn walk(cx: &Context, client: &Client, course: &Course, form: Form) ->
         }
         return Ok(ExitStatus::Done);
     }
+    if end.outcome == Outcome::Held {
+        cx.printer.say(format!("{YELLOW}held{YELLOW:#}: {}", harmless(&end.summary)));
+        cx.printer.hint("let them go on with `terreau deploy --promote`, or take them back with `terreau deploy --revert`");
+        return Ok(ExitStatus::Done);
+    }
     let failure = Failure::failed(end.summary);
     Err(match end.why {
         Some(why) => failure.detail(indented(&why)),

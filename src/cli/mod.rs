@@ -17,11 +17,14 @@ pub mod session;
 pub mod sse;
 
 mod agent;
+mod commit;
 mod completions;
 mod delete;
 mod deploy;
+mod diff;
 mod events;
 mod follow;
+mod graph;
 mod hidden;
 mod init;
 mod local;
@@ -32,6 +35,7 @@ mod operations;
 mod plan;
 mod plan_words;
 mod ps;
+mod release;
 mod releases;
 mod render;
 mod rollback;
@@ -92,6 +96,8 @@ fn dispatch(command: Command, cx: &Context) -> Result<ExitCode, Failure> {
         Command::Status(args) => status::run(&args, cx),
         Command::Logs(args) => logs::run(&args, cx),
         Command::Releases(args) => releases::run(&args, cx),
+        Command::Release(command) => release::run(&command, cx),
+        Command::Diff(args) => diff::run(&args, cx),
         Command::Rollback(args) => rollback::run(&args, cx),
         Command::Ps(args) => ps::run(&args, cx),
         Command::Top(args) => top::run(&args, cx),
@@ -100,6 +106,7 @@ fn dispatch(command: Command, cx: &Context) -> Result<ExitCode, Failure> {
         Command::Stop(args) => scale::stop(&args, cx),
         Command::Restart(args) => scale::restart(&args, cx),
         Command::Scale(args) => scale::scale(&args, cx),
+        Command::Graph(args) => graph::run(&args, cx),
         Command::Operations(command) => operations::run(&command, cx),
         Command::Completions(args) => completions::run(&args, cx),
         Command::Man(args) => completions::man(&args, cx),

@@ -1,4 +1,4 @@
-//! `terreau releases`: the history of an app.
+//! `terreau releases`: the history of an app, with what became of each release and what differs in it.
 
 use super::args::AppJsonArgs;
 use super::client::app_path;
@@ -7,7 +7,7 @@ use super::exit::ExitStatus;
 use super::failure::{Ran, harmless};
 use super::printer::{self, table};
 use super::{local, waiting};
-use crate::model::wire::Releases;
+use crate::model::wire::{ReleaseView, Releases};
 
 /// Runs it.
 pub fn run(args: &AppJsonArgs, cx: &Context) -> Ran {
@@ -19,26 +19,34 @@ pub fn run(args: &AppJsonArgs, cx: &Context) -> Ran {
             cx.printer.json(&list)?;
             return Ok(ExitStatus::Done);
         }
-        let rows: Vec<Vec<String>> = list
-            .releases
-            .iter()
-            .map(|r| {
-                let mut message = r.message.as_deref().map(harmless).unwrap_or_default().replace('\n', " ");
-                if let Some(old) = r.rollback_of {
-                    let of = format!("(release {old} again)");
-                    message = if message.is_empty() { of } else { format!("{message} {of}") };
-                }
-                let state = if r.running { "running" } else { "" };
-                vec![
-                    r.number.to_string(),
-                    state.to_owned(),
-                    printer::when(&r.at),
-                    harmless(&r.actor),
-                    message,
-                ]
-            })
-            .collect();
-        cx.printer.data(table(&["RELEASE", "STATE", "WHEN", "WHO", "WHY"], &rows))?;
+        let rows: Vec<Vec<String>> = list.releases.iter().map(row).collect();
+        cx.printer.data(table(&["RELEASE", "STATE", "WHEN", "WHO", "COMMIT", "WHAT"], &rows))?;
         Ok(ExitStatus::Done)
     })
+}
+
+fn row(r: &ReleaseView) -> Vec<String> {
+    let one_line = |text: &str| harmless(text).replace('\n', " ");
+    let mut what: Vec<String> = r.message.iter().map(|m| one_line(m)).collect();
+    what.extend(r.rollback_of.map(|old| format!("release {old} again")));
+    what.extend(differs(r));
+    what.extend(r.why.as_ref().map(|w| format!("why: {}", one_line(w))));
+    let commit = r.source.as_ref().map(|s| {
+        let dirty = if s.is_dirty() { "+" } else { "" };
+        format!("{}{dirty}", s.commit().get(..8).unwrap_or_default())
+    });
+    vec![
+        r.number.to_string(),
+        harmless(&r.state),
+        printer::when(&r.at),
+        harmless(&r.actor),
+        commit.unwrap_or_default(),
+        what.join("; "),
+    ]
+}
+
+/// What differs, in a line.
+fn differs(r: &ReleaseView) -> Option<String> {
+    let list = r.differs.as_ref()?;
+    Some(if list.is_empty() { "nothing differs".to_owned() } else { harmless(&list.join(", ")) })
 }

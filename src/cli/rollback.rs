@@ -18,7 +18,7 @@ pub fn run(args: &RollbackArgs, cx: &Context) -> Ran {
     let form = if args.json { Form::Json } else { Form::Words };
     let then = if args.detach { Then::Detach } else { Then::Follow };
     waiting(async {
-        let request = RollbackRequest { to: args.to, message: args.message.clone() };
+        let request = RollbackRequest { to: args.to, message: args.message.clone(), ill: args.yes };
         let path = app_path(&app, "/rollback");
         match turn::take(cx, &client, args.turn, async || client.call(Method::POST, &path, &request).await)
             .await?

@@ -70,6 +70,12 @@ fn one(a: &AppStatus, cx: &Context) -> Result<(), Failure> {
     if let Some(stop) = &a.stopped {
         cx.printer.data(format!("  stopped by {} at {}", harmless(&stop.by), when(&stop.at)))?;
     }
+    let by = a.released_by.as_ref().map(|b| format!("by {b}"));
+    let commit = a.source.as_ref().map(|s| format!("commit {}", s.words()));
+    let about: Vec<String> = [by, commit, a.message.clone()].into_iter().flatten().collect();
+    if !about.is_empty() {
+        cx.printer.data(format!("  {DIM}{}{DIM:#}", harmless(&about.join(": ")).replace('\n', " ")))?;
+    }
     if let Some(why) = &a.why {
         cx.printer.data(format!("  {}", harmless(why)))?;
     }
@@ -92,6 +98,11 @@ fn one(a: &AppStatus, cx: &Context) -> Result<(), Failure> {
     }
     if !a.owners.is_empty() {
         cx.printer.data(format!("  {DIM}owned by {}{DIM:#}", harmless(&a.owners.join(", "))))?;
+    }
+    if let Some(n) = a.held {
+        cx.printer.data(format!(
+            "  {YELLOW}canaries of release {n} are held{YELLOW:#}: terreau deploy --promote, or terreau deploy --revert"
+        ))?;
     }
     if let Some(id) = &a.operation {
         cx.printer.data(format!("  a change is under way: terreau operations follow {}", harmless(id)))?;

@@ -175,7 +175,7 @@ impl Deployer {
                         notes.extend(lines);
                         None
                     }
-                    (None, Some(Judgement::Superseded | Judgement::Healthy) | None) => None,
+                    (None, Some(Judgement::Superseded | Judgement::Healthy | Judgement::Held) | None) => None,
                 }
             }
         };

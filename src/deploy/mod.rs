@@ -3,9 +3,12 @@
 //! Reads the world, renders, plans, and hands the plan to `operation`. Who may do it was decided before.
 
 mod course;
+pub mod diff;
 mod events;
 mod follow;
-mod history;
+mod graph;
+mod held;
+pub mod history;
 mod instances;
 mod logs;
 mod operations;
@@ -14,6 +17,7 @@ mod run;
 mod stats;
 mod status;
 mod tickets;
+pub mod transfer;
 mod uploads;
 
 use std::collections::BTreeMap;
@@ -24,6 +28,7 @@ use crate::descriptor::Faults;
 use crate::engines::{EngineError, Fault};
 use crate::model::artifact::Artifact;
 use crate::model::head::AppState;
+use crate::model::origin::Origin;
 use crate::model::project::Owner;
 use crate::model::{Placement, ReleaseNumber, SecretName, Sha256Hex, Uid};
 use crate::operation::{Lock, OpenError, Opening, Runner};
@@ -33,6 +38,7 @@ use crate::store::records::{By, LockHolder, Verb};
 
 pub use crate::plan::Data;
 pub use follow::Course;
+pub use history::Ill;
 pub use logs::{LogQuery, LogSource, LogStreamName};
 pub use operations::{Line, Listed};
 pub use run::{Change, Changed};
@@ -51,6 +57,8 @@ pub struct DeployInput {
     pub token: Option<Sha256Hex>,
     /// Why, in the person's words.
     pub message: Option<String>,
+    /// The commit that its folder was at.
+    pub origin: Option<Origin>,
     /// Values of `user` secrets.
     pub secrets: BTreeMap<SecretName, SecretString>,
 }
@@ -184,9 +192,10 @@ impl Deployer {
         app: &Placement,
         to: Option<ReleaseNumber>,
         message: Option<String>,
+        ill: Ill,
     ) -> Result<Accepted, Error> {
         let head = self.head(app).await?;
-        let old = self.find_release(&head.value, to).await?;
+        let old = self.find_release(&head.value, to, ill).await?;
         let source = prepare::Source::from_release(app, &old, message)?;
         self.release(by, app, &source, Verb::Rollback).await
     }
@@ -199,7 +208,7 @@ impl Deployer {
         verb: Verb,
     ) -> Result<Accepted, Error> {
         let lock = self.runner.lock(app, by, verb).await?;
-        match self.prepare_opening(by, app, source, verb).await {
+        match self.prepare_opening(by, app, source, verb, lock.operation()).await {
             Ok(Ok(opening)) => Ok(Accepted::Operation(self.runner.open(lock, opening).await?)),
             Ok(Err(number)) => {
                 self.runner.unlock(lock).await;
@@ -219,8 +228,10 @@ impl Deployer {
         app: &Placement,
         source: &prepare::Source,
         verb: Verb,
+        operation: &Uid,
     ) -> Result<Result<Opening, ReleaseNumber>, Error> {
         let mut made = self.prepare(by, app, source, prepare::DryRuns::Left).await?;
+        made.release.operation = Some(operation.clone());
         if let Some(token) = &source.token
             && *token != made.plan.token
         {
@@ -229,6 +240,16 @@ impl Deployer {
         }
         if !made.plan.obstacles.is_empty() {
             return Err(obstacles(made.plan.obstacles));
+        }
+        if let (true, Some(held)) = (made.plan.is_empty(), &made.head.value.held) {
+            return Err(Error::Refused {
+                why: format!(
+                    "release {} has just this content, and its canaries are held",
+                    held.release.number
+                ),
+                hint: "`terreau deploy --promote` lets them go on, `terreau deploy --revert` takes them back"
+                    .to_owned(),
+            });
         }
         if made.plan.is_empty()
             && let Some(release) = &made.head.value.release

@@ -204,6 +204,11 @@ fn instead(record: &OpRecord) -> &'static str {
             "a release that does not get healthy is taken back by itself; \
              once this one runs, `terreau rollback` goes back to the one before"
         }
+        Verb::Promote => {
+            "canaries that do not get healthy are taken back by themselves; \
+             once this one is done, `terreau rollback` goes back to the release before"
+        }
+        Verb::Revert => "once it is done, deploy again what shall serve",
         Verb::Delete => {
             "once it is done, `terreau deploy` brings the app back; data stays unless --with-data was said"
         }

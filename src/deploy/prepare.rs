@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use secrecy::SecretString;
 
+use super::history::newest;
 use super::{DeployInput, Deployer, Error};
 use crate::descriptor;
 use crate::engines::EngineError;
@@ -12,6 +13,7 @@ use crate::model::canonical::hash_of;
 use crate::model::desired::Desired;
 use crate::model::head::{AppState, Head, Kind, Wanted as HeadWanted};
 use crate::model::names::PartName;
+use crate::model::origin::Origin;
 use crate::model::project::{Owner, Project, SecretKind, UseKind};
 use crate::model::text::Reference;
 use crate::model::{Bindings, Login, Placement, ProcessName, Release, ReleaseNumber, SecretName, Sha256Hex};
@@ -33,6 +35,7 @@ pub(super) struct Source {
     pub(super) ticket: Option<String>,
     pub(super) token: Option<Sha256Hex>,
     pub(super) message: Option<String>,
+    pub(super) origin: Option<Origin>,
     pub(super) given: BTreeMap<SecretName, SecretString>,
     /// For a rollback: the release, and the versions of its configuration.
     pub(super) again: Option<(ReleaseNumber, BTreeMap<SecretName, u64>)>,
@@ -81,6 +84,7 @@ impl Source {
             ticket: input.ticket.clone(),
             token: input.token.clone(),
             message: input.message.clone(),
+            origin: input.origin.clone(),
             given: input.secrets.clone(),
             again: None,
         })
@@ -98,6 +102,7 @@ impl Source {
             ticket: None,
             token: None,
             message,
+            origin: old.source.clone(),
             given: BTreeMap::new(),
             again: Some((old.number, old.bindings.secret_versions.clone())),
         })
@@ -209,6 +214,12 @@ impl Deployer {
                 processes.get(name).copied().unwrap_or(0)
             ));
         }
+        if let Some(held) = &head.value.held {
+            plan.notes.push(format!(
+                "the canaries of release {} are held; a deploy replaces them",
+                held.release.number
+            ));
+        }
         let release = Release {
             v: 1,
             app: app.clone(),
@@ -216,11 +227,14 @@ impl Deployer {
             at: self.runner.now().to_string(),
             actor: by.login.clone(),
             message: source.message.clone(),
+            source: source.origin.clone(),
+            operation: None,
             rollback_of: source.again.as_ref().map(|(n, _)| *n),
             descriptor: source.descriptor.clone(),
             bindings,
             spec_hash: desired.job.as_ref().map(|j| j.spec_hash.clone()),
             previous: head.value.release.as_ref().map(|r| (r.number, r.object.clone())),
+            before: newest(&head.value).map(|r| (r.number, r.object.clone())),
         };
         Ok(Prepared { head, release, desired, plan, given })
     }

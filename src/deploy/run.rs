@@ -124,6 +124,14 @@ impl Deployer {
             return Err(Error::Moved(why, None));
         }
         runs_processes(&head.value, what.verb())?;
+        if let (Some(held), true) = (&head.value.held, what.verb() != IntentVerb::Restart) {
+            // Nomad takes no counts while a rollout waits.
+            return Err(Error::Refused {
+                why: format!("the canaries of release {} of {app} are held", held.release.number),
+                hint: "let them go on first, or take them back: `terreau deploy --promote`, `terreau deploy --revert`"
+                    .to_owned(),
+            });
+        }
         let nomad = &self.runner.hands().nomad;
         let gone = || {
             Error::Moved(format!("nomad has no job of {app} any more; `terreau deploy` brings it back"), None)

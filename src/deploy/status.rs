@@ -41,7 +41,12 @@ impl Deployer {
         let (release, looked) = tokio::join!(release, self.in_depth(&head, &mut status));
         looked?;
         match release {
-            Ok(Ok(release)) => status.released_at = release.map(|r| r.at),
+            Ok(Ok(Some(release))) => {
+                status.released_at = Some(release.at);
+                status.released_by = Some(release.actor);
+                (status.message, status.source) = (release.message, release.source);
+            }
+            Ok(Ok(None)) => {}
             Ok(Err(e)) => status.why = status.why.or(Some(e.to_string())),
             Err(_) => status.why = status.why.or(Some("garage does not answer".to_owned())),
         }
@@ -165,6 +170,7 @@ impl Deployer {
             urls: head.hosts().into_iter().map(|host| cluster.url_of(host)).collect(),
             release: head.release.as_ref().map(|r| r.number.0),
             released_at: head.released_at.clone(),
+            held: head.held.as_ref().map(|h| h.release.number.0),
             owners: head.owners.iter().map(owner).collect(),
             operation: head.operation.as_ref().map(ToString::to_string),
             last_operation: last.map(|l| format!("{}: {}", l.verb, l.summary)),

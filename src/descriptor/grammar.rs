@@ -53,8 +53,11 @@ pub const VOLUME: Kind = kind("volume", &["path", "node"], &[]);
 /// `restart { }`
 pub const RESTART: Kind = kind("restart", &["attempts", "interval", "delay", "mode"], &[]);
 /// `update { }`
-pub const UPDATE: Kind =
-    kind("update", &["canary", "max_parallel", "auto_revert", "min_healthy_time", "healthy_deadline"], &[]);
+pub const UPDATE: Kind = kind(
+    "update",
+    &["canary", "promote", "max_parallel", "auto_revert", "min_healthy_time", "healthy_deadline"],
+    &[],
+);
 /// `secret "name" { type = "generated" }`
 pub const SECRET_GENERATED: Kind = kind("secret of type \"generated\"", &["type", "length"], &[]);
 /// `secret "name" { type = "user" }`
@@ -187,8 +190,11 @@ pub(super) fn hint(place: Kind, key: &str) -> Option<Hint> {
         ("process", "user" | "kill_signal") => Some(Raw),
         ("process", "routes") => Some(Instead("route")),
         ("port", "port" | "number" | "value") => Some(Instead("static")),
+        ("update", "auto_promote" | "manual" | "hold") => {
+            Some(Say("canaries that wait for a person: `promote = \"manual\"`"))
+        }
         ("port", "to" | "host_network")
-        | ("update", "auto_promote" | "stagger" | "progress_deadline" | "health_check")
+        | ("update", "stagger" | "progress_deadline" | "health_check")
         | ("route" | "route of a static site", "tls" | "https" | "scheme") => Some(NotYet),
         ("volume", "host" | "host_path" | "source" | "size" | "read_only" | "target" | "mount") => Some(Say(
             "where the data lies is a setting of the cluster; a volume has a `path`, and a `node` where you must choose",

@@ -15,7 +15,9 @@ use super::scope::{Scope, label, no_labels};
 use super::source::{Ctx, Place, Span, error, header, span_of};
 use super::value::Unit;
 use crate::model::names::{PartName, ProcessName};
-use crate::model::project::{Check, CheckKind, Driver, Port, Process, Restart, RestartMode, Update, Volume};
+use crate::model::project::{
+    Check, CheckKind, Driver, Port, Process, Promote, Restart, RestartMode, Update, Volume,
+};
 use crate::model::text::{Piece, Text};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -310,6 +312,30 @@ fn read_update(ctx: &Ctx<'_>, block: &Block, canary_at: &mut Option<Span>) -> Up
     if canary.is_some_and(|n| n > 0) {
         *canary_at = Some(inner.place("canary"));
     }
+    let promote = inner.get("promote").and_then(|e| {
+        let at = span_of(e);
+        match ctx.literal(e, "`promote`")?.as_str() {
+            "auto" => Some(Promote::Auto),
+            "manual" => Some(Promote::Manual),
+            text => error(at, code::VALUE, "`promote` must be \"auto\" or \"manual\"")
+                .maybe_suggest(nearest(text, ["auto", "manual"]).map(|n| format!("\"{n}\"")))
+                .none(ctx),
+        }
+    });
+    if promote == Some(Promote::Manual) {
+        if canary == Some(0) {
+            error(
+                inner.place("promote"),
+                code::CONFLICT,
+                "without a canary there is nothing that a person could promote",
+            )
+            .help("leave `canary` out, or raise it")
+            .add(ctx);
+        } else if canary.is_none() {
+            // It asks for one.
+            *canary_at = Some(inner.place("promote"));
+        }
+    }
     let span = |key: &str, low: Duration| {
         inner.get(key).and_then(|e| ctx.duration(e, &format!("`{key}`"), low..=HOUR))
     };
@@ -328,6 +354,7 @@ fn read_update(ctx: &Ctx<'_>, block: &Block, canary_at: &mut Option<Span>) -> Up
     Update {
         canary,
         max_parallel: inner.get("max_parallel").and_then(|e| ctx.small(e, "`max_parallel`", 1..=1000)),
+        promote,
         auto_revert: inner.get("auto_revert").and_then(|e| ctx.boolean(e, "`auto_revert`")),
         min_healthy_time,
         healthy_deadline,

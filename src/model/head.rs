@@ -29,6 +29,9 @@ pub struct Head {
     /// When that release began to serve (RFC 3339, UTC).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub released_at: Option<String>,
+    /// The last release made, whatever became of it: where the chain of all begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest: Option<ReleaseRef>,
     /// 64 hex digits: opens the app's artifacts.
     pub capability: String,
     /// Hash of the job's specification without counts.
@@ -69,6 +72,9 @@ pub struct Head {
     /// A plan of one step that is being carried out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intent: Option<Intent>,
+    /// Canaries that wait for a person. `spec_hash` and `job_index` are theirs meanwhile: it is what Nomad holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Held>,
 }
 
 impl Head {
@@ -91,6 +97,7 @@ impl Head {
             release: None,
             released_at: None,
             last_number: 0,
+            newest: None,
             capability,
             spec_hash: None,
             job_index: None,
@@ -107,6 +114,7 @@ impl Head {
             stopped: None,
             env: BTreeMap::new(),
             intent: None,
+            held: None,
         }
     }
 }
@@ -153,6 +161,17 @@ pub struct Intent {
     pub address: String,
     /// When (RFC 3339, UTC).
     pub at: String,
+}
+
+/// Canaries that wait for a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// The release that they are of.
+    pub release: ReleaseRef,
+    /// The operation that registered it.
+    pub operation: Uid,
+    /// Object: the operation's record, with the steps that follow the promotion.
+    pub record: Sha256Hex,
 }
 
 /// A release by number and object.
@@ -206,6 +225,8 @@ pub enum Outcome {
     Done,
     /// Undone before the job was registered: nothing changed.
     Undone,
+    /// Registered, and its canaries are healthy: they wait for a person beside the old release.
+    Held,
     /// Registered, found ill, and the old release serves on.
     Reverted,
     /// Registered, found ill, and there was no old release.

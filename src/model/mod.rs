@@ -8,6 +8,7 @@ pub mod desired;
 pub mod head;
 pub mod names;
 mod near;
+pub mod origin;
 pub mod project;
 pub mod release;
 pub mod text;

@@ -221,12 +221,25 @@ pub struct Update {
     pub max_parallel: Option<u32>,
     /// Back to the last stable release where the new one fails.
     pub auto_revert: Option<bool>,
+    /// Who decides that healthy canaries go on; `None`: nobody has to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promote: Option<Promote>,
     /// How long an instance must be healthy to count.
     #[serde(with = "seconds_opt", default, skip_serializing_if = "Option::is_none")]
     pub min_healthy_time: Option<Duration>,
     /// How long an instance may take to get healthy.
     #[serde(with = "seconds_opt", default, skip_serializing_if = "Option::is_none")]
     pub healthy_deadline: Option<Duration>,
+}
+
+/// Who decides that healthy canaries go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Promote {
+    /// They go on by themselves.
+    Auto,
+    /// A person, by `terreau deploy --promote`; until then they are held beside the old instances.
+    Manual,
 }
 
 /// A driver by name, with its settings from the allow-list.

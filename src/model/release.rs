@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::bindings::Bindings;
 use super::canonical::Sha256Hex;
-use super::names::{Placement, ReleaseNumber};
+use super::names::{Placement, ReleaseNumber, Uid};
+use super::origin::Origin;
 
 /// A release: everything that is needed to run the same thing again. An object in Garage, named by its SHA-256.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,6 +22,12 @@ pub struct Release {
     pub actor: String,
     /// Why, in their words.
     pub message: Option<String>,
+    /// The commit that its folder was at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Origin>,
+    /// The operation that made it: how it ended says what became of this release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<Uid>,
     /// The release that this one repeats, for a rollback.
     pub rollback_of: Option<ReleaseNumber>,
     /// `terreau.hcl`, byte for byte.
@@ -29,6 +36,9 @@ pub struct Release {
     pub bindings: Bindings,
     /// Of the rendered job's JSON without counts; `None` for a static site.
     pub spec_hash: Option<Sha256Hex>,
-    /// The release before this one, and its object: a chain that lists an app's history.
+    /// The release that served before this one, and its object: a chain of those that served.
     pub previous: Option<(ReleaseNumber, Sha256Hex)>,
+    /// The release made before this one, whatever became of it, and its object: a chain of all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<(ReleaseNumber, Sha256Hex)>,
 }

@@ -6,7 +6,7 @@ use crate::model::desired::Name;
 use crate::model::head::{AppState, Kind, LastOperation, Outcome, Owned, Wanted};
 use crate::model::{Head, sha256_hex};
 use crate::resources::job;
-use crate::store::records::{OpRecord, StepSpec, StepState, Verb};
+use crate::store::records::{OpRecord, Step, StepSpec, StepState, Verb};
 
 /// The end of an operation, in records.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,8 +34,16 @@ pub fn close(head: &Head, record: &OpRecord, outcome: Outcome, at: &str, summary
     });
     if let Some(release) = &after.release {
         next.last_number = next.last_number.max(release.number.0);
+        if next.newest.as_ref().is_none_or(|n| n.number < release.number) {
+            next.newest = Some(release.clone());
+        }
     }
     let registered = evidence(record, |s| matches!(s, StepSpec::JobRegister { .. }));
+    // Another registration, their promotion and a stop all end the waiting of canaries.
+    let is_done = |s: &Step| s.state == StepState::Done;
+    if record.steps.iter().any(|s| is_done(s) && ends_holding(&s.spec)) {
+        next.held = None;
+    }
     match outcome {
         Outcome::Done => {
             if after.release.is_some() && after.release != head.release {
@@ -58,6 +66,11 @@ pub fn close(head: &Head, record: &OpRecord, outcome: Outcome, at: &str, summary
             if next.release.is_none() {
                 next.state = AppState::Failed;
             }
+        }
+        Outcome::Held => {
+            keep_everything(&mut next, record);
+            next.spec_hash.clone_from(&after.spec_hash);
+            next.job_index = registered.or(next.job_index);
         }
         Outcome::Reverted => {
             keep_everything(&mut next, record);
@@ -118,6 +131,10 @@ fn done(next: &mut Head, record: &OpRecord, registered: Option<u64>) {
     } else if !after.owned.iter().any(|o| o.kind == Kind::Job) {
         next.job_index = None;
     }
+}
+
+fn ends_holding(spec: &StepSpec) -> bool {
+    matches!(spec, StepSpec::JobRegister { .. } | StepSpec::JobPromote { .. } | StepSpec::JobStop { .. })
 }
 
 /// What was made for a release that does not serve is still ours: the next deploy uses it or takes it away.

@@ -6,8 +6,8 @@ use super::lock::Lock;
 use super::run::{Runner, backoff, encode, is_final, pass};
 use crate::engines::consul::TxnOp;
 use crate::engines::{EngineError, Fault};
-use crate::model::Head;
-use crate::model::head::Outcome;
+use crate::model::head::{Held, Outcome};
+use crate::model::{Head, Sha256Hex};
 use crate::resources::{Hands, judge, settle};
 use crate::store::records::{Audit, Doomed, Ended, OpRecord, SCHEMA, Verb};
 use crate::store::{Versioned, keys};
@@ -61,8 +61,19 @@ impl Runner {
         };
         // For those who ask later, or at another agent. The head keeps the summary in any case.
         let kept = self.inner.store.objects().put_ended(&op.id, &ended).await;
+        let kept_record = match outcome {
+            Outcome::Held => match self.keep_record(&lock, &op).await {
+                Some(object) => Some(object),
+                None => return End::Over,
+            },
+            _ => None,
+        };
         pass(&op, "close", "before");
-        let closing = close(&head.value, &op, outcome, &at.to_string(), &summary);
+        let mut closing = close(&head.value, &op, outcome, &at.to_string(), &summary);
+        if let (Some(record), Some(next), Some(release)) = (kept_record, &mut closing.head, &op.after.release)
+        {
+            next.held = Some(Held { release: release.clone(), operation: op.id.clone(), record });
+        }
         let mut failures = 0;
         while let Err(e) = self.write_closing(&lock, &record, &head, &closing, outcome, &summary).await {
             let seen = self.inner.store.operation(&op.id).await;
@@ -102,6 +113,28 @@ impl Runner {
         self.unlock(lock).await;
         self.inner.hub.say(&id, Progress::End { outcome, summary, why, urls });
         End::Over
+    }
+
+    /// Writes the record of an operation whose canaries are held to Garage: what is left of it is done by their promotion.
+    /// `None`: it is another agent's.
+    async fn keep_record(&self, lock: &Lock, op: &OpRecord) -> Option<Sha256Hex> {
+        let mut failures = 0;
+        loop {
+            match self.inner.store.objects().put_json(op).await {
+                Ok(object) => return Some(object),
+                Err(e) => {
+                    failures += 1;
+                    self.say(&lock.operation, Progress::Waiting { why: e.to_string() });
+                    tokio::time::sleep(backoff(failures)).await;
+                    if lock.lease.is_lost() && !self.is_still_ours(lock).await {
+                        return None;
+                    }
+                    if self.inner.stop.is_cancelled() {
+                        return None;
+                    }
+                }
+            }
+        }
     }
 
     /// Keeps in the background how an operation ended: Garage being away does not hold up its end.
@@ -201,7 +234,11 @@ impl Runner {
         let summary = match (outcome, op.verb) {
             (Outcome::Done, Verb::Delete) => "deleted".to_owned(),
             (Outcome::Done, Verb::Rollback) => format!("{release} runs, with the content of an older one"),
-            (Outcome::Done, Verb::Deploy) => format!("{release} runs"),
+            (Outcome::Done, Verb::Deploy | Verb::Promote) => format!("{release} runs"),
+            (Outcome::Done, Verb::Revert) => format!("the canaries are gone; {release} serves on"),
+            (Outcome::Held, _) => {
+                format!("the canaries of {release} are healthy, and held beside the old instances")
+            }
             (Outcome::Undone, _) => match &op.cancel {
                 Some(cancel) => format!("cancelled by {}: nothing has changed", cancel.by.login),
                 None => "undone: nothing has changed".to_owned(),

@@ -77,6 +77,7 @@ pub fn is_bound(record: &OpRecord, n: usize) -> bool {
 fn is_for_good(spec: &StepSpec) -> bool {
     match spec {
         StepSpec::JobRegister { .. }
+        | StepSpec::JobPromote { .. }
         | StepSpec::JobStop { .. }
         | StepSpec::SitePut { .. }
         | StepSpec::SiteClose { .. }
@@ -164,6 +165,8 @@ fn forward(record: &OpRecord, seen: Seen) -> Next {
             record.steps[n].state = StepState::Done;
             record.steps[n].evidence = evidence;
             match verdict.as_deref() {
+                // What comes after it is kept, and done by the promotion.
+                Some("held") => Next::Close(record, Outcome::Held),
                 Some("reverted") => Next::Close(record, Outcome::Reverted),
                 Some("failed") => Next::Close(record, Outcome::Failed),
                 _ => begin_next(record),
@@ -310,11 +313,11 @@ pub(super) mod tests {
                 Next::Run(n) | Next::Undo(n) => {
                     let back = record.direction == Direction::Backward;
                     assert!(record.steps[n].state == StepState::Begun || back, "G1");
-                    let verdicts = ["healthy", "reverted", "failed"];
+                    let verdicts = ["healthy", "held", "reverted", "failed"];
                     let mut seen: Vec<Seen> = verdicts
                         .iter()
                         .map(|v| Seen::Effected(Evidence::from([(VERDICT.to_owned(), (*v).to_owned())])))
-                        .take(if matches!(record.steps[n].spec, StepSpec::JobSettle { .. }) { 3 } else { 1 })
+                        .take(if matches!(record.steps[n].spec, StepSpec::JobSettle { .. }) { 4 } else { 1 })
                         .collect();
                     seen.push(Seen::Refused("no".into()));
                     assert!(matches!(decide(&record, Seen::Unknown("?".into())), Next::Wait(m, _) if m == n));

@@ -106,16 +106,16 @@ fn artifact(old: Option<&Artifact>, new: Option<&Artifact>, out: &mut Vec<String
     }
 }
 
+/// What each side has under a key.
+type Pair<'a, T> = (Option<&'a T>, Option<&'a T>);
+
 /// Keys of either side, in order, with what each side has.
-fn pairs<'a, T>(
-    old: &'a BTreeMap<String, T>,
-    new: &'a BTreeMap<String, T>,
-) -> Vec<(String, (Option<&'a T>, Option<&'a T>))> {
+fn pairs<'a, T>(old: &'a BTreeMap<String, T>, new: &'a BTreeMap<String, T>) -> Vec<(String, Pair<'a, T>)> {
     let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     keys.into_iter().map(|k| (k.clone(), (old.get(k), new.get(k)))).collect()
 }
 
-fn by<'a, T>(list: &'a [T], key: impl Fn(&T) -> String) -> BTreeMap<String, &'a T> {
+fn by<T>(list: &[T], key: impl Fn(&T) -> String) -> BTreeMap<String, &T> {
     list.iter().map(|t| (key(t), t)).collect()
 }
 
@@ -282,8 +282,16 @@ mod tests {
         let new = WEB
             .replace("\"info\", OLD = \"1\"", "\"canary-debug\", NEW = \"1\"")
             .replace("memory = 64", "memory = 128\n instances = 2")
-            .replace("route \"carnet.example.org\" {}", "route \"carnet.example.org\" {}\n route \"b.example.org\" { path = \"/x\" }");
-        let said = words(WEB, &format!("{new}\n process \"worker\" {{ command = [\"/bin/w\"] }}\n secret \"key\" {{ type = \"generated\" }}"));
+            .replace(
+                "route \"carnet.example.org\" {}",
+                "route \"carnet.example.org\" {}\n route \"b.example.org\" { path = \"/x\" }",
+            );
+        let said = words(
+            WEB,
+            &format!(
+                "{new}\n process \"worker\" {{ command = [\"/bin/w\"] }}\n secret \"key\" {{ type = \"generated\" }}"
+            ),
+        );
         assert_eq!(
             said,
             [
@@ -301,7 +309,8 @@ mod tests {
 
     #[test]
     fn whatever_field_differs_something_is_said() {
-        let restart = WEB.replace("memory = 64", "memory = 64\n restart { attempts = 1 }\n stop_timeout = \"20s\"");
+        let restart =
+            WEB.replace("memory = 64", "memory = 64\n restart { attempts = 1 }\n stop_timeout = \"20s\"");
         assert_eq!(words(WEB, &restart), ["restart of web", "stop_timeout of web 10.0 → 20.0 s"]);
         let gone = words(&format!("{WEB}\n uses \"ldap\" {{}}"), WEB);
         assert_eq!(gone, ["uses ldap removed"]);

@@ -4,6 +4,7 @@
 //! Nomad's indexes.
 
 mod build;
+pub mod compare;
 mod document;
 mod names;
 mod steps;

@@ -9,7 +9,7 @@ use super::spec::{Group, HostVolume, Job, Port, Restart, Task, Update};
 use super::task;
 use crate::model::bindings::Bindings;
 use crate::model::names::Placement;
-use crate::model::project::{Process, Project, RestartMode};
+use crate::model::project::{Process, Project, Promote, RestartMode};
 
 pub(super) fn job(project: &Project, placement: &Placement, bindings: &Bindings) -> Result<Job, RenderError> {
     let mut groups = Vec::with_capacity(project.processes.len());
@@ -81,7 +81,7 @@ fn update(process: &Process) -> Update {
         // Nomad wants it greater; an instance that is placed anew gets its time again.
         progress_deadline: (healthy_deadline * 2).max(Duration::from_mins(10)),
         auto_revert: said.auto_revert.unwrap_or(true),
-        auto_promote: canary > 0,
+        auto_promote: canary > 0 && said.promote != Some(Promote::Manual),
     }
 }
 

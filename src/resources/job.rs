@@ -105,6 +105,41 @@ pub fn differs(diff: &Option<Value>) -> bool {
     })
 }
 
+/// Promotes the canaries of one registration. Done before, it is done.
+pub(super) async fn promote(
+    work: &Work<'_>,
+    namespace: &str,
+    id: &str,
+    index: u64,
+) -> Result<Evidence, EngineError> {
+    let nomad = &work.hands.nomad;
+    let doing = || format!("promote the canaries of job {id}");
+    let found =
+        nomad.deployments(namespace, id).await?.into_iter().find(|d| d.job_spec_modify_index == index);
+    let Some(deployment) = found else {
+        return Err(conflict(Engine::Nomad, doing(), "nomad has no rollout of it any more; deploy again"));
+    };
+    let evidence = evidence([(INDEX, index.to_string())]);
+    let waits = deployment.task_groups.values().any(|g| g.desired_canaries > 0 && !g.promoted);
+    match deployment.status.as_str() {
+        "successful" => return Ok(evidence),
+        "running" if !waits => return Ok(evidence),
+        "running" if deployment.is_held() => {}
+        "running" => {
+            let why = "a canary is not healthy any more; look at `terreau status` and `terreau logs`, or take it back: \
+                       terreau deploy --revert";
+            return Err(conflict(Engine::Nomad, doing(), why));
+        }
+        other => {
+            let why =
+                format!("its rollout is {other}, outside of Terreau; take it back: terreau deploy --revert");
+            return Err(conflict(Engine::Nomad, doing(), why));
+        }
+    }
+    nomad.deployment_promote(&deployment.id).await?;
+    Ok(evidence)
+}
+
 pub(super) async fn stop(work: &Work<'_>, namespace: &str, id: &str) -> Result<Evidence, EngineError> {
     let nomad = &work.hands.nomad;
     if let Some(stored) = nomad.job(namespace, id).await? {

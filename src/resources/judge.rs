@@ -38,6 +38,8 @@ pub enum Judgement {
     Waiting(Vec<String>),
     /// Healthy.
     Healthy,
+    /// The canaries are healthy, and wait for a person.
+    Held,
     /// It will not get healthy: end its deployment (by id, where there is one).
     GiveUp(Option<String>, Failure),
     /// Nomad has ended it; `Some` index: and gone back to an older version.
@@ -61,6 +63,7 @@ pub fn judge(seen: &Snapshot, registered: u64) -> Judgement {
                 return Judgement::Ended(back, failure(Vec::new()));
             }
             "cancelled" => return Judgement::Superseded,
+            "running" if current == registered && d.is_held() => return Judgement::Held,
             _ => {}
         }
     }
@@ -218,6 +221,32 @@ mod tests {
         assert!(matches!(judge(&s, 20), Judgement::Waiting(_)));
         s.deployments[0].status = "successful".into();
         assert_eq!(judge(&s, 20), Judgement::Healthy);
+    }
+
+    #[test]
+    fn healthy_canaries_are_held_only_where_nobody_promotes_them_and_all_else_is_healthy() {
+        use crate::engines::nomad::DeploymentGroup;
+        let mut s = snapshot();
+        let web = DeploymentGroup {
+            desired_canaries: 2,
+            desired_total: 3,
+            healthy_allocs: 2,
+            ..DeploymentGroup::default()
+        };
+        let worker = DeploymentGroup { desired_total: 2, healthy_allocs: 2, ..DeploymentGroup::default() };
+        let mut with = |change: &dyn Fn(&mut DeploymentGroup, &mut DeploymentGroup)| {
+            let (mut web, mut worker) = (web.clone(), worker.clone());
+            change(&mut web, &mut worker);
+            s.deployments[0].task_groups = BTreeMap::from([("web".into(), web), ("worker".into(), worker)]);
+            judge(&s, 20)
+        };
+        assert_eq!(with(&|_, _| ()), Judgement::Held);
+        assert!(matches!(with(&|web, _| web.auto_promote = true), Judgement::Waiting(_)));
+        assert!(matches!(with(&|web, _| web.healthy_allocs = 1), Judgement::Waiting(_)));
+        assert!(matches!(with(&|web, _| web.promoted = true), Judgement::Waiting(_)));
+        assert!(matches!(with(&|_, worker| worker.healthy_allocs = 1), Judgement::Waiting(_)));
+        s.job_index = Some(30);
+        assert_ne!(judge(&s, 20), Judgement::Held, "somebody else's job stands there");
     }
 
     #[test]

@@ -160,6 +160,7 @@ pub async fn apply(work: &Work<'_>, spec: &StepSpec, attempt: Attempt) -> Result
             job::register(work, &what, attempt).await
         }
         StepSpec::JobSettle { id, first, counts, .. } => settle::settle(work, id, *first, counts).await,
+        StepSpec::JobPromote { namespace, id, index } => job::promote(work, namespace, id, *index).await,
         StepSpec::JobStop { namespace, id } => job::stop(work, namespace, id).await,
     }
 }
@@ -188,6 +189,7 @@ pub async fn undo(work: &Work<'_>, spec: &StepSpec) -> Result<Evidence, EngineEr
         | StepSpec::SitePut { .. }
         | StepSpec::SiteClose { .. }
         | StepSpec::JobRegister { .. }
+        | StepSpec::JobPromote { .. }
         | StepSpec::JobSettle { .. }
         | StepSpec::JobStop { .. } => Ok(Evidence::new()),
     }

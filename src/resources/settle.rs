@@ -46,7 +46,7 @@ async fn look(work: &Work<'_>, namespace: &str, id: &str) -> Result<Snapshot, En
 fn registered_index(work: &Work<'_>) -> Option<u64> {
     work.steps
         .iter()
-        .find(|s| matches!(s.spec, StepSpec::JobRegister { .. }))
+        .find(|s| matches!(s.spec, StepSpec::JobRegister { .. } | StepSpec::JobPromote { .. }))
         .and_then(|s| s.evidence.get(job::INDEX))
         .and_then(|i| i.parse().ok())
 }
@@ -70,6 +70,10 @@ pub(super) async fn settle(
         match judge(&seen, registered) {
             Judgement::Healthy => {
                 return Ok(evidence([(VERDICT, "healthy".to_owned())]));
+            }
+            Judgement::Held => {
+                work.note("the canaries are healthy, and wait for a person");
+                return Ok(evidence([(VERDICT, "held".to_owned())]));
             }
             Judgement::Waiting(lines) => {
                 for line in lines {

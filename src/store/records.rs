@@ -32,6 +32,10 @@ pub enum Verb {
     Deploy,
     /// A new release with an old one's content.
     Rollback,
+    /// Held canaries go on.
+    Promote,
+    /// Held canaries go back.
+    Revert,
     /// The end of an app.
     Delete,
 }
@@ -42,6 +46,8 @@ impl Verb {
         match self {
             Self::Deploy => "deploy",
             Self::Rollback => "rollback",
+            Self::Promote => "promote",
+            Self::Revert => "revert",
             Self::Delete => "delete",
         }
     }

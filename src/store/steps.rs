@@ -111,6 +111,15 @@ pub enum StepSpec {
         /// The specification's hash.
         spec_hash: Sha256Hex,
     },
+    /// Promotes the canaries of the registration of this index.
+    JobPromote {
+        /// Nomad's namespace.
+        namespace: String,
+        /// Job id.
+        id: String,
+        /// `JobModifyIndex` of the registration.
+        index: u64,
+    },
     /// Waits until Nomad calls the release healthy, or gives up on it.
     JobSettle {
         /// Nomad's namespace.
@@ -176,6 +185,7 @@ impl StepSpec {
             Self::SitePut { .. } => "site",
             Self::SiteClose { .. } => "site-close",
             Self::JobRegister { .. } => "job",
+            Self::JobPromote { .. } => "job-promote",
             Self::JobSettle { .. } => "settle",
             Self::JobStop { .. } => "job-stop",
         }
@@ -199,6 +209,7 @@ impl StepSpec {
                 format!("close site {}", hosts.first().map_or("?", HostName::as_str))
             }
             Self::JobRegister { id, .. } => format!("register job {id}"),
+            Self::JobPromote { id, .. } => format!("promote the canaries of job {id}"),
             Self::JobSettle { id, .. } => format!("wait for job {id} to be healthy"),
             Self::JobStop { id, .. } => format!("stop job {id}"),
         }

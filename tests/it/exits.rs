@@ -47,6 +47,11 @@ const TABLE: &[(&str, &[&str], Needs)] = &[
     ("logs", &["APP"], Needs::Right),
     ("releases", &["APP"], Needs::ToRead),
     ("rollback", &["--app", "APP", "1"], Needs::Lock),
+    ("diff", &["--app", "APP", "1"], Needs::Right),
+    ("release export", &["--app", "APP", "1"], Needs::Right),
+    // Any file: what is in it is looked at last.
+    ("release import", &["--app", "APP", "terreau.hcl"], Needs::Right),
+    ("graph", &["APP"], Needs::ToRead),
     ("start", &["APP"], Needs::Lock),
     ("stop", &["APP"], Needs::Lock),
     ("restart", &["APP"], Needs::Lock),
@@ -91,7 +96,7 @@ fn documented(needs: Needs, way: &str) -> Option<i32> {
 
 /// A first deploy of a name makes the app: for these no app is missing.
 fn makes_apps(path: &str) -> bool {
-    matches!(path, "deploy" | "plan")
+    matches!(path, "deploy" | "plan" | "release import")
 }
 
 /// Every visible command that is one.

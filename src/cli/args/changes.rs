@@ -29,7 +29,14 @@ pub struct PlanArgs {
 ///
 /// Returns when the app answers its check, and prints its URL; or says why it does not, and the old release goes on.
 /// Ctrl-C stops watching, not the deploy.
+///
+/// Where the descriptor says `update { promote = "manual" }`, it returns when the new release's canaries are healthy; they
+/// are held beside the old instances until somebody says --promote or --revert.
 #[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Examples:\n  terreau deploy\n  terreau deploy --message \"the search is quicker\"\n  \
+                  terreau deploy carnet --promote\n  terreau plan --out review.plan && terreau deploy --plan review.plan"
+)]
 pub struct DeployArgs {
     /// Which app.
     #[command(flatten)]
@@ -43,6 +50,12 @@ pub struct DeployArgs {
     /// Why, for the list of releases
     #[arg(long, short, value_name = "TEXT")]
     pub message: Option<String>,
+    /// Let the held canaries go on: they replace the old instances
+    #[arg(long, conflicts_with_all = ["plan", "file", "message", "revert"])]
+    pub promote: bool,
+    /// Take the held canaries back: the old release serves on
+    #[arg(long, conflicts_with_all = ["plan", "file", "message"])]
+    pub revert: bool,
     /// Return as soon as the deploy is accepted
     #[arg(long)]
     pub detach: bool,
@@ -90,6 +103,9 @@ pub struct RollbackArgs {
     /// The app [default: the project of the terreau.hcl in this folder or above it]
     #[arg(long, short, value_name = "APP[@ENV]", add = ArgValueCompleter::new(crate::cli::completions::apps))]
     pub app: Option<Placement>,
+    /// Also to a release that never got healthy
+    #[arg(long, short)]
+    pub yes: bool,
     /// Why, for the list of releases
     #[arg(long, short, value_name = "TEXT")]
     pub message: Option<String>,

@@ -2,6 +2,7 @@
 //! help, `docs/cli.md` and completions are all made of them.
 
 mod changes;
+mod history;
 mod logs;
 mod look;
 mod operations;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::engine::ArgValueCompleter;
 
 pub use changes::{DeleteArgs, DeployArgs, PlanArgs, RollbackArgs};
+pub use history::{DiffArgs, GraphArgs, GraphFormat, ReleaseCommand, ReleaseExportArgs, ReleaseImportArgs};
 pub use logs::{LogsArgs, Stream};
 pub use look::{EventsArgs, PsArgs, TopArgs};
 pub use operations::{OperationArgs, OperationsCommand, OperationsListArgs};
@@ -84,6 +86,11 @@ pub enum Command {
     Logs(LogsArgs),
     /// List an app's releases
     Releases(AppJsonArgs),
+    /// Take a release out as a file, or bring one in
+    #[command(subcommand)]
+    Release(ReleaseCommand),
+    /// Show what differs between releases, or in this folder
+    Diff(DiffArgs),
     /// Make a new release from an older one
     Rollback(RollbackArgs),
     /// List an app's instances
@@ -100,6 +107,8 @@ pub enum Command {
     Restart(RestartArgs),
     /// Set how many instances processes have
     Scale(ScaleArgs),
+    /// Draw apps, what they are made of, and what they need
+    Graph(GraphArgs),
     /// List, follow and cancel changes
     #[command(subcommand)]
     Operations(OperationsCommand),

@@ -298,6 +298,9 @@ pub struct DeploymentGroup {
     /// It reverts by itself when it fails.
     #[serde(deserialize_with = "or_default")]
     pub auto_revert: bool,
+    /// Its canaries are promoted by Nomad itself, as soon as all of them are healthy.
+    #[serde(deserialize_with = "or_default")]
+    pub auto_promote: bool,
     /// Its canaries were promoted.
     #[serde(deserialize_with = "or_default")]
     pub promoted: bool,
@@ -366,6 +369,18 @@ pub struct Deployment {
 }
 
 impl Deployment {
+    /// True where its canaries are healthy and wait for somebody to promote them. Nomad promotes by itself only where
+    /// every group with canaries says so.
+    pub fn is_held(&self) -> bool {
+        let waits = |g: &&DeploymentGroup| g.desired_canaries > 0 && !g.promoted;
+        let ready = |g: &DeploymentGroup| {
+            let wanted = if waits(&g) { g.desired_canaries } else { g.desired_total };
+            g.healthy_allocs >= wanted
+        };
+        let groups = || self.task_groups.values();
+        self.status == "running" && groups().filter(waits).any(|g| !g.auto_promote) && groups().all(ready)
+    }
+
     /// True once it ended, well or not.
     pub fn is_over(&self) -> bool {
         matches!(self.status.as_str(), "successful" | "failed" | "cancelled")

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use super::Hidden;
 use crate::model::artifact::Artifact;
+use crate::model::origin::Origin;
 
 /// `POST /v1/apps/{app}/plan`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -40,6 +41,9 @@ pub struct DeployRequest {
     /// Why, for the history.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// The commit that the folder is at, for the history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Origin>,
     /// Values of `user` secrets that a person was asked for.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(value_type = BTreeMap<String, String>)]
@@ -74,6 +78,9 @@ pub struct RollbackRequest {
     /// Why, for the history.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// Whether a release is taken that never got healthy.
+    #[serde(default)]
+    pub ill: bool,
 }
 
 /// `GET /v1/apps/{app}/releases`.
@@ -100,4 +107,17 @@ pub struct ReleaseView {
     pub rollback_of: Option<u64>,
     /// Whether it is the one that runs.
     pub running: bool,
+    /// `running`, `served`, `held`, `under way`, or, of one that never served: `reverted`, `failed`, `undone`, `abandoned`.
+    pub state: String,
+    /// Why it never served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// The commit that its folder was at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Origin>,
+    /// What differs from the release that served before it, in words; absent where there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub differs: Option<Vec<String>>,
+    /// The SHA-256 of the release's own record.
+    pub sha256: String,
 }

@@ -5,6 +5,8 @@
 
 mod apps;
 mod changes;
+mod graph;
+mod history;
 mod look;
 mod operations;
 mod problem;
@@ -20,6 +22,8 @@ use utoipa::ToSchema;
 
 pub use apps::*;
 pub use changes::*;
+pub use graph::*;
+pub use history::*;
 pub use look::*;
 pub use operations::*;
 pub use problem::*;

@@ -112,6 +112,7 @@ pub(super) fn all() -> Vec<(&'static str, String)> {
         // restart, update
         ("restart_does_not_fit", web("    restart {\n      attempts = 10\n      interval = \"1m\"\n      delay    = \"15s\"\n      mode     = \"retry\"\n    }")),
         ("update_canary_with_volume", web("    volume \"data\" { path = \"/data\" }\n    update {\n      canary           = 1\n      min_healthy_time = \"2m\"\n      healthy_deadline = \"1m\"\n      auto_promote     = true\n    }")),
+        ("update_promote", web("    update {\n      canary  = 0\n      promote = \"manual\"\n    }\n  }\n  process \"two\" {\n    command = [\"x\"]\n    update { promote = \"manuel\" }\n    volume \"data\" { path = \"/data\" }")),
         ("update_twice", web("    update {}\n    update \"x\" {}")),
         // driver, config
         ("driver_unknown", web("    driver = \"qemu\"")),

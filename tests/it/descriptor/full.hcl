@@ -55,6 +55,7 @@ project "carnet" {
 
     update {
       canary           = 1
+      promote          = "manual"
       max_parallel     = 1
       auto_revert      = true
       min_healthy_time = "1s500ms"

@@ -317,3 +317,49 @@ async fn operations_are_listed_shown_and_cancelled_from_the_command_line() {
     person.expect(6, here.path(), &["operations", "cancel", "01hzzzzzzzzzzzzzzzzzzzzzzz"]);
     person.expect(6, here.path(), &["operations", "list", "nobodys"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pt_11_operations_of_a_foreign_app_are_neither_listed_nor_shown_nor_cancelled() {
+    let stack = harness::shared().await;
+    let bare = Bare::on(stack).await;
+    let app = app("hers");
+    let descriptor = format!(
+        "project \"{app}\" {{\n  process \"web\" {{ command = [\"/usr/bin/sleep\", \"1000\"] }}\n}}\n"
+    );
+    let input = DeployInput { descriptor, ..DeployInput::default() };
+    let Accepted::Operation(id) = bare.deployer.deploy(&me(), &app, &input).await.unwrap() else { panic!() };
+    bare.end_of(id.clone()).await;
+    let agent = crate::api::agent::Agent::start(stack).await;
+    let (alice, bob) = (agent.login("alice").await, agent.login("bob").await);
+    let cancel = format!("/v1/operations/{id}/cancel");
+    let listed = |answer: &Value| answer["ended"].as_array().unwrap().iter().any(|o| o["id"] == id.as_str());
+    let (status, hers) = agent.get("/v1/operations", &alice).await;
+    assert!(status == 200 && listed(&hers), "{hers}");
+    let (status, his) = agent.get("/v1/operations", &bob).await;
+    assert!(status == 200 && !listed(&his), "{his}");
+    assert_eq!(agent.get(&format!("/v1/operations?app={app}"), &bob).await.0, 404);
+    assert_eq!(agent.get(&format!("/v1/operations/{id}"), &bob).await.0, 404);
+    let (status, foreign) = agent.call(Method::POST, &cancel, Some(&bob), None).await;
+    let (_, absent) =
+        agent.call(Method::POST, "/v1/operations/01hzzzzzzzzzzzzzzzzzzzzzzz/cancel", Some(&bob), None).await;
+    assert_eq!(status, 404, "{foreign}");
+    let words = |a: &Value| {
+        a["detail"].to_string().replace(id.as_str(), "X").replace("01hzzzzzzzzzzzzzzzzzzzzzzz", "X")
+    };
+    assert_eq!(words(&foreign), words(&absent));
+    assert_eq!(agent.call(Method::POST, &cancel, Some(&alice), None).await.0, 409, "it has ended");
+    // The same of comparisons, files and the graph.
+    for (method, path) in [
+        (Method::GET, format!("/v1/apps/{app}/releases/1/export")),
+        (Method::GET, format!("/v1/graph?app={app}")),
+        (Method::POST, format!("/v1/apps/{app}/promote")),
+        (Method::POST, format!("/v1/apps/{app}/revert")),
+    ] {
+        let (status, answer) = agent.call(method, &path, Some(&bob), None).await;
+        assert_eq!(status, 404, "{path}: {answer}");
+    }
+    for (path, body) in [("diff", json!({"from": 1})), ("import", json!({"file": "x"}))] {
+        let path = format!("/v1/apps/{app}/{path}");
+        assert_eq!(agent.call(Method::POST, &path, Some(&bob), Some(body)).await.0, 404, "{path}");
+    }
+}

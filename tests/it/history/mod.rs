@@ -2,6 +2,10 @@
 //! graph. The real command line, real agents, the real engines.
 
 mod cancel;
+mod graph;
+mod held;
+mod releases;
+mod transfer;
 mod waiting;
 
 use std::path::Path;
@@ -21,6 +25,10 @@ const PATIENCE: Duration = Duration::from_secs(120);
 async fn stack() -> &'static Stack {
     static STACK: OnceCell<Stack> = OnceCell::const_new();
     STACK.get_or_init(|| Stack::start(StackOptions::with_agent())).await
+}
+
+async fn json(stack: &Stack, url: String) -> Value {
+    stack.http().get(url).send().await.unwrap().json().await.unwrap()
 }
 
 /// Somebody who is logged in.
