@@ -6,7 +6,9 @@ namespace "*" {
   capabilities = [
     "list-jobs", "read-job", "parse-job",
     "submit-job", "scale-job", "read-job-scaling",
-    "read-logs", "alloc-lifecycle",
+    "read-logs", "read-fs", "alloc-lifecycle",
+    # A shell in an instance. `raw_exec` tasks run as Nomad's own user: there Nomad asks for alloc-node-exec too.
+    "alloc-exec", "alloc-node-exec",
   ]
 }
 

@@ -16,7 +16,7 @@ use super::config::{Config, LogFormat};
 use crate::access::Access;
 use crate::api::{self, Prepared};
 use crate::clock;
-use crate::deploy::Deployer;
+use crate::deploy::{Deployer, Keeper};
 use crate::engines::EngineError;
 use crate::engines::consul::Consul;
 use crate::engines::directory::Directory;
@@ -35,6 +35,8 @@ const TEND: Duration = Duration::from_secs(5);
 const PREPARED: Duration = Duration::from_secs(1);
 /// How often a leader deletes sessions that have expired, and uploads that nobody ended.
 const SWEEP: Duration = Duration::from_mins(10);
+/// How often a leader purges one-off commands that nobody waits for.
+const RUNS: Duration = Duration::from_mins(1);
 
 /// Why the agent did not start.
 #[derive(Debug, thiserror::Error)]
@@ -117,6 +119,7 @@ pub async fn run_until(config: Config, stop: CancellationToken) -> Result<(), Ru
     });
     let deployer = Deployer::new(runner.clone());
     tokio::spawn(leader::run(runner.clone(), address.to_string(), background.clone()));
+    tokio::spawn(Keeper::new(runner.clone()).run(background.clone()));
     tokio::spawn(tend(
         Tended {
             consul: consul.clone(),
@@ -244,6 +247,7 @@ async fn tend(what: Tended, address: String, stop: CancellationToken) {
     let since = jiff::Timestamp::now().to_string();
     let mut held: Option<String> = None;
     let mut swept: Option<tokio::time::Instant> = None;
+    let mut purged: Option<tokio::time::Instant> = None;
     loop {
         let lease = what.session.lease();
         if let Some(lease) = lease {
@@ -265,12 +269,36 @@ async fn tend(what: Tended, address: String, stop: CancellationToken) {
             if let Err(e) = clear(&what, &lease.id, &mut swept).await {
                 tracing::debug!(error = %e, "what agents left behind was not cleared");
             }
+            if let Err(e) = purge(&what, &lease.id, &mut purged).await {
+                tracing::warn!(error = %e, "one-off commands that nobody waits for were not looked for");
+            }
         }
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(TEND) => {}
         }
     }
+}
+
+/// As leader, purges one-off commands whose agent is gone, and those that have ended.
+async fn purge(
+    what: &Tended,
+    lease: &str,
+    purged: &mut Option<tokio::time::Instant>,
+) -> Result<(), crate::deploy::Error> {
+    if purged.is_some_and(|at| at.elapsed() < RUNS) {
+        return Ok(());
+    }
+    let leader = what.consul.kv_get(keys::LEADER).await?;
+    if leader.and_then(|e| e.session).as_deref() != Some(lease) {
+        return Ok(());
+    }
+    let count = what.deployer.purge_runs().await?;
+    if count > 0 {
+        tracing::info!(count, "one-off commands that nobody waits for were purged");
+    }
+    *purged = Some(tokio::time::Instant::now());
+    Ok(())
 }
 
 async fn clear(

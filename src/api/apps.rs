@@ -13,8 +13,8 @@ use super::caller::{App, Caller, Query};
 use super::problem::{Answer, Fail};
 use crate::access::{Decision, Object, Verb, decide};
 use crate::deploy::history::{Fate, Told};
-use crate::deploy::{LogQuery, LogStreamName};
-use crate::model::wire::{AppStatus, Apps, Problem, ReleaseView, Releases};
+use crate::deploy::{LogForm, LogQuery, LogStreamName};
+use crate::model::wire::{AppStatus, Apps, LogLine, Problem, ReleaseView, Releases};
 
 /// Every app that the person may read.
 #[utoipa::path(get, path = "/v1/apps", tag = "apps", responses(
@@ -88,13 +88,18 @@ fn view(told: Told) -> ReleaseView {
 #[serde(deny_unknown_fields, default)]
 #[into_params(parameter_in = Query)]
 pub(super) struct LogsParams {
-    /// Go on as the app writes.
+    /// Go on as the app writes, and with instances that begin later.
     #[param(required = false)]
     follow: bool,
-    /// The last so many lines of each source.
+    /// The last so many lines of each stream of each instance.
     tail: Option<usize>,
-    /// Only instances that lived after this: RFC 3339, or an age as `90s`, `10m`, `2h`, `1d`.
+    /// Only instances that lived after this, and lines that bear no earlier time: RFC 3339, or an age as `90s`,
+    /// `10m`, `2h`, `1d`.
     since: Option<String>,
+    /// Only instances that began before this, and lines that bear no later time.
+    until: Option<String>,
+    /// Only lines that match this regular expression (syntax of the `regex` crate; at most 1 KiB).
+    grep: Option<String>,
     /// Only this process.
     process: Option<String>,
     /// Only this instance: the beginning of its allocation's id.
@@ -104,15 +109,28 @@ pub(super) struct LogsParams {
     /// Instances that have ended, instead of those that live.
     #[param(required = false)]
     previous: bool,
+    /// Of this one-off command, instead of the app's own instances: the name that it was begun under.
+    run: Option<String>,
+    /// `raw` (the bytes alone) or `lines` (a `LogLine` in JSON on each line).
+    format: Option<String>,
 }
 
 impl LogsParams {
     fn query(self, now: jiff::Timestamp) -> Answer<LogQuery> {
-        let since = match &self.since {
-            None => None,
-            Some(text) => Some(instant(text, now).ok_or_else(|| {
-                Fail::field("since", "wanted is a time (RFC 3339) or an age as 90s, 10m, 2h, 1d")
-            })?),
+        let time = |name: &str, text: &Option<String>| match text {
+            None => Ok(None),
+            Some(text) => instant(text, now).map(Some).ok_or_else(|| {
+                Fail::field(name, "wanted is a time (RFC 3339) or an age as 90s, 10m, 2h, 1d")
+            }),
+        };
+        let (since, until) = (time("since", &self.since)?, time("until", &self.until)?);
+        if until.is_some() && self.follow {
+            return Err(Fail::field("until", "what is followed has no end"));
+        }
+        let form = match self.format.as_deref() {
+            None | Some("raw") => LogForm::Raw,
+            Some("lines") => LogForm::Lines,
+            Some(_) => return Err(Fail::field("format", "wanted is raw or lines")),
         };
         let stream = match self.stream.as_deref() {
             None | Some("both") => None,
@@ -124,10 +142,14 @@ impl LogsParams {
             follow: self.follow,
             tail: self.tail,
             since,
+            until,
+            grep: self.grep,
             process: self.process,
             alloc: self.alloc,
             stream,
             previous: self.previous,
+            run: self.run,
+            form,
         })
     }
 }
@@ -148,9 +170,13 @@ fn instant(text: &str, now: jiff::Timestamp) -> Option<jiff::Timestamp> {
     now.checked_sub(jiff::SignedDuration::from_secs(n.checked_mul(seconds)?)).ok()
 }
 
-/// Logs: the very bytes that the app wrote.
+/// Logs: the very bytes that the app wrote, or lines with who wrote them. Nomad keeps no times: between instances the
+/// order is that of their beginnings and of the times that lines bear themselves.
 #[utoipa::path(get, path = "/v1/apps/{app}/logs", tag = "apps", params(("app" = String, Path), LogsParams), responses(
-    (status = 200, content_type = "application/octet-stream", body = Vec<u8>),
+    (status = 200, content(
+        (Vec<u8> = "application/octet-stream"),
+        (LogLine = "application/jsonl"),
+    )),
     (status = 401, body = Problem, content_type = "application/problem+json"),
     (status = 404, body = Problem, content_type = "application/problem+json"),
     (status = 422, body = Problem, content_type = "application/problem+json"),
@@ -163,11 +189,14 @@ pub(super) async fn logs(
 ) -> Answer<Response> {
     caller.may(&api, Verb::Logs, &app).await?;
     let query = params.query(api.deployer.runner().now())?;
-    let chunks = api.deployer.logs(&app, &query).await?;
+    let content = match query.form {
+        LogForm::Raw => "application/octet-stream",
+        LogForm::Lines => "application/jsonl",
+    };
+    let chunks = api.deployer.logs(&app, query).await?;
     // An error in the middle cuts the chunked body, which a client can see; an end says that all was told.
     let body = Body::from_stream(chunks.take_until(Box::pin(caller.until_refused(&api))));
-    Ok(([(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, "no-store")], body)
-        .into_response())
+    Ok(([(header::CONTENT_TYPE, content), (header::CACHE_CONTROL, "no-store")], body).into_response())
 }
 
 #[cfg(test)]

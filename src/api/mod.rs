@@ -13,10 +13,13 @@ mod look;
 mod metrics;
 mod openapi;
 mod operations;
+mod patient;
 mod problem;
 mod run;
 mod serve;
 mod sessions;
+mod tunnel;
+mod tunnels;
 mod uploads;
 
 use std::sync::Arc;
@@ -65,6 +68,9 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(apps::show, deploys::delete))
         .routes(routes!(apps::releases))
         .routes(routes!(apps::logs))
+        .routes(routes!(tunnels::exec))
+        .routes(routes!(tunnels::run))
+        .routes(routes!(tunnels::connect))
         .routes(routes!(deploys::plan))
         .routes(routes!(deploys::deploy))
         .routes(routes!(deploys::rollback))

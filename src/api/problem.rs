@@ -76,6 +76,12 @@ impl Fail {
         self.0.code == ProblemCode::NotFound
     }
 
+    /// The document itself, for those who cannot be sent a status any more.
+    pub(super) fn document(mut self) -> Box<Problem> {
+        self.0.request = request_id();
+        self.0
+    }
+
     #[cfg(test)]
     pub(super) fn problem(&self) -> &Problem {
         &self.0
@@ -193,6 +199,7 @@ impl From<deploy::Error> for Fail {
             E::Moved(why, _) => {
                 Self::new(ProblemCode::Conflict, why).hint("plan again, look at the new plan, then deploy it")
             }
+            E::Unreachable(why) => Self::new(ProblemCode::EngineAway, why),
             E::Unready(why) => {
                 let mut fail = Self::new(ProblemCode::EngineAway, why);
                 fail.0.engine = Some("consul".to_owned());

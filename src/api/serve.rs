@@ -13,11 +13,14 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::caller::Peer;
+use super::patient::Patient;
 
 /// Connections at once; more wait in the kernel's queue.
 const CONNECTIONS: usize = 2_048;
 /// A request's head that takes longer is given up: slow senders hold no connection.
 const HEAD: Duration = Duration::from_secs(10);
+/// How long somebody may leave an answer unread: then their connection is closed, and what it holds is given back.
+const STALL: Duration = Duration::from_mins(15);
 /// How long open requests may take to end once the agent stops.
 const FAREWELL: Duration = Duration::from_secs(30);
 
@@ -55,7 +58,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD)
             .max_buf_size(64 << 10)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+            .serve_connection(TokioIo::new(Patient::new(stream, STALL)), TowerToHyperService::new(service))
             .with_upgrades();
         let stop = stop.clone();
         open.spawn(async move {

@@ -30,6 +30,13 @@ const SUGGESTION: Duration = Duration::from_secs(2);
 /// Silence on a stream: the server sends a heartbeat every 15 s.
 const SILENCE: Duration = Duration::from_secs(45);
 
+/// Which versions of HTTP may be spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Versions {
+    All,
+    Http1,
+}
+
 /// A connection to one server, as one person or as nobody.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -41,15 +48,22 @@ pub struct Client {
 impl Client {
     /// Without a session.
     pub fn anonymous(server: &Server) -> Result<Self, Failure> {
-        Self::build(server, Some(SILENCE))
+        Self::build(server, Some(SILENCE), Versions::All)
     }
 
     /// The same, for streams that may be silent for hours; the system's keep-alive finds a dead peer.
     pub fn patient(self) -> Result<Self, Failure> {
-        Ok(Self { authorization: self.authorization, ..Self::build(&self.server, None)? })
+        let built = Self::build(&self.server, None, Versions::All)?;
+        Ok(Self { authorization: self.authorization, ..built })
     }
 
-    fn build(server: &Server, silence: Option<Duration>) -> Result<Self, Failure> {
+    /// The same, for tunnels: a WebSocket begins as a request of HTTP/1.1.
+    pub fn tunnel(self) -> Result<Self, Failure> {
+        let built = Self::build(&self.server, None, Versions::Http1)?;
+        Ok(Self { authorization: self.authorization, ..built })
+    }
+
+    fn build(server: &Server, silence: Option<Duration>, versions: Versions) -> Result<Self, Failure> {
         // Another part of the process may have installed it before: the same one.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = reqwest::Client::builder()
@@ -66,6 +80,9 @@ impl Client {
         }
         if server.is_loopback() {
             builder = builder.no_proxy();
+        }
+        if versions == Versions::Http1 {
+            builder = builder.http1_only();
         }
         let http = builder.build().map_err(|e| Failure::failed("cannot set up HTTPS").because_of(&e))?;
         Ok(Self { http, server: server.clone(), authorization: None })
@@ -97,6 +114,12 @@ impl Client {
     pub async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
         let response = request.send().await.map_err(|e| self.away(&e))?;
         if response.status().is_success() { Ok(response) } else { Err(self.refusal(response).await) }
+    }
+
+    /// Sends; any answer but this one is a failure.
+    pub async fn send_for(&self, request: RequestBuilder, wanted: StatusCode) -> Result<Response, Failure> {
+        let response = request.send().await.map_err(|e| self.away(&e))?;
+        if response.status() == wanted { Ok(response) } else { Err(self.refusal(response).await) }
     }
 
     /// GET of JSON.

@@ -23,6 +23,8 @@ pub enum ExitStatus {
     EngineAway,
     /// 10: a plan that would change something.
     Changes,
+    /// 125: our own failure, where other codes are a program's (`run`, `exec`).
+    Ours,
 }
 
 impl ExitStatus {
@@ -38,6 +40,7 @@ impl ExitStatus {
             Self::NotFound => 6,
             Self::EngineAway => 7,
             Self::Changes => 10,
+            Self::Ours => 125,
         }
     }
 }

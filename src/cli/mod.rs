@@ -19,10 +19,12 @@ pub mod sse;
 mod agent;
 mod commit;
 mod completions;
+mod cp;
 mod delete;
 mod deploy;
 mod diff;
 mod events;
+mod exec;
 mod follow;
 mod graph;
 mod hidden;
@@ -31,9 +33,11 @@ mod local;
 mod login;
 mod logout;
 mod logs;
+mod open;
 mod operations;
 mod plan;
 mod plan_words;
+mod proxy;
 mod ps;
 mod release;
 mod releases;
@@ -41,7 +45,9 @@ mod render;
 mod rollback;
 mod scale;
 mod status;
+mod terminal;
 mod top;
+mod tunnel;
 mod turn;
 mod upload;
 mod validate;
@@ -95,6 +101,11 @@ fn dispatch(command: Command, cx: &Context) -> Result<ExitCode, Failure> {
         Command::Delete(args) => delete::run(&args, cx),
         Command::Status(args) => status::run(&args, cx),
         Command::Logs(args) => logs::run(&args, cx),
+        Command::Exec(args) => return exec::exec(&args, cx),
+        Command::Run(args) => return exec::run(&args, cx),
+        Command::Cp(args) => cp::run(&args, cx),
+        Command::Proxy(args) => proxy::run(&args, cx),
+        Command::Open(args) => open::run(&args, cx),
         Command::Releases(args) => releases::run(&args, cx),
         Command::Release(command) => release::run(&command, cx),
         Command::Diff(args) => diff::run(&args, cx),
@@ -116,7 +127,7 @@ fn dispatch(command: Command, cx: &Context) -> Result<ExitCode, Failure> {
         #[cfg(feature = "sandbox")]
         Command::Sandbox(args) => return serving(sandbox::run_sandbox(args)),
         #[cfg(feature = "sandbox")]
-        Command::Proxy(args) => return serving(sandbox::run_proxy(args)),
+        Command::DevProxy(args) => return serving(sandbox::run_proxy(args)),
         #[cfg(feature = "sandbox")]
         Command::Guard(args) => return serving(sandbox::run_guard(args)),
     }

@@ -60,11 +60,27 @@ impl Printer {
         stdout_result(out.write_all(bytes).and_then(|()| out.flush()))
     }
 
+    /// Bytes on stderr, exactly: a program's own complaints.
+    pub fn complaints(&self, bytes: &[u8]) -> Result<(), Failure> {
+        let mut err = io::stderr().lock();
+        stdout_result(err.write_all(bytes).and_then(|()| err.flush()))
+    }
+
     /// JSON on stdout, for programs.
     pub fn json<T: Serialize>(&self, value: &T) -> Result<(), Failure> {
         let text = serde_json::to_string_pretty(value)
             .map_err(|e| Failure::failed("cannot write the answer as JSON").because(e.to_string()))?;
         self.document(&(text + "\n"))
+    }
+
+    /// True where data goes to a terminal: what an app wrote must not steer it.
+    pub fn shows_data(&self) -> bool {
+        io::stdout().is_terminal()
+    }
+
+    /// True where data may be painted.
+    pub fn paints_data(&self) -> bool {
+        anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
     }
 
     /// A message on stderr.

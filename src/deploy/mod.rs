@@ -11,8 +11,10 @@ mod held;
 pub mod history;
 mod instances;
 mod logs;
+mod one_off;
 mod operations;
 mod prepare;
+mod reach;
 mod run;
 mod stats;
 mod status;
@@ -39,8 +41,10 @@ use crate::store::records::{By, LockHolder, Verb};
 pub use crate::plan::Data;
 pub use follow::Course;
 pub use history::Ill;
-pub use logs::{LogQuery, LogSource, LogStreamName};
+pub use logs::{Keeper, LogForm, LogQuery, LogStreamName};
+pub use one_off::{Run, RunOutput};
 pub use operations::{Line, Listed};
+pub use reach::{Program, ProgramOutput, Reached};
 pub use run::{Change, Changed};
 pub use status::Ended;
 
@@ -123,6 +127,9 @@ pub enum Error {
     /// This agent cannot take changes now.
     #[error("{0}")]
     Unready(String),
+    /// An instance does not answer at its port.
+    #[error("{0}")]
+    Unreachable(String),
     /// An engine said no, or is away.
     #[error(transparent)]
     Engine(#[from] EngineError),

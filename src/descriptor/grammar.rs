@@ -34,7 +34,7 @@ pub const BUILD_ARCHIVE: Kind = kind("build \"archive\"", &["dir"], &[]);
 pub const PROCESS: Kind = kind(
     "process",
     &["command", "instances", "cpu", "memory", "stop_timeout", "driver"],
-    &["port", "check", "route", "volume", "env", "restart", "update", "config"],
+    &["port", "check", "route", "volume", "env", "restart", "update", "logs", "config"],
 );
 /// `port "name" { }`
 pub const PORT: Kind = kind("port", &["static"], &[]);
@@ -58,6 +58,8 @@ pub const UPDATE: Kind = kind(
     &["canary", "promote", "max_parallel", "auto_revert", "min_healthy_time", "healthy_deadline"],
     &[],
 );
+/// `logs { }`
+pub const LOGS: Kind = kind("logs", &["max_files", "max_file_size"], &[]);
 /// `secret "name" { type = "generated" }`
 pub const SECRET_GENERATED: Kind = kind("secret of type \"generated\"", &["type", "length"], &[]);
 /// `secret "name" { type = "user" }`
@@ -72,7 +74,7 @@ pub const USES_LDAP: Kind = kind("uses \"ldap\"", &[], &[]);
 pub const USES_BUCKET: Kind = kind("uses \"bucket\"", &["max_size", "max_objects"], &[]);
 
 /// Every place, for reference documentation and for "belongs into".
-pub const ALL: [Kind; 19] = [
+pub const ALL: [Kind; 20] = [
     FILE,
     PROJECT,
     BUILD_STATIC,
@@ -87,6 +89,7 @@ pub const ALL: [Kind; 19] = [
     VOLUME,
     RESTART,
     UPDATE,
+    LOGS,
     SECRET_GENERATED,
     SECRET_USER,
     FILE_BLOCK,
@@ -187,6 +190,9 @@ pub(super) fn hint(place: Kind, key: &str) -> Option<Hint> {
         ("process", "kill_timeout" | "stop_grace_period" | "shutdown_timeout" | "grace_period") => {
             Some(Instead("stop_timeout"))
         }
+        ("process", "log" | "logging" | "log_config") => Some(Instead("logs")),
+        ("logs", "files" | "max-file") => Some(Instead("max_files")),
+        ("logs", "size" | "max_size" | "max-size" | "file_size") => Some(Instead("max_file_size")),
         ("process", "user" | "kill_signal") => Some(Raw),
         ("process", "routes") => Some(Instead("route")),
         ("port", "port" | "number" | "value") => Some(Instead("static")),

@@ -16,7 +16,7 @@ use super::source::{Ctx, Place, Span, error, header, span_of};
 use super::value::Unit;
 use crate::model::names::{PartName, ProcessName};
 use crate::model::project::{
-    Check, CheckKind, Driver, Port, Process, Promote, Restart, RestartMode, Update, Volume,
+    Check, CheckKind, Driver, Logs, Port, Process, Promote, Restart, RestartMode, Update, Volume,
 };
 use crate::model::text::{Piece, Text};
 
@@ -46,6 +46,8 @@ pub(super) fn read(ctx: &Ctx<'_>, block: &Block, n: usize) -> DraftProcess {
     let restart = scope.single(ctx, "restart").map(|b| read_restart(ctx, b));
     let mut canary = None;
     let update = scope.single(ctx, "update").map(|b| read_update(ctx, b, &mut canary));
+
+    let logs = scope.single(ctx, "logs").map(|b| read_logs(ctx, b));
 
     let (label, _) = name.clone().unwrap_or(("", scope.at.clone()));
     let checked = name.and_then(|(text, at)| ctx.name(ProcessName::new(text), at));
@@ -81,6 +83,7 @@ pub(super) fn read(ctx: &Ctx<'_>, block: &Block, n: usize) -> DraftProcess {
         env,
         restart,
         update,
+        logs,
         stop_timeout,
         driver,
     });
@@ -154,6 +157,24 @@ fn node_name(ctx: &Ctx<'_>, expr: &Expression) -> Option<(String, Span)> {
             .none(ctx);
     }
     Some((text, at))
+}
+
+fn read_logs(ctx: &Ctx<'_>, block: &Block) -> Logs {
+    no_labels(ctx, block);
+    let inner = Scope::open(ctx, block, grammar::LOGS);
+    let usual = Logs::default();
+    let max_files = inner.get("max_files").and_then(|e| ctx.small(e, "`max_files`", 1..=100));
+    let size = |e: &Expression| {
+        let bytes = ctx.size(e, "`max_file_size`", Unit::Mebibyte)?;
+        match u32::try_from(bytes >> 20) {
+            Ok(n) if u64::from(n) << 20 == bytes && (1..=1024).contains(&n) => Some(n),
+            _ => error(span_of(e), code::VALUE, "`max_file_size` must be whole MiB, from 1 MiB to 1 GiB")
+                .help("for example `max_file_size = \"10 MiB\"`, or the number of MiB")
+                .none(ctx),
+        }
+    };
+    let max_file_size = inner.get("max_file_size").and_then(size).unwrap_or(usual.max_file_size);
+    Logs { max_files: max_files.unwrap_or(usual.max_files), max_file_size }
 }
 
 fn memory(ctx: &Ctx<'_>, expr: &Expression) -> Option<u32> {

@@ -5,11 +5,13 @@
 
 mod call;
 mod reply;
+mod socket;
 mod tls;
 
 pub use call::{ByteStream, Call, lines};
 pub(super) use reply::fault_of;
 pub use reply::{Reply, shorten};
+pub use socket::Socket;
 pub use tls::{HttpOptions, install_crypto, tls_config};
 
 use std::path::PathBuf;

@@ -88,6 +88,9 @@ pub struct Process {
     pub restart: Option<Restart>,
     /// How a new release replaces the old.
     pub update: Option<Update>,
+    /// How much of what it writes its node keeps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logs: Option<Logs>,
     /// Time between the stop signal and the kill.
     #[serde(with = "seconds")]
     pub stop_timeout: Duration,
@@ -200,6 +203,22 @@ pub struct Restart {
     pub delay: Duration,
     /// What follows the last attempt.
     pub mode: RestartMode,
+}
+
+/// How much of each of a process's two streams its node keeps (Nomad's `logs`): the oldest file goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Logs {
+    /// Files.
+    pub max_files: u32,
+    /// MiB of each.
+    pub max_file_size: u32,
+}
+
+impl Default for Logs {
+    /// Nomad's own.
+    fn default() -> Self {
+        Self { max_files: 10, max_file_size: 10 }
+    }
 }
 
 /// What follows the last attempt.

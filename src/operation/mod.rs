@@ -3,6 +3,7 @@
 //! `machine` decides, purely; `drive` has the effects, between `open` and `end`; `lock` and `session` are the fence;
 //! `progress` is what people see of it. Nothing here knows what a deploy is.
 
+mod audit;
 mod cancel;
 pub mod close;
 mod drive;

@@ -65,6 +65,9 @@ async fn sweep_one(runner: &Runner, lease: &Lease, doomed: &Versioned<Doomed>) -
             freed.extend(&thing.names);
         }
     }
+    if head.as_ref().is_none_or(|h| h.value.uid != d.uid || h.value.state == AppState::Deleted) {
+        runner.store().objects().with_gate(lease.gate()).forget_logs(&d.uid).await?;
+    }
     let mut ops = vec![TxnOp::DeleteCas { key: keys::doomed(&d.id), index: doomed.index }];
     ops.extend(freed.iter().map(|n| TxnOp::Delete { key: keys::name(n.space, &n.name) }));
     if let Some(head) = head.filter(|h| h.value.uid == d.uid) {

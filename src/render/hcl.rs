@@ -145,6 +145,10 @@ fn group(g: &Group) -> Block {
             .add_attribute(("mode", text(g.restart.mode)))
             .build(),
     );
+    if let Some(disk) = g.disk {
+        let disk = Block::builder("ephemeral_disk").add_attribute(("size", Expression::from(disk)));
+        b = b.add_block(disk.build());
+    }
     if !g.ports.is_empty() {
         let ports = g.ports.iter().map(|p| {
             let b = Block::builder("port").add_label(p.label.as_str());
@@ -204,6 +208,14 @@ fn task(t: &Task) -> Block {
             .build()
     }));
     b = b.add_blocks(t.services.iter().map(service));
+    if let Some((files, size)) = t.logs {
+        b = b.add_block(
+            Block::builder("logs")
+                .add_attribute(("max_files", Expression::from(files)))
+                .add_attribute(("max_file_size", Expression::from(size)))
+                .build(),
+        );
+    }
     b.add_block(
         Block::builder("resources")
             .add_attribute(("cpu", Expression::from(t.cpu)))

@@ -61,6 +61,7 @@ fn group(scope: &Scope<'_>) -> Result<Group, RenderError> {
         node,
         update: update(process),
         restart: restart(process),
+        disk: disk(&tasks),
         ports: process.ports.iter().map(|p| Port { label: p.label(), fixed: p.fixed }).collect(),
         host_volumes,
         tasks,
@@ -83,6 +84,13 @@ fn update(process: &Process) -> Update {
         auto_revert: said.auto_revert.unwrap_or(true),
         auto_promote: canary > 0 && said.promote != Some(Promote::Manual),
     }
+}
+
+/// Nomad refuses a group whose logs could fill its disk (300 MiB, where nothing is said; logs 100 MiB a task).
+fn disk(tasks: &[Task]) -> Option<u32> {
+    let logs: u32 =
+        tasks.iter().map(|t| t.logs.map_or(100, |(files, size)| files.saturating_mul(size))).sum();
+    (logs >= 300).then(|| logs.saturating_add(300))
 }
 
 /// As on clusters as they are (CLUSTER.md, "Jobs").

@@ -70,6 +70,9 @@ fn group(g: &Group) -> Value {
             "Mode": g.restart.mode,
         }),
     );
+    if let Some(disk) = g.disk {
+        out.insert("EphemeralDisk".into(), json!({ "SizeMB": disk }));
+    }
     if !g.ports.is_empty() {
         let pick = |fixed: bool| {
             g.ports.iter().filter(|p| p.fixed.is_some() == fixed).map(port).collect::<Vec<Value>>()
@@ -140,6 +143,9 @@ fn task(t: &Task) -> Value {
     }
     if !t.services.is_empty() {
         out.insert("Services".into(), t.services.iter().map(service).collect());
+    }
+    if let Some((files, size)) = t.logs {
+        out.insert("LogConfig".into(), json!({ "MaxFiles": files, "MaxFileSizeMB": size }));
     }
     out.insert("Resources".into(), json!({ "CPU": t.cpu, "MemoryMB": t.memory }));
     Value::Object(out)

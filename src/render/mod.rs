@@ -10,6 +10,7 @@ mod job;
 mod json;
 mod names;
 mod offline;
+mod one_off;
 mod scope;
 mod spec;
 mod task;
@@ -17,6 +18,7 @@ mod value;
 
 pub use names::{access_key_id, bucket_alias, env_version_key, ldap_dn, resolve_uses, service_name};
 pub use offline::placeholders;
+pub use one_off::{AGENT_META, OneOff, RUN_META, is_run_of, one_off, run_job};
 
 use std::collections::BTreeSet;
 

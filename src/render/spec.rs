@@ -26,6 +26,8 @@ pub(super) struct Group {
     pub node: Option<String>,
     pub update: Update,
     pub restart: Restart,
+    /// Disk in MiB, where its logs may take more than Nomad's default leaves room for.
+    pub disk: Option<u32>,
     pub ports: Vec<Port>,
     pub host_volumes: Vec<HostVolume>,
     pub tasks: Vec<Task>,
@@ -81,6 +83,8 @@ pub(super) struct Task {
     pub memory: u32,
     pub kill_timeout: Option<Duration>,
     pub shutdown_delay: Option<Duration>,
+    /// Files, and MiB of each.
+    pub logs: Option<(u32, u32)>,
 }
 
 pub(super) struct Artifact {

@@ -52,6 +52,7 @@ pub(super) fn main(scope: &Scope<'_>) -> Result<Task, RenderError> {
         kill_timeout: Some(process.stop_timeout),
         // Gone from the catalogue first, then asked to stop: the proxy sends nobody to a process that is ending.
         shutdown_delay: (!process.routes.is_empty()).then_some(scope.bindings.cluster.proxy_reaction),
+        logs: process.logs.map(|l| (l.max_files, l.max_file_size)),
     })
 }
 
@@ -77,6 +78,7 @@ pub(super) fn make_volumes(scope: &Scope<'_>) -> Option<Task> {
         memory: 16,
         kill_timeout: None,
         shutdown_delay: None,
+        logs: None,
     })
 }
 

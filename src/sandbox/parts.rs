@@ -89,7 +89,7 @@ impl Part {
             Part::Consul => (&engines.consul.path, &["agent", "-config-file"]),
             Part::Nomad => (&engines.nomad.path, &["agent", "-config"]),
             Part::Sandbox => (terreau, &["sandbox", "--config"]),
-            Part::Proxy => (terreau, &["proxy", "--config"]),
+            Part::Proxy => (terreau, &["dev-proxy", "--config"]),
             Part::Agent => (terreau, &["agent", "--config"]),
         };
         let args = words.iter().map(|w| (*w).to_owned()).chain([file]).collect();

@@ -13,8 +13,8 @@ const LIMIT: u64 = 16 << 20;
 /// The agent's private bucket.
 #[derive(Debug, Clone)]
 pub struct Objects {
-    s3: S3,
-    bucket: String,
+    pub(super) s3: S3,
+    pub(super) bucket: String,
 }
 
 impl Objects {
@@ -97,7 +97,7 @@ impl Objects {
     }
 }
 
-fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, EngineError> {
+pub(super) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, EngineError> {
     serde_json::to_vec(value)
         .map_err(|e| EngineError::new(Engine::Garage, Fault::Invalid, "write an object", e.to_string()))
 }

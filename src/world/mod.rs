@@ -108,15 +108,22 @@ pub struct Follower {
 }
 
 impl Follower {
+    /// The next change, whatever it concerns.
+    pub async fn next(&mut self) -> Change {
+        match self.receiver.recv().await {
+            Ok(change) => change,
+            Err(broadcast::error::RecvError::Lagged(_)) => Change::Resync,
+            // The world has stopped with the agent: whoever waits here is about to be stopped too.
+            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+        }
+    }
+
     /// The next change that concerns a job.
     pub async fn changed(&mut self, namespace: &str, job: &str) -> Change {
         loop {
-            match self.receiver.recv().await {
-                Ok(change) if change.concerns(namespace, job) => return change,
-                Ok(_) => {}
-                Err(broadcast::error::RecvError::Lagged(_)) => return Change::Resync,
-                // The world has stopped with the agent: whoever waits here is about to be stopped too.
-                Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+            let change = self.next().await;
+            if change.concerns(namespace, job) {
+                return change;
             }
         }
     }

@@ -158,6 +158,8 @@ async fn the_shipped_policies_are_enough_for_an_app_s_whole_life_and_reach_no_fu
     expect(0, &["deploy"]);
     assert!(expect(0, &["status"]).out.contains("running"));
     expect(0, &["logs"]);
+    assert_eq!(expect(0, &["exec", "--", "echo", "inside"]).out, "inside\n");
+    assert_eq!(expect(0, &["run", "--", "echo", "once"]).out, "once\n");
     expect(0, &["rollback", "1"]);
 
     // The cluster's own secrets, other people's keys, other services: none of the agent's business.

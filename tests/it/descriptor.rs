@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use terreau::descriptor::{self, Faults, Paint, Severity, code};
-use terreau::model::project::{Build, CheckKind, Owner, RestartMode, SecretKind, UseKind};
+use terreau::model::project::{Build, CheckKind, Logs, Owner, RestartMode, SecretKind, UseKind};
 use terreau::model::text::{Piece, Reference};
 
 mod cases;
@@ -44,6 +44,7 @@ fn a_full_descriptor_says_what_it_says() {
     assert_eq!(web.routes[1].headers[1].1, "default-src 'self'; img-src *");
     assert_eq!(web.restart.as_ref().unwrap().mode, RestartMode::Fail);
     assert_eq!(web.update.as_ref().unwrap().min_healthy_time, Some(Duration::from_millis(1500)));
+    assert_eq!(web.logs, Some(Logs { max_files: 20, max_file_size: 50 }));
     let store = &project.processes[1];
     assert_eq!(store.volumes[0].node.as_deref(), Some("piranha"));
     assert_eq!(store.ports[0].fixed, Some(5232));

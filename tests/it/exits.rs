@@ -30,6 +30,8 @@ enum Needs {
     Right,
     /// The same, and the app's lock.
     Lock,
+    /// An app in which a program runs, whose exit code is ours: 125 is our own failure.
+    Program,
 }
 
 /// `APP` stands for the app, `OPERATION` for one that is nobody's.
@@ -45,6 +47,11 @@ const TABLE: &[(&str, &[&str], Needs)] = &[
     ("delete", &["APP", "--yes"], Needs::Lock),
     ("status", &["APP"], Needs::ToRead),
     ("logs", &["APP"], Needs::Right),
+    ("exec", &["APP", "--", "true"], Needs::Program),
+    ("run", &["APP", "--", "true"], Needs::Program),
+    ("cp", &["APP:/tmp/none", "."], Needs::Right),
+    ("proxy", &["APP", "http"], Needs::Right),
+    ("open", &["APP", "--print"], Needs::ToRead),
     ("releases", &["APP"], Needs::ToRead),
     ("rollback", &["--app", "APP", "1"], Needs::Lock),
     ("diff", &["--app", "APP", "1"], Needs::Right),
@@ -84,6 +91,8 @@ const WAYS: [(&str, &str); 7] = [
 fn documented(needs: Needs, way: &str) -> Option<i32> {
     let code = match way {
         "usage" => return Some(2),
+        "lock" if needs == Needs::Program => return None,
+        _ if needs == Needs::Program => return Some(125),
         "server" | "engine" if needs >= Needs::Server => 7,
         "nobody" if needs >= Needs::Person => 3,
         "missing" if needs >= Needs::ToRead => 6,
@@ -203,20 +212,21 @@ fn try_all(home: &Home, server: &str, dir: &Path, way: &str, app: &str, wrong: &
         if way == "missing" && makes_apps(path) {
             continue;
         }
-        let mut line: Vec<&str> = path.split(' ').collect();
+        let mut line: Vec<String> = path.split(' ').map(str::to_owned).collect();
+        if way == "usage" {
+            line.push("--no-such-option".to_owned());
+        }
         for arg in *args {
             line.push(match *arg {
-                "APP" => app,
-                "SERVER" => server,
-                "OPERATION" => "01arz3ndektsv4rrffq69g5fav",
-                other => other,
+                "SERVER" => server.to_owned(),
+                "OPERATION" => "01arz3ndektsv4rrffq69g5fav".to_owned(),
+                other => other.replace("APP", app),
             });
         }
-        match way {
-            "usage" => line.push("--no-such-option"),
-            "lock" => line.push("--no-wait"),
-            _ => {}
+        if way == "lock" {
+            line.push("--no-wait".to_owned());
         }
+        let line: Vec<&str> = line.iter().map(String::as_str).collect();
         // Some end the session, here or at the server's word: each begins with it.
         if let Some(session) = &session {
             std::fs::write(&file, session).unwrap();

@@ -35,5 +35,6 @@ mod render;
 mod running;
 mod sandbox;
 mod screens;
+mod streams;
 mod terminal;
 mod tour;

@@ -13,8 +13,8 @@ use terreau::model::cluster::{Cluster, ProxyKind};
 use terreau::model::desired::{Desired, Space};
 use terreau::model::names::{EnvName, HostName, PartName, Placement, ProcessName, ProjectName, SecretName};
 use terreau::model::project::{
-    Build, Check, CheckKind, Driver, File, Port, Process, Project, Redirect, Route, Secret, SecretKind, Use,
-    UseKind, Volume,
+    Build, Check, CheckKind, Driver, File, Logs, Port, Process, Project, Redirect, Route, Secret, SecretKind,
+    Use, UseKind, Volume,
 };
 use terreau::model::sha256_hex;
 use terreau::model::text::{Piece, Reference, Text};
@@ -59,6 +59,7 @@ fn process(name: &str, command: &[&str]) -> Process {
         env: BTreeMap::new(),
         restart: None,
         update: None,
+        logs: None,
         stop_timeout: Duration::from_secs(10),
         driver: None,
     }
@@ -114,6 +115,10 @@ fn samples() -> Vec<(&'static str, Project, Cluster)> {
     worker.instances = 2;
     worker.env = env(&[("QUEUE", Text::literal("mails"))]);
     list.push(("worker", project("carnet", vec![web(), worker]), cluster.clone()));
+
+    let mut talker = process("worker", &["./talk"]);
+    talker.logs = Some(Logs { max_files: 20, max_file_size: 50 });
+    list.push(("logs", project("talker", vec![talker]), cluster.clone()));
 
     let mut mail = process("smtp", &["./smtpd"]);
     mail.ports.push(Port { name: part("smtp"), fixed: Some(25) });

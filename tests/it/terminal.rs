@@ -9,7 +9,7 @@ use crate::harness::unique;
 use crate::login::{log_in, stack};
 
 /// A shell line on a terminal of its own: `script`, of every Debian's base system, makes one.
-struct Terminal {
+pub struct Terminal {
     child: Child,
     keyboard: ChildStdin,
     /// All that the person has seen.
@@ -17,7 +17,7 @@ struct Terminal {
 }
 
 impl Terminal {
-    fn run(home: &Home, dir: &Path, line: &str) -> Self {
+    pub fn run(home: &Home, dir: &Path, line: &str) -> Self {
         // The shell outlives Ctrl-C, to say what is left.
         let line = format!("trap : INT; {line}; echo exit=$?; stty -a");
         let line = line.replace("terreau ", &format!("{} ", env!("CARGO_BIN_EXE_terreau")));
@@ -34,7 +34,7 @@ impl Terminal {
     }
 
     /// Reads until this stands at the end, then types.
-    fn answer(&mut self, question: &str, keys: &str) {
+    pub fn answer(&mut self, question: &str, keys: &str) {
         let mut byte = [0];
         while !self.shown.ends_with(question.as_bytes()) {
             let n = self.child.stdout.as_mut().unwrap().read(&mut byte).unwrap();
@@ -46,7 +46,7 @@ impl Terminal {
     }
 
     /// All that was shown; the echo is on again.
-    fn end(mut self) -> String {
+    pub fn end(mut self) -> String {
         self.child.stdout.as_mut().unwrap().read_to_end(&mut self.shown).unwrap();
         self.child.wait().unwrap();
         let shown = String::from_utf8_lossy(&self.shown).into_owned();

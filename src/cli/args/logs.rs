@@ -1,24 +1,50 @@
-//! The command line of `terreau logs`.
+//! `logs`.
 
 use clap::Args;
 
 use super::AppArg;
 
 /// `terreau logs`
+///
+/// The help says plainly what times can mean: Nomad keeps none.
 #[derive(Debug, Clone, Args)]
+#[command(
+    long_about = "Show what an app writes to stdout and stderr
+
+Lines come with their instance before them (web.1a2b3c4d | …), in order within each instance. Nomad keeps no \
+times of lines, so between instances the order is that of their beginnings; lines that begin with a time of their own \
+(RFC 3339 with a zone) are sorted by it. With --follow the lines of instances that start later join in, so a redeploy \
+is seen whole.
+
+Of an instance that has ended, Nomad keeps the logs for a while; after that its last 1 MiB is read from Garage, where \
+they are kept for the last 20 instances of an app.",
+    after_help = "Examples:
+  terreau logs -f
+  terreau logs carnet --tail 100 --grep 'error|panic'
+  terreau logs carnet --previous
+  terreau logs carnet --since 10m --json
+  terreau logs carnet --alloc 1a2b3c4d --stream stdout --raw > out.log"
+)]
 pub struct LogsArgs {
     /// Which app.
     #[command(flatten)]
     pub app: AppArg,
-    /// Go on showing what is written
+    /// Go on showing what is written, and what later instances write
     #[arg(long, short = 'f')]
     pub follow: bool,
-    /// Only the last N lines
+    /// Begin with the last N lines of each stream of each instance
     #[arg(long, short = 'n', value_name = "N")]
     pub tail: Option<u64>,
-    /// Only what is younger than this: 30s, 10m, 2h, 1d
-    #[arg(long, value_name = "AGE", value_parser = age)]
-    pub since: Option<std::time::Duration>,
+    /// Only what is younger than an age or a time: 30s, 10m, 2h, 1d, 2026-01-31T12:00:00Z. Lines without a time of
+    /// their own are judged by their instance's life and by when their file was last written to
+    #[arg(long, value_name = "WHEN", value_parser = when)]
+    pub since: Option<String>,
+    /// Only what is older than an age or a time; lines are judged as with --since
+    #[arg(long, value_name = "WHEN", value_parser = when, conflicts_with = "follow")]
+    pub until: Option<String>,
+    /// Only lines that match a regular expression (after --tail)
+    #[arg(long, short = 'g', value_name = "REGEX")]
+    pub grep: Option<String>,
     /// Only this instance (the first digits of its allocation's id)
     #[arg(long, value_name = "ID", conflicts_with = "process", value_parser = alloc_id)]
     pub alloc: Option<String>,
@@ -31,6 +57,24 @@ pub struct LogsArgs {
     /// Of the instances that have ended (crashed, replaced), not of those that run
     #[arg(long, conflicts_with = "follow")]
     pub previous: bool,
+    /// Of a one-off command (`terreau run --detach` prints its name), not of the app's own instances
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["previous", "process"])]
+    pub run: Option<String>,
+    /// The bytes as they were written, without the instance before each line (so is it with one --alloc and one
+    /// --stream)
+    #[arg(long)]
+    pub raw: bool,
+    /// Print JSON for programs: an object for each line, with at (where known), instance, process, stream, and line
+    /// or, where it is no UTF-8, bytes in base64
+    #[arg(long, conflicts_with = "raw")]
+    pub json: bool,
+}
+
+impl LogsArgs {
+    /// True where the bytes alone are wanted.
+    pub fn is_raw(&self) -> bool {
+        self.raw || (!self.json && self.alloc.is_some() && self.stream != Stream::Both)
+    }
 }
 
 /// Which stream of an app.
@@ -55,7 +99,11 @@ impl Stream {
     }
 }
 
-fn age(text: &str) -> Result<std::time::Duration, String> {
+/// An age or a time, as the server reads it.
+fn when(text: &str) -> Result<String, String> {
+    if text.parse::<jiff::Timestamp>().is_ok() {
+        return Ok(text.to_owned());
+    }
     let cut = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(cut);
     let seconds = match unit {
@@ -63,13 +111,18 @@ fn age(text: &str) -> Result<std::time::Duration, String> {
         "m" => 60,
         "h" => 3_600,
         "d" => 86_400,
-        _ => return Err("must be a number and one of s, m, h, d: 10m".to_owned()),
+        _ => {
+            let wanted = "must be a number and one of s, m, h, d (10m), or a time (2026-01-31T12:00:00Z)";
+            return Err(wanted.to_owned());
+        }
     };
     let number: u64 = number.parse().map_err(|_| "must begin with a number: 10m".to_owned())?;
-    number.checked_mul(seconds).map(std::time::Duration::from_secs).ok_or_else(|| "is too long".to_owned())
+    let seconds =
+        number.checked_mul(seconds).filter(|s| *s < 1 << 36).ok_or_else(|| "is too long".to_owned())?;
+    Ok(format!("{seconds}s"))
 }
 
-fn alloc_id(text: &str) -> Result<String, String> {
+pub(super) fn alloc_id(text: &str) -> Result<String, String> {
     let ok = (4..=36).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
     if ok { Ok(text.to_ascii_lowercase()) } else { Err("must be 4 to 36 hex digits".to_owned()) }
 }
@@ -79,10 +132,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ages_are_read() {
-        assert_eq!(age("10m").unwrap().as_secs(), 600);
-        for bad in ["", "m", "10", "10w", "-1m", "99999999999999999999s", "9999999999999999999d"] {
-            assert!(age(bad).is_err(), "{bad}");
+    fn ages_and_times_are_read() {
+        assert_eq!(when("10m").unwrap(), "600s");
+        assert_eq!(when("2026-01-31T12:00:00Z").unwrap(), "2026-01-31T12:00:00Z");
+        for bad in
+            ["", "m", "10", "10w", "-1m", "99999999999999999999s", "9999999999999999999d", "2026-01-31"]
+        {
+            assert!(when(bad).is_err(), "{bad}");
         }
     }
 }

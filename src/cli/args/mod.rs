@@ -6,6 +6,7 @@ mod history;
 mod logs;
 mod look;
 mod operations;
+mod reach;
 mod run;
 
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ pub use history::{DiffArgs, GraphArgs, GraphFormat, ReleaseCommand, ReleaseExpor
 pub use logs::{LogsArgs, Stream};
 pub use look::{EventsArgs, PsArgs, TopArgs};
 pub use operations::{OperationArgs, OperationsCommand, OperationsListArgs};
+pub use reach::{CpArgs, ExecArgs, OnceArgs, OpenArgs, Place, PortArg, ProxyArgs, WhichArgs};
 pub use run::{Count, RestartArgs, RunArgs, ScaleArgs, Word};
 
 use super::server::Server;
@@ -33,7 +35,8 @@ use crate::model::names::Placement;
     arg_required_else_help = true,
     max_term_width = 100,
     after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not logged in, 4 not allowed, 5 conflict, \
-                  6 not found, 7 server or engine away, 10 a plan has changes."
+                  6 not found, 7 server or engine away, 10 a plan has changes, 125 our own failure \
+                  where run and exec return the program's."
 )]
 pub struct Line {
     /// What to do.
@@ -84,6 +87,16 @@ pub enum Command {
     Status(AppJsonArgs),
     /// Show what an app writes to stdout and stderr
     Logs(LogsArgs),
+    /// Run a program in a running instance: a shell, where none is named
+    Exec(ExecArgs),
+    /// Run a program once, with all that an app's process has
+    Run(OnceArgs),
+    /// Copy files to or from a running instance
+    Cp(CpArgs),
+    /// Reach a port of a running instance from this machine
+    Proxy(ProxyArgs),
+    /// Open an app's address in a browser
+    Open(OpenArgs),
     /// List an app's releases
     Releases(AppJsonArgs),
     /// Take a release out as a file, or bring one in
@@ -128,7 +141,7 @@ pub enum Command {
     /// Run the development proxy (started by `terreau dev`)
     #[cfg(feature = "sandbox")]
     #[command(hide = true)]
-    Proxy(super::sandbox::ProxyArgs),
+    DevProxy(super::sandbox::ProxyArgs),
     /// End a test's stack when standard input ends
     #[cfg(feature = "sandbox")]
     #[command(hide = true)]

@@ -200,6 +200,33 @@ impl S3 {
         }
     }
 
+    /// So many bytes of an object from `offset` on, fewer at its end; `None` where there is none.
+    pub async fn get_part(
+        &self,
+        bucket: &str,
+        key: &str,
+        offset: u64,
+        limit: u64,
+    ) -> Result<Option<Bytes>, EngineError> {
+        let doing = format!("read a part of object {bucket}/{key}");
+        let range = format!("bytes={offset}-{}", offset + limit.max(1) - 1);
+        let mut found = match self.client.get_object().bucket(bucket).key(key).range(range).send().await {
+            Ok(found) => found,
+            Err(e) if e.code() == Some("NoSuchKey") => return Ok(None),
+            // Nothing begins there.
+            Err(e) if e.code() == Some("InvalidRange") => return Ok(Some(Bytes::new())),
+            Err(e) => return Err(told(&e, &doing)),
+        };
+        let mut out = Vec::new();
+        while let Some(chunk) = found.body.next().await {
+            out.extend_from_slice(&chunk.map_err(|e| fail(Fault::Broken, &doing, innermost(&e)))?);
+            if out.len() as u64 > limit {
+                return Err(fail(Fault::Broken, doing, "more came than was asked for"));
+            }
+        }
+        Ok(Some(out.into()))
+    }
+
     /// An object to be read piece by piece; `None` where there is none.
     pub async fn get_stream(&self, bucket: &str, key: &str) -> Result<Option<ObjectStream>, EngineError> {
         let doing = format!("read object {bucket}/{key}");

@@ -76,7 +76,9 @@ impl<'a> Call<'a> {
         self
     }
 
-    async fn open(self) -> Result<(reqwest::Response, &'a Http, String, tokio::time::Instant), EngineError> {
+    pub(super) async fn open(
+        self,
+    ) -> Result<(reqwest::Response, &'a Http, String, tokio::time::Instant), EngineError> {
         let Self { http, request, doing, effect, limit } = self;
         let until = tokio::time::Instant::now() + limit;
         if effect == Effect::Writes {

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::types::{AllocStub, Allocation, FileInfo};
 use super::{EvalAnswer, Nomad, judge};
 use crate::engines::http::segment;
-use crate::engines::{EngineError, Fault};
+use crate::engines::{Engine, EngineError, Fault};
 
 impl Nomad {
     /// Instances of a job, those of its earlier versions included, newest first.
@@ -71,6 +71,32 @@ impl Nomad {
         let at = format!("/v1/client/fs/stat/{}", segment(id));
         let call = self.read(format!("look at {path} of instance {id}"), &at).query("path", path);
         gone_is_not_found(call.send_any().await?)?.json()
+    }
+
+    /// So many bytes of one file, from `offset` on: exactly `limit`, which the caller knows to be there (a log only
+    /// grows). `NotFound` when the file or the instance is gone meanwhile.
+    pub async fn file_part(
+        &self,
+        id: &str,
+        path: &str,
+        offset: u64,
+        limit: u64,
+    ) -> Result<bytes::Bytes, EngineError> {
+        let at = format!("/v1/client/fs/readat/{}", segment(id));
+        let call = self.read(format!("read {path} of instance {id}"), &at);
+        let call = call.query("path", path).query("offset", offset).query("limit", limit);
+        let reply = gone_is_not_found(call.send_any().await?)?;
+        if reply.body.len() as u64 == limit {
+            return Ok(reply.body);
+        }
+        // Of a file that is gone meanwhile Nomad answers 200 with the error as its content.
+        let words = reply.text();
+        let (fault, why) = if is_gone(&words) {
+            (Fault::NotFound, "it is gone".to_owned())
+        } else {
+            (Fault::Broken, format!("{} bytes came of {limit}", reply.body.len()))
+        };
+        Err(EngineError::new(Engine::Nomad, fault, format!("read {path} of instance {id}"), why))
     }
 
     /// One file's bytes (for small ones: read whole). Nomad refuses files below `secrets/`.

@@ -6,6 +6,7 @@
 
 mod agent;
 mod allocs;
+mod exec;
 mod jobs;
 mod rollout;
 mod stats;
@@ -13,6 +14,7 @@ mod streams;
 mod types;
 
 pub use agent::{AclPolicy, AclToken, AgentInfo, Eligibility};
+pub use exec::{ExecOutput, ExecReader, ExecWriter, Terminal};
 pub use jobs::{
     Diff, JobDetail, JobPlan, JobView, Purge, Registered, Registration, Scaled, Scaling, Validation,
 };

@@ -7,10 +7,12 @@ mod apps;
 mod changes;
 mod graph;
 mod history;
+mod logs;
 mod look;
 mod operations;
 mod problem;
 mod run;
+mod tunnel;
 mod uploads;
 
 use std::collections::BTreeMap;
@@ -24,10 +26,12 @@ pub use apps::*;
 pub use changes::*;
 pub use graph::*;
 pub use history::*;
+pub use logs::*;
 pub use look::*;
 pub use operations::*;
 pub use problem::*;
 pub use run::*;
+pub use tunnel::*;
 pub use uploads::*;
 
 /// A secret inside a body: written out on the wire, shown nowhere else.

@@ -84,6 +84,7 @@ pub(super) fn all() -> Vec<(&'static str, String)> {
         ("process_memory_odd", web("    memory = \"10000001 B\"")),
         ("process_durations", web("    stop_timeout = \"10 seconds\"\n    check \"tcp\" {\n      interval = \"1ms\"\n      timeout  = \"2d\"\n    }")),
         ("process_knows_from_elsewhere", web("    image = \"nginx\"\n    replicas = 3\n    environment = { A = \"b\" }\n    healthcheck = {}\n    resources {}\n    ports = [80]\n    entrypoint = []\n    kill_timeout = \"5s\"")),
+        ("process_logs", web("    logs {\n      max_files = 0\n      max_file_size = \"500 KiB\"\n      size = 3\n    }\n    logging {}")),
         ("process_not_built_yet", web("    sleep {}\n    constraint {}\n    memory_max = 512\n    stop_signal = \"SIGINT\"")),
         ("process_blocks_as_settings", web("    check = { path = \"/\" }\n    volume = \"/data\"\n    command {}\n    instances {}")),
         // ports

@@ -61,6 +61,11 @@ project "carnet" {
       min_healthy_time = "1s500ms"
       healthy_deadline = "2m"
     }
+
+    logs {
+      max_files     = 20
+      max_file_size = "50 MiB"
+    }
   }
 
   process "store" {

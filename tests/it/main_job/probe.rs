@@ -107,7 +107,7 @@ async fn logs_are_followed_and_chosen_by_process_instance_age_and_stream() {
     .await;
 
     // What is followed comes as it is written, with what was there.
-    let args = ["logs", "--follow", "--stream", "stdout", "--tail", "1000"];
+    let args = ["logs", "--follow", "--stream", "stdout", "--tail", "1000", "--raw"];
     let mut command = person.home.command(&dir, &args);
     let mut follower = Follower(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap());
     let mut lines = BufReader::new(follower.0.stdout.take().unwrap()).lines();

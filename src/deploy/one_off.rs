@@ -1,0 +1,240 @@
+//! A command that runs once, with all that a process of the app's release has: a batch job of its own name, made
+//! create-only, purged when its end is known.
+//!
+//! It is no part of the app: no head, no release, no route knows it. What an agent leaves behind by its own end, the
+//! leader purges ([`Deployer::purge_runs`]): runs without a living agent that waits for them, and those that ended.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+
+use super::logs::{JobLogs, LogQuery, LogStreamName, Tail};
+use super::{Deployer, Error, is_missing};
+use crate::engines::EngineError;
+use crate::engines::nomad::{AllocStub, Evaluation, JobDetail, Purge, Registration};
+use crate::model::wire::{RunBegin, Started};
+use crate::model::{Placement, Uid};
+use crate::operation::points;
+use crate::render::{AGENT_META, OneOff, RUN_META, one_off, render, run_job};
+use crate::resources::judge::placement;
+use crate::store::keys;
+use crate::store::records::By;
+
+/// How long a run that has ended may lie there before the leader purges it: its agent does so at once, and the keeper
+/// of logs has copied what it wrote.
+const LEFT: jiff::SignedDuration = jiff::SignedDuration::from_mins(2);
+
+/// A command that was begun.
+#[derive(Debug, Clone)]
+pub struct Run {
+    name: String,
+    process: String,
+    logs: JobLogs,
+    evaluation: String,
+}
+
+/// What a run says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RunOutput {
+    /// It printed this.
+    Stdout(Bytes),
+    /// It complained.
+    Stderr(Bytes),
+    /// It has ended: its exit code. Last.
+    Exited(i32),
+}
+
+impl Run {
+    /// As it is told to people and programs.
+    pub fn started(&self) -> Started {
+        let instance = format!("{}-run.{}", self.process, self.name);
+        Started { instance, alloc: String::new(), run: Some(self.name.clone()) }
+    }
+}
+
+impl Deployer {
+    /// Begins a command. The audit log hears of the program's name, never of its arguments.
+    pub async fn run_once(&self, by: &By, app: &Placement, what: &RunBegin) -> Result<Run, Error> {
+        let program = super::reach::program(&what.command)?;
+        let head = self.head(app).await?.value;
+        let release = self.current(&head).await?;
+        let release =
+            release.ok_or_else(|| Error::NotFound(format!("{app} has no release that could be run")))?;
+        let checked = crate::descriptor::check("terreau.hcl", &release.descriptor);
+        let project = checked.project.ok_or(Error::Descriptor(checked.faults))?;
+        let desired = render(&project, app, &release.bindings);
+        let desired = desired.map_err(|e| Error::Invalid(format!("its release cannot be rendered: {e}")))?;
+        let job = desired
+            .job
+            .ok_or_else(|| Error::Invalid(format!("{app} is a static site: nothing runs in it")))?;
+        let first = project.processes.first().map(|p| p.name.to_string());
+        let process = what.process.clone().or(first).unwrap_or_default();
+        let name = hex::encode(rand::random::<[u8; 4]>());
+        let agent = self.runner.agent().to_string();
+        let waits = (!what.detach).then_some(agent.as_str());
+        let one = OneOff { process: &process, run: &name, agent: waits, words: &what.command };
+        let job = one_off(&job.json, &one)
+            .ok_or_else(|| Error::NotFound(format!("{app} has no process {process}")))?;
+        self.runner.tell(by, app, "run", format!("{program} as run {name}, with what {process} has")).await?;
+        tracing::info!(login = by.login, %app, run = name, program, "run");
+        let lease = self.runner.session().lease().ok_or_else(|| Error::Unready("no session".to_owned()))?;
+        let nomad = self.runner.hands().nomad.clone().with_gate(lease.gate());
+        points::pass("run.job.before");
+        // Create-only, under a name that nobody else has: no lock is needed.
+        let wanted = Registration { job, enforce_index: Some(0), submission_hcl: None };
+        let registered = nomad.register(&wanted).await?;
+        points::pass("run.job.after");
+        let logs = JobLogs {
+            namespace: app.namespace().to_owned(),
+            job: run_job(&app.flat(), &name),
+            uid: head.uid,
+        };
+        Ok(Run { name, process, logs, evaluation: registered.eval_id })
+    }
+
+    /// What a run writes until it ends, and how it ended.
+    pub async fn run_output(&self, run: &Run) -> Result<BoxStream<'static, Result<RunOutput, Error>>, Error> {
+        let alloc = self.placed(run).await?;
+        let mut both = Vec::new();
+        for stream in [LogStreamName::Stdout, LogStreamName::Stderr] {
+            let query = LogQuery {
+                follow: true,
+                alloc: Some(alloc.clone()),
+                stream: Some(stream),
+                ..LogQuery::default()
+            };
+            let tail = Tail::open(self.runner.clone(), run.logs.clone(), query).await?;
+            let of = if stream == LogStreamName::Stdout { RunOutput::Stdout } else { RunOutput::Stderr };
+            both.extend(tail.map(|t| t.chunks().map(move |b| b.map(of).map_err(Error::from)).boxed()));
+        }
+        // Both logs end with the instance.
+        let (deployer, run) = (self.clone(), run.clone());
+        let end =
+            futures::stream::once(
+                async move { deployer.exit_code(&run, &alloc).await.map(RunOutput::Exited) },
+            );
+        Ok(futures::stream::select_all(both).chain(end).boxed())
+    }
+
+    /// Its instance, once it is placed; why there is no room, otherwise.
+    async fn placed(&self, run: &Run) -> Result<String, Error> {
+        let nomad = &self.runner.hands().nomad;
+        let mut changes = self.runner.hands().world.subscribe().await;
+        loop {
+            let all = nomad.allocations(&run.logs.namespace, &run.logs.job).await?;
+            if let Some(first) = all.first() {
+                return Ok(first.id.clone());
+            }
+            if let Some(done) = nomad.evaluation(&run.evaluation).await?.filter(Evaluation::is_settled) {
+                let why: Vec<String> =
+                    done.failed_tg_allocs.iter().flat_map(|(group, m)| placement(group, m)).collect();
+                if !why.is_empty() {
+                    return Err(Error::Unreachable(format!("there is no room for it: {}", why.join("; "))));
+                }
+            }
+            let news = changes.changed(&run.logs.namespace, &run.logs.job);
+            // A stream that is being opened again tells nothing meanwhile.
+            let _ = tokio::time::timeout(Duration::from_secs(1), news).await;
+        }
+    }
+
+    async fn exit_code(&self, run: &Run, alloc: &str) -> Result<i32, Error> {
+        let gone =
+            || Error::NotFound(format!("nobody knows how run {} ended: nomad has forgotten it", run.name));
+        let a = self.runner.hands().nomad.allocation(alloc).await?.ok_or_else(gone)?;
+        exit_of(&a, &run.process).map_err(Error::Unreachable)
+    }
+
+    /// Asks a run to end. What it still writes comes, then its exit code.
+    pub async fn stop_run(&self, run: &Run) -> Result<(), Error> {
+        self.deregister_run(&run.logs.namespace, &run.logs.job, Purge::Keep).await.map_err(Into::into)
+    }
+
+    /// Takes a run away, whether it runs or not.
+    pub async fn purge_run(&self, run: &Run) {
+        points::pass("run.purge.before");
+        if let Err(e) = self.deregister_run(&run.logs.namespace, &run.logs.job, Purge::Purge).await {
+            tracing::warn!(run = run.name, error = %e, "a run is left to the leader");
+        }
+        points::pass("run.purge.after");
+    }
+
+    async fn deregister_run(&self, namespace: &str, job: &str, purge: Purge) -> Result<(), EngineError> {
+        let Some(lease) = self.runner.session().lease() else { return Ok(()) };
+        let nomad = self.runner.hands().nomad.clone().with_gate(lease.gate());
+        match nomad.deregister(namespace, job, purge).await {
+            Err(e) if !is_missing(&e) => Err(e),
+            _ => Ok(()),
+        }
+    }
+
+    /// Purges runs that nobody will: for a timer of the leader. Gives their number.
+    pub async fn purge_runs(&self) -> Result<usize, Error> {
+        let nomad = &self.runner.hands().nomad;
+        let (jobs, _) = nomad.jobs_at("*", "", JobDetail::Meta).await?;
+        let mut purged = 0;
+        for job in
+            jobs.into_iter().filter(|j| j.meta.contains_key(RUN_META) && j.meta.contains_key("terreau"))
+        {
+            let is_waited_for = match job.meta.get(AGENT_META).map(|a| Uid::new(a.as_str())) {
+                Some(Ok(agent)) => {
+                    let record = self.runner.store().consul().kv_get(&keys::agent(&agent)).await?;
+                    record.is_some_and(|r| r.session.is_some())
+                }
+                // Nobody waits for a detached one: it ends by itself.
+                _ => job.status != "dead",
+            };
+            if is_waited_for && job.status != "dead" {
+                continue;
+            }
+            if job.status == "dead" && !self.is_long_over(&job.namespace, &job.id).await? {
+                continue;
+            }
+            self.deregister_run(&job.namespace, &job.id, Purge::Purge).await?;
+            purged += 1;
+        }
+        Ok(purged)
+    }
+
+    async fn is_long_over(&self, namespace: &str, job: &str) -> Result<bool, EngineError> {
+        let all = self.runner.hands().nomad.allocations(namespace, job).await?;
+        let last = all.iter().map(super::logs::ended).max();
+        Ok(last.is_none_or(|at| self.runner.now().duration_since(at) > LEFT))
+    }
+}
+
+/// The exit code of a run's task: 128 and the signal's number where a signal ended it.
+fn exit_of(a: &AllocStub, process: &str) -> Result<i32, String> {
+    let task = a.task_states.get(process).or_else(|| a.task_states.values().next());
+    let Some(task) = task else { return Err("it was never begun".to_owned()) };
+    if let Some(event) = task.events.iter().rev().find(|e| e.kind == "Terminated") {
+        let said: Option<i64> = event.details.get("exit_code").and_then(|c| c.parse().ok());
+        let code = if event.signal > 0 { 128 + event.signal } else { said.unwrap_or(event.exit_code) };
+        return Ok(i32::try_from(code).unwrap_or(1));
+    }
+    // It did not come so far: a driver, a file or an artifact was at fault.
+    let why: Vec<&str> = task.events.iter().map(|e| e.display_message.as_str()).collect();
+    Err(format!("it could not be begun: {}", why.last().copied().unwrap_or("nomad does not say why")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engines::nomad::{TaskEvent, TaskState};
+
+    #[test]
+    fn a_run_ends_with_the_exit_code_of_its_task() {
+        let with = |exit_code, signal| {
+            let mut a = AllocStub::default();
+            let event = TaskEvent { kind: "Terminated".into(), exit_code, signal, ..TaskEvent::default() };
+            a.task_states.insert("web".into(), TaskState { events: vec![event], ..TaskState::default() });
+            exit_of(&a, "web")
+        };
+        assert_eq!(with(0, 0), Ok(0));
+        assert_eq!(with(7, 0), Ok(7));
+        assert_eq!(with(0, 9), Ok(137));
+        assert!(exit_of(&AllocStub::default(), "web").is_err());
+    }
+}

@@ -1,0 +1,161 @@
+//! What goes through a tunnel: a WebSocket of the API (`/exec`, `/run`, `/connect` of an app).
+//!
+//! A binary message is bytes, its first byte their channel ([`channel`]). A text message is one of [`ToServer`] or
+//! [`ToClient`] as JSON; the client's first one says what is wanted, because an address would stand in logs. A command's
+//! exit code comes as [`ToClient::Exit`] after its last output; whatever else ends the tunnel is our own failure.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Problem;
+
+/// The channels of binary messages.
+pub mod channel {
+    /// What the program reads; both ways of a connection.
+    pub const INPUT: u8 = 0;
+    /// What it writes.
+    pub const OUTPUT: u8 = 1;
+    /// What it complains about.
+    pub const ERRORS: u8 = 2;
+}
+
+/// The most that a message holds: a longer one ends the tunnel.
+pub const LONGEST: usize = 256 << 10;
+
+/// What a client says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ToServer {
+    /// First: run a program in an instance.
+    Exec(ExecBegin),
+    /// First: run a program once, in an instance of its own.
+    Run(RunBegin),
+    /// First: connect to a port of an instance.
+    Connect(ConnectBegin),
+    /// The terminal's size has changed.
+    Resize(TerminalSize),
+    /// No more input comes.
+    Eof,
+    /// End what runs.
+    Stop,
+}
+
+/// What the server says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ToClient {
+    /// It has begun.
+    Started(Started),
+    /// No more output comes.
+    Eof,
+    /// The program has ended: its exit code. Last.
+    Exit(i32),
+    /// It could not be done, or not to its end. Last.
+    Failed(Box<Problem>),
+}
+
+/// Which instance.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Which {
+    /// One of this process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<String>,
+    /// This one: the beginning of its allocation's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alloc: Option<String>,
+}
+
+/// A terminal's size, in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TerminalSize {
+    /// Columns.
+    pub columns: u16,
+    /// Rows.
+    pub rows: u16,
+}
+
+/// A program in an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExecBegin {
+    /// Where.
+    #[serde(default)]
+    pub which: Which,
+    /// The program and its arguments. No shell is put before it.
+    pub command: Vec<String>,
+    /// With a terminal of this size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terminal: Option<TerminalSize>,
+    /// Seconds without a byte after which it is ended: 1,800 where nothing is said, 86,400 at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_seconds: Option<u32>,
+}
+
+/// A program that runs once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunBegin {
+    /// With this process's environment, secrets, files, volumes and limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<String>,
+    /// The program and its arguments. No shell is put before it. They stand in the job while it runs: no secrets.
+    pub command: Vec<String>,
+    /// Begin it, and say its name only.
+    #[serde(default)]
+    pub detach: bool,
+}
+
+/// A connection to a port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConnectBegin {
+    /// Where.
+    #[serde(default)]
+    pub which: Which,
+    /// A port's name in the descriptor, or its number on the node.
+    pub port: String,
+}
+
+/// What has begun, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Started {
+    /// The instance, for people: `web.1a2b3c4d`.
+    pub instance: String,
+    /// The allocation's id; "" where it is not placed yet.
+    pub alloc: String,
+    /// Of a one-off command: its name, for `terreau logs --run`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+}
+
+/// The answer to a WebSocket's key (RFC 6455, section 4.2.2).
+pub fn accept_of(key: &str) -> String {
+    use base64::Engine as _;
+    use sha1::Digest;
+    let digest = sha1::Sha1::digest(format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11"));
+    base64::engine::general_purpose::STANDARD.encode(digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_answered_as_the_standard_says() {
+        assert_eq!(accept_of("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
+
+    #[test]
+    fn messages_are_small_words() {
+        let json = |m: &ToServer| serde_json::to_string(m).unwrap();
+        assert_eq!(json(&ToServer::Eof), "\"eof\"");
+        assert_eq!(
+            json(&ToServer::Resize(TerminalSize { columns: 80, rows: 24 })),
+            "{\"resize\":{\"columns\":80,\"rows\":24}}"
+        );
+        let odd = "{\"exec\":{\"command\":[\"sh\"],\"shell\":true}}";
+        assert!(serde_json::from_str::<ToServer>(odd).is_err(), "what is not known is refused");
+    }
+}

@@ -1,0 +1,171 @@
+//! A command that runs once, as a job of its own: what an app's process has (environment, secrets, files, volumes,
+//! limits, program's folder), without what makes it the app: services, routes, checks, fixed ports, restarts.
+
+use serde_json::{Map, Value, json};
+
+use super::value::doubled;
+
+/// Marks such a job; its value is the run's name.
+pub const RUN_META: &str = "terreau_run";
+/// Holds the agent that a run's end depends on; a run without it goes on by itself.
+pub const AGENT_META: &str = "terreau_agent";
+
+/// What runs once.
+#[derive(Debug, Clone)]
+pub struct OneOff<'a> {
+    /// Of this process.
+    pub process: &'a str,
+    /// The run's name: 8 hex digits.
+    pub run: &'a str,
+    /// The agent that streams it; `None`: nobody waits for it.
+    pub agent: Option<&'a str>,
+    /// The program and its arguments.
+    pub words: &'a [String],
+}
+
+/// The id of a run's job.
+pub fn run_job(app: &str, run: &str) -> String {
+    format!("{app}-run-{run}")
+}
+
+/// True where a job is a run of the app with this identity.
+pub fn is_run_of(job: &Value, uid: &str) -> bool {
+    job["Meta"][RUN_META].is_string() && job["Meta"]["terreau"] == uid
+}
+
+/// The job of a command that runs once, made of the app's own job as rendered; `None` where it has no such process.
+pub fn one_off(job: &Value, what: &OneOff<'_>) -> Option<Value> {
+    let groups = job.get("TaskGroups")?.as_array()?;
+    let mut group = groups.iter().find(|g| g["Name"] == what.process)?.as_object()?.clone();
+    group.insert("Count".into(), json!(1));
+    group.remove("Update");
+    group.insert("RestartPolicy".into(), json!({ "Attempts": 0, "Mode": "fail" }));
+    group.insert("ReschedulePolicy".into(), json!({ "Attempts": 0, "Unlimited": false }));
+    if let Some(networks) = group.get_mut("Networks").and_then(Value::as_array_mut) {
+        networks.iter_mut().filter_map(Value::as_object_mut).for_each(free_ports);
+    }
+    let tasks = group.get_mut("Tasks")?.as_array_mut()?;
+    for task in tasks.iter_mut().filter_map(Value::as_object_mut) {
+        task.remove("Services");
+        task.remove("ShutdownDelay");
+        for template in task.get_mut("Templates").and_then(Value::as_array_mut).into_iter().flatten() {
+            // It runs once: a change of the catalogue does not begin it anew.
+            template["ChangeMode"] = json!("noop");
+        }
+        if task.get("Name").is_some_and(|n| n == what.process) {
+            set_command(task, what.words);
+        }
+    }
+    let app = job["ID"].as_str()?;
+    let mut meta = Map::new();
+    meta.insert("terreau".into(), job["Meta"]["terreau"].clone());
+    meta.insert(RUN_META.into(), json!(what.run));
+    if let Some(agent) = what.agent {
+        meta.insert(AGENT_META.into(), json!(agent));
+    }
+    let id = run_job(app, what.run);
+    Some(json!({
+        "ID": id,
+        "Name": id,
+        "Namespace": job["Namespace"],
+        "Type": "batch",
+        "Priority": job["Priority"],
+        "Datacenters": job["Datacenters"],
+        "Meta": meta,
+        "TaskGroups": [group],
+    }))
+}
+
+/// A fixed port is the app's own: here any will do under its name.
+fn free_ports(network: &mut Map<String, Value>) {
+    let fixed = network.remove("ReservedPorts");
+    let labels = fixed
+        .as_ref()
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .map(|p| json!({ "Label": p["Label"] }));
+    let labels: Vec<Value> = labels.collect();
+    if labels.is_empty() {
+        return;
+    }
+    match network.get_mut("DynamicPorts").and_then(Value::as_array_mut) {
+        Some(ports) => ports.extend(labels),
+        None => drop(network.insert("DynamicPorts".into(), labels.into())),
+    }
+}
+
+fn set_command(task: &mut Map<String, Value>, words: &[String]) {
+    let Some(config) = task.get_mut("Config").and_then(Value::as_object_mut) else { return };
+    let words = words.iter().map(|w| doubled(w));
+    // What puts the program into the archive's folder stays before it.
+    let is_wrapped = config.get("command").is_some_and(|c| c == "/bin/sh")
+        && config
+            .get("args")
+            .is_some_and(|a| a[0] == "-c" && a[1].as_str().is_some_and(|s| s.ends_with("exec \"$@\"")));
+    if is_wrapped && let Some(args) = config.get_mut("args").and_then(Value::as_array_mut) {
+        args.truncate(3);
+        args.extend(words.map(Value::from));
+        return;
+    }
+    let mut words = words;
+    config.insert("command".into(), words.next().into());
+    config.insert("args".into(), words.collect::<Vec<_>>().into());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn app() -> Value {
+        json!({
+            "ID": "carnet", "Namespace": "default", "Priority": 50, "Datacenters": ["dc1"], "Type": "service",
+            "Meta": { "terreau": "uid" },
+            "TaskGroups": [{ "Name": "other" }, {
+                "Name": "web", "Count": 3, "Update": { "Canary": 1 }, "Constraints": [{ "RTarget": "piranha" }],
+                "Networks": [{ "DynamicPorts": [{ "Label": "a_port" }], "ReservedPorts": [{ "Label": "b_port", "Value": 25 }] }],
+                "Tasks": [{ "Name": "make_volumes", "Config": { "command": "/bin/mkdir" } }, {
+                    "Name": "web", "Driver": "raw_exec", "Services": [{}], "ShutdownDelay": 1,
+                    "Config": { "command": "/bin/sh", "args": ["-c", "cd \"$NOMAD_TASK_DIR/app\" && exec \"$@\"", "sh", "./server"] },
+                    "Templates": [{ "ChangeMode": "restart" }],
+                    "Env": { "A": "b" },
+                }],
+            }],
+        })
+    }
+
+    #[test]
+    fn a_one_off_has_what_the_process_has_and_is_not_the_app() {
+        let words = ["./migrate".to_owned(), "${x}".to_owned()];
+        let what = OneOff { process: "web", run: "1a2b3c4d", agent: Some("me"), words: &words };
+        let job = one_off(&app(), &what).unwrap();
+        assert_eq!((&job["ID"], &job["Type"]), (&json!("carnet-run-1a2b3c4d"), &json!("batch")));
+        assert_eq!(
+            job["Meta"],
+            json!({ "terreau": "uid", "terreau_run": "1a2b3c4d", "terreau_agent": "me" })
+        );
+        let group = &job["TaskGroups"][0];
+        assert_eq!((&group["Count"], &group["Update"]), (&json!(1), &Value::Null));
+        assert_eq!(
+            group["Networks"][0],
+            json!({ "DynamicPorts": [{ "Label": "a_port" }, { "Label": "b_port" }] })
+        );
+        assert_eq!(group["Constraints"], json!([{ "RTarget": "piranha" }]));
+        let task = &group["Tasks"][1];
+        assert_eq!((&task["Services"], &task["Env"]["A"]), (&Value::Null, &json!("b")));
+        assert_eq!(task["Config"]["args"].as_array().unwrap()[3..], [json!("./migrate"), json!("$${x}")]);
+        assert_eq!(task["Templates"][0]["ChangeMode"], "noop");
+        assert_eq!(group["Tasks"][0]["Config"]["command"], "/bin/mkdir");
+        assert!(one_off(&app(), &OneOff { process: "none", ..what }).is_none());
+    }
+
+    #[test]
+    fn without_the_archives_folder_the_program_stands_alone() {
+        let mut job = app();
+        job["TaskGroups"][1]["Tasks"][1]["Config"] = json!({ "image": "x", "command": "a", "args": ["b"] });
+        let words = ["sh".to_owned()];
+        let what = OneOff { process: "web", run: "0", agent: None, words: &words };
+        let config = one_off(&job, &what).unwrap()["TaskGroups"][0]["Tasks"][1]["Config"].clone();
+        assert_eq!(config, json!({ "image": "x", "command": "sh", "args": [] }));
+    }
+}

@@ -1,0 +1,140 @@
+//! Files and ports of instances, and an app's address.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use sha2::Digest;
+
+use super::Talker;
+use crate::harness::eventually;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_and_folders_are_copied_both_ways_and_links_are_refused() {
+    let it = Talker::new("copy").await;
+    it.describe("", &[("MODE", "words")]);
+    it.expect(0, &["deploy"]);
+    it.running().await;
+    let here = |name: &str| it.path().join(name);
+    std::fs::create_dir_all(here("data/deep")).unwrap();
+    let noise: Vec<u8> = (0..3_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    std::fs::write(here("data/deep/noise"), &noise).unwrap();
+    std::fs::write(here("data/run"), "#!/bin/sh\n").unwrap();
+    std::fs::set_permissions(here("data/run"), std::fs::Permissions::from_mode(0o750)).unwrap();
+
+    let app = &it.name;
+    it.expect(0, &["cp", "data", &format!("{app}:local/in")]);
+    let sum = it.expect(0, &["exec", "--", "sha256sum", "local/in/deep/noise"]).out;
+    assert!(sum.starts_with(&hex::encode(sha2::Sha256::digest(&noise))), "{sum}");
+    // Into a folder that is there; and one file under another name.
+    it.expect(0, &["cp", "data/run", ":local/in"]);
+    it.expect(0, &["cp", "data/run", ":local/other"]);
+    it.expect(0, &["exec", "--", "test", "-x", "local/in/run"]);
+    it.expect(0, &["exec", "--", "test", "-x", "local/other"]);
+
+    it.expect(0, &["cp", &format!("{app}:local/in"), "out"]);
+    assert_eq!(std::fs::read(here("out/deep/noise")).unwrap(), noise);
+    assert_eq!(std::fs::metadata(here("out/run")).unwrap().permissions().mode() & 0o777, 0o750);
+    std::fs::create_dir(here("there")).unwrap();
+    it.expect(0, &["cp", ":local/other", "there"]);
+    assert!(here("there/other").is_file());
+
+    let none = it.expect(1, &["cp", ":local/none", "."]);
+    assert!(none.err.contains("local/none"), "{}", none.err);
+    it.expect(0, &["exec", "--", "ln", "-s", "/etc", "local/in/link"]);
+    let refused = it.expect(1, &["cp", ":local/in", "again"]);
+    assert!(refused.err.contains("a link or a device: refused"), "{}", refused.err);
+    it.expect(2, &["cp", "a", "b"]);
+    it.expect(0, &["delete", "--yes"]);
+}
+
+/// `terreau proxy`, and where it listens.
+struct Leading(Child, String);
+
+impl Leading {
+    fn begin(it: &Talker, args: &[&str]) -> Self {
+        let mut command = it.home.command(it.path(), &[&["proxy"], args].concat());
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        tokio::task::block_in_place(|| {
+            BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap()
+        });
+        assert!(line.starts_with("127.0.0.1:"), "{line:?}");
+        Self(child, line.trim().to_owned())
+    }
+}
+
+impl Drop for Leading {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_is_reached_by_many_connections_at_once_each_way_ended_by_itself() {
+    let it = Talker::new("port").await;
+    let process = format!(
+        "    port \"data\" {{}}\n    check \"tcp\" {{}}\n    route \"{}.example.org\" {{}}\n",
+        it.name
+    );
+    it.describe(&process, &[("MODE", "echo")]);
+    it.expect(0, &["deploy"]);
+    let id = it.running().await;
+
+    let leading = Leading::begin(&it, &["data"]);
+    let asking: Vec<_> = (0..24_u32)
+        .map(|n| {
+            let address = leading.1.clone();
+            std::thread::spawn(move || {
+                let bytes: Vec<u8> =
+                    (0..(n + 1) * 40_000).map(|b| b.wrapping_mul(n + 7).to_le_bytes()[1]).collect();
+                let mut socket = TcpStream::connect(address).unwrap();
+                socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+                socket.write_all(&bytes).unwrap();
+                // The answer comes only after the end of what we say, and only if that end alone arrives.
+                socket.shutdown(Shutdown::Write).unwrap();
+                let mut answer = String::new();
+                socket.read_to_string(&mut answer).unwrap();
+                assert_eq!(
+                    answer,
+                    format!("{} {}\n", bytes.len(), hex::encode(sha2::Sha256::digest(&bytes)))
+                );
+            })
+        })
+        .collect();
+    for one in asking {
+        tokio::task::block_in_place(|| one.join().unwrap());
+    }
+
+    // By number, at a local port of choice.
+    let whole = it.json(&format!("/v1/allocation/{id}")).await;
+    let number = whole["AllocatedResources"]["Shared"]["Ports"][0]["Value"].to_string();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let by_number = Leading::begin(&it, &[&it.name, &format!("{free}:{number}")]);
+    assert_eq!(by_number.1, format!("127.0.0.1:{free}"));
+    drop(by_number);
+    let none = it.expect(6, &["proxy", "admin"]);
+    assert!(none.err.contains("it has data"), "{}", none.err);
+
+    // Who leaves without a word leaves nothing behind.
+    for _ in 0..5 {
+        drop(TcpStream::connect(&leading.1).unwrap());
+    }
+    let mut socket = TcpStream::connect(&leading.1).unwrap();
+    socket.write_all(b"x").unwrap();
+    drop(leading);
+    let mut rest = Vec::new();
+    eventually("the connection ends with the command", Duration::from_secs(20), async || {
+        tokio::task::block_in_place(|| socket.read_to_end(&mut rest)).map_or(Some(()), |_| Some(()))
+    })
+    .await;
+
+    let url = it.expect(0, &["open", "--print"]).out;
+    assert_eq!(url.trim(), it.expect(0, &["open"]).out.trim(), "without a display it is printed");
+    assert!(url.starts_with("http://") && url.contains(&it.name), "{url}");
+    it.expect(0, &["delete", "--yes"]);
+}

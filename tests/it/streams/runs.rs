@@ -1,0 +1,107 @@
+//! Programs that run once: with what the app has, streamed, ended, and never left behind.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::Talker;
+use crate::cli::{Home, run};
+use crate::harness::{Part, Stack, StackOptions, eventually};
+
+impl Talker {
+    /// The ids of runs that Nomad knows of this app.
+    async fn runs(&self) -> Vec<String> {
+        let all = self.json(&format!("/v1/jobs?prefix={}-run-", self.name)).await;
+        all.as_array().into_iter().flatten().map(|j| j["ID"].as_str().unwrap().to_owned()).collect()
+    }
+
+    async fn no_runs(&self) {
+        eventually("no run is left", Duration::from_secs(100), async || {
+            self.runs().await.is_empty().then_some(())
+        })
+        .await;
+    }
+}
+
+const SECRET: &str = "      KEY = secret.key\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_one_off_has_the_app_s_environment_secrets_and_folder_and_its_exit_code_is_ours() {
+    let it = Talker::new("once").await;
+    it.describe("", &[("MODE", "words"), ("WORD", "inside ${x}")]);
+    let file = it.path().join("terreau.hcl");
+    let text = std::fs::read_to_string(&file).unwrap().replace("${x}", "$${x}");
+    let text = text.replace("      MODE", &format!("{SECRET}      MODE"));
+    let text = text.trim_end().trim_end_matches('}').to_owned()
+        + "  secret \"key\" {\n    type = \"generated\"\n  }\n}\n";
+    std::fs::write(&file, text).unwrap();
+    it.expect(0, &["deploy"]);
+    let app = it.running().await;
+
+    let script = "echo \"$WORD\"; test ${#KEY} -ge 16 && echo a key; ls talk.py; echo '${NOMAD_ALLOC_ID}'; echo oops >&2; exit 7";
+    let ran = it.expect(7, &["run", "--", "sh", "-c", script]);
+    assert_eq!(ran.out, "inside ${x}\na key\ntalk.py\n${NOMAD_ALLOC_ID}\n");
+    assert!(ran.err.contains("oops\n"), "{}", ran.err);
+    it.no_runs().await;
+    let ran = it.expect(125, &["run", "--process", "nobody", "--", "true"]);
+    assert!(ran.err.contains("nobody"), "{}", ran.err);
+    let ran = it.expect(127, &["run", "--", "no-such-program"]);
+    assert!(ran.err.contains("no-such-program"), "{}", ran.err);
+    it.expect(2, &["run"]);
+
+    // Ctrl-C asks it to end: what it says then still comes, and its code.
+    let script = "trap 'echo last words; exit 5' TERM; echo begun; while :; do sleep 0.1; done";
+    let mut command = it.home.command(it.path(), &["run", "--", "sh", "-c", script]);
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut begun = [0; 6];
+    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut begun).unwrap();
+    assert_eq!(&begun, b"begun\n");
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let out = tokio::task::block_in_place(|| child.wait_with_output().unwrap());
+    assert_eq!((out.status.code(), String::from_utf8_lossy(&out.stdout).as_ref()), (Some(5), "last words\n"));
+    it.no_runs().await;
+
+    // Killed: the run goes with it.
+    let mut command = it.home.command(it.path(), &["run", "--", "sleep", "1000"]);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    eventually("it runs", Duration::from_secs(40), async || (it.runs().await.len() == 1).then_some(())).await;
+    child.kill().unwrap();
+    child.wait().unwrap();
+    it.no_runs().await;
+
+    // Left to itself: its logs are found by its name, while it runs and afterwards.
+    let name = it.expect(0, &["run", "--detach", "--", "sh", "-c", "echo detached; sleep 2; echo done"]).out;
+    let name = name.trim();
+    let said = it.says(&["logs", "--run", name, "--raw", "--stream", "stdout"], "done").await;
+    assert_eq!(said, "detached\ndone\n");
+    it.expect(6, &["logs", "--run", "ffffffff"]);
+
+    // The app itself has seen nothing of it all.
+    assert_eq!(it.running().await, app);
+    let status = it.expect(0, &["status", "--json"]).out;
+    assert!(!status.contains("-run-"), "{status}");
+    it.expect(0, &["delete", "--yes"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_agent_ran_once_is_purged_by_the_next_leader() {
+    // Its guard ends it with the run.
+    let stack: &'static Stack = Box::leak(Box::new(Stack::start(StackOptions::with_agent()).await));
+    let it = Talker::on(stack, "orphan");
+    it.describe("", &[("MODE", "words")]);
+    it.expect(0, &["deploy"]);
+    let mut command = it.home.command(it.path(), &["run", "--", "sleep", "1000"]);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    eventually("it runs", Duration::from_secs(40), async || (it.runs().await.len() == 1).then_some(())).await;
+    stack.kill(Part::Agent).await;
+    let code = tokio::task::block_in_place(|| child.wait().unwrap().code());
+    assert_eq!(code, Some(125));
+    assert_eq!(it.runs().await.len(), 1, "nobody was there to end it");
+    stack.start_part(Part::Agent).await;
+    it.no_runs().await;
+    let home: &Home = &it.home;
+    let status = tokio::task::block_in_place(|| run(home.command(it.path(), &["status"]), ""));
+    assert_eq!(status.code, 0, "the app goes on: {}", status.err);
+}
