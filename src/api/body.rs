@@ -126,6 +126,22 @@ impl Body for wire::ScaleRequest {
 impl Body for wire::RestartRequest {
     const FIELDS: &'static [Field] = &[may("process", Text), may("alloc", Text)];
 }
+impl Body for wire::EnvRequest {
+    const FIELDS: &'static [Field] = &[
+        may("set", TextMap),
+        may("unset", Texts),
+        may("upon", Counts),
+        may("stage", Flag),
+        may("message", Text),
+    ];
+}
+impl Body for wire::SecretRequest {
+    const FIELDS: &'static [Field] =
+        &[must("set", TextMap), may("upon", Counts), may("stage", Flag), may("message", Text)];
+}
+impl Body for wire::RevealRequest {
+    const FIELDS: &'static [Field] = &[may("names", Texts)];
+}
 
 /// A JSON body.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 mod apps;
 mod body;
 mod caller;
+mod config;
 mod deploys;
 mod graph;
 mod health;
@@ -87,6 +88,12 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(run::scale))
         .routes(routes!(run::restart))
         .routes(routes!(run::course))
+        .routes(routes!(config::env, config::set_env))
+        .routes(routes!(config::reveal_env))
+        .routes(routes!(config::env_history))
+        .routes(routes!(config::secrets, config::set_secrets))
+        .routes(routes!(config::reveal_secrets))
+        .routes(routes!(config::secret_history))
         .routes(routes!(uploads::begin))
         .routes(routes!(uploads::complete))
         .routes(routes!(uploads::stream))

@@ -19,10 +19,12 @@ pub mod sse;
 mod agent;
 mod commit;
 mod completions;
+mod config;
 mod cp;
 mod delete;
 mod deploy;
 mod diff;
+mod dotenv;
 mod events;
 mod exec;
 mod follow;
@@ -118,6 +120,8 @@ fn dispatch(command: Command, cx: &Context) -> Result<ExitCode, Failure> {
         Command::Restart(args) => scale::restart(&args, cx),
         Command::Scale(args) => scale::scale(&args, cx),
         Command::Graph(args) => graph::run(&args, cx),
+        Command::Env(command) => config::env(&command, cx),
+        Command::Secret(command) => config::secret(&command, cx),
         Command::Operations(command) => operations::run(&command, cx),
         Command::Completions(args) => completions::run(&args, cx),
         Command::Man(args) => completions::man(&args, cx),

@@ -5,8 +5,8 @@ use crate::model::canonical::hash_of;
 use crate::model::desired::JobWanted;
 use crate::model::head::{Held, Kind, Owned};
 use crate::model::{Bindings, Head, Placement, Release, canonical_json};
-use crate::operation::Opening;
 use crate::operation::intended::counts_of;
+use crate::operation::{Given, Opening};
 use crate::plan::{Action, Change, Guard, Impact, Plan};
 use crate::render;
 use crate::store::Versioned;
@@ -66,7 +66,7 @@ impl Deployer {
         steps.extend(left.map(|s| s.spec));
         let what = format!("the canaries of release {} replace the old instances", waits.release.number);
         let plan = plan(&head.value, &id, what, steps, record.after);
-        Ok(Opening { head, plan, verb: Verb::Promote, by: by.clone(), given: Vec::new() })
+        Ok(Opening { head, plan, verb: Verb::Promote, by: by.clone(), given: Given::default() })
     }
 
     async fn reversal(&self, by: &By, app: &Placement) -> Result<Opening, Error> {
@@ -109,6 +109,7 @@ impl Deployer {
             owned: owned.collect(),
             names: h.names.clone(),
             secrets: h.secrets.clone(),
+            env: h.env.clone(),
             owners: h.owners.clone(),
             node: h.node.clone(),
             fronts: h.fronts.clone(),
@@ -118,7 +119,7 @@ impl Deployer {
         };
         let what = format!("the canaries of release {} go", waits.release.number);
         let plan = plan(h, &id, what, steps, after);
-        Ok(Opening { head, plan, verb: Verb::Revert, by: by.clone(), given: Vec::new() })
+        Ok(Opening { head, plan, verb: Verb::Revert, by: by.clone(), given: Given::default() })
     }
 }
 

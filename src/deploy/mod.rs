@@ -2,6 +2,7 @@
 //!
 //! Reads the world, renders, plans, and hands the plan to `operation`. Who may do it was decided before.
 
+pub mod config;
 mod course;
 pub mod diff;
 mod events;
@@ -33,7 +34,7 @@ use crate::model::head::AppState;
 use crate::model::origin::Origin;
 use crate::model::project::Owner;
 use crate::model::{Placement, ReleaseNumber, SecretName, Sha256Hex, Uid};
-use crate::operation::{Lock, OpenError, Opening, Runner};
+use crate::operation::{Given, Lock, OpenError, Opening, Runner};
 use crate::plan::{self, Obstacle, Plan};
 use crate::store::Versioned;
 use crate::store::records::{By, LockHolder, Verb};
@@ -331,7 +332,7 @@ impl Deployer {
         let head = self.deletable(app, data).await?;
         prepare::unfinished(&head.value)?;
         let plan = plan::delete(&plan::DeleteInput { head: &head.value, data });
-        Ok(Opening { head, plan, verb: Verb::Delete, by: by.clone(), given: Vec::new() })
+        Ok(Opening { head, plan, verb: Verb::Delete, by: by.clone(), given: Given::default() })
     }
 
     async fn head(&self, app: &Placement) -> Result<Versioned<crate::model::Head>, Error> {

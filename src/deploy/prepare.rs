@@ -12,19 +12,19 @@ use crate::model::artifact::Artifact;
 use crate::model::canonical::hash_of;
 use crate::model::desired::Desired;
 use crate::model::head::{AppState, Head, Kind, Wanted as HeadWanted};
-use crate::model::names::PartName;
+use crate::model::names::{EnvName, PartName};
 use crate::model::origin::Origin;
 use crate::model::project::{Owner, Project, SecretKind, UseKind};
 use crate::model::text::Reference;
 use crate::model::{Bindings, Login, Placement, ProcessName, Release, ReleaseNumber, SecretName, Sha256Hex};
-use crate::operation::OpenError;
 use crate::operation::run::fresh_uid;
+use crate::operation::{Given, OpenError};
 use crate::plan::{self, Obstacle, Plan};
 use crate::render;
 use crate::resources::observed::{self, JobSeen, Wanted};
-use crate::resources::secret;
+use crate::resources::{env, secret};
 use crate::store::Versioned;
-use crate::store::records::{By, LockHolder, SCHEMA};
+use crate::store::records::{By, LockHolder, SCHEMA, StepSpec};
 
 /// Where a release's content comes from.
 #[derive(Debug)]
@@ -39,6 +39,12 @@ pub(super) struct Source {
     pub(super) given: BTreeMap<SecretName, SecretString>,
     /// For a rollback: the release, and the versions of its configuration.
     pub(super) again: Option<(ReleaseNumber, BTreeMap<SecretName, u64>)>,
+    /// What is set in the environment, where that is not what the head says: of an older release, or changed.
+    pub(super) env: Option<BTreeMap<EnvName, u64>>,
+    /// Values of the environment that come with this release.
+    pub(super) env_given: Vec<(EnvName, u64, SecretString)>,
+    /// Names that are set no more.
+    pub(super) env_unset: Vec<(EnvName, u64)>,
 }
 
 /// Whether Nomad's scheduler is asked what it would do.
@@ -57,7 +63,7 @@ pub(super) struct Prepared {
     pub(super) release: Release,
     pub(super) desired: Desired,
     pub(super) plan: Plan,
-    pub(super) given: Vec<(SecretName, u64, SecretString)>,
+    pub(super) given: Given,
 }
 
 impl Source {
@@ -87,14 +93,27 @@ impl Source {
             origin: input.origin.clone(),
             given: input.secrets.clone(),
             again: None,
+            env: None,
+            env_given: Vec::new(),
+            env_unset: Vec::new(),
         })
     }
 
+    /// An older release again: its content and its configuration.
     pub(super) fn from_release(
         app: &Placement,
         old: &Release,
         message: Option<String>,
     ) -> Result<Self, Error> {
+        Ok(Self {
+            again: Some((old.number, old.bindings.secret_versions.clone())),
+            env: Some(old.bindings.env_versions.clone()),
+            ..Self::same_as(app, old, message)?
+        })
+    }
+
+    /// The content of a release, with whatever is configured now.
+    pub(super) fn same_as(app: &Placement, old: &Release, message: Option<String>) -> Result<Self, Error> {
         Ok(Self {
             project: parse(app, &old.descriptor)?,
             descriptor: old.descriptor.clone(),
@@ -104,7 +123,10 @@ impl Source {
             message,
             origin: old.source.clone(),
             given: BTreeMap::new(),
-            again: Some((old.number, old.bindings.secret_versions.clone())),
+            again: None,
+            env: None,
+            env_given: Vec::new(),
+            env_unset: Vec::new(),
         })
     }
 }
@@ -136,7 +158,9 @@ impl Deployer {
         )?;
         let head = self.revive(app, source, found, by).await?;
         let number = ReleaseNumber(head.value.last_number + 1);
-        let (versions, given) = versions(source, &head.value, &existing);
+        let (versions, secrets) = versions(source, &head.value, &existing);
+        let env = source.env.clone().unwrap_or_else(|| head.value.env.clone());
+        let lost = self.lost_env(app, source, &env).await?;
         let node = self.node(&source.project, &head.value).await?;
         let processes: BTreeMap<ProcessName, u32> =
             source.project.processes.iter().map(|p| (p.name.clone(), p.instances)).collect();
@@ -149,7 +173,7 @@ impl Deployer {
             capability: head.value.capability.clone(),
             artifact: source.artifact.clone(),
             secret_versions: versions.clone(),
-            env_versions: BTreeMap::new(),
+            env_versions: env,
             counts: counts.clone(),
             node,
             uses: render::resolve_uses(&source.project, app, &hands.cluster, |u| {
@@ -178,7 +202,7 @@ impl Deployer {
             _ => None,
         };
         let owners = owners(&source.project, &head.value, by);
-        let names: BTreeSet<SecretName> = given.iter().map(|(n, ..)| n.clone()).collect();
+        let names: BTreeSet<SecretName> = secrets.iter().map(|(n, ..)| n.clone()).collect();
         let mut plan = plan::deploy(&plan::Input {
             app,
             head: (head.index > 0).then_some(&head.value),
@@ -194,11 +218,11 @@ impl Deployer {
                 &source.descriptor,
                 &source.artifact,
                 &versions,
+                &bindings.env_versions,
                 &bindings.cluster,
                 &bindings.node,
             )),
         });
-        plan.obstacles.extend(missing);
         let only_counts = matches!(&observed.job, JobSeen::Ours(j) if !j.stopped && j.differs == Some(false))
             && plan.changes.iter().all(|c| c.kind == Kind::Job);
         if head.value.wanted == HeadWanted::Stopped
@@ -219,6 +243,12 @@ impl Deployer {
                 "the canaries of release {} are held; a deploy replaces them",
                 held.release.number
             ));
+        }
+        plan.obstacles.extend(missing.into_iter().chain(lost));
+        let given = Given { secrets, env: source.env_given.clone(), unset: source.env_unset.clone() };
+        if !given.env.is_empty() && !plan.is_empty() {
+            let values = given.env.iter().map(|(n, v, _)| (n.clone(), *v)).collect();
+            plan.steps.insert(0, StepSpec::EnvGiven { values });
         }
         let release = Release {
             v: 1,
@@ -267,6 +297,30 @@ impl Deployer {
             head.value.capability = capability;
         }
         Ok(head)
+    }
+
+    /// Versions of env that are nowhere: an instance would wait for them for ever.
+    async fn lost_env(
+        &self,
+        app: &Placement,
+        source: &Source,
+        wanted: &BTreeMap<EnvName, u64>,
+    ) -> Result<Vec<Obstacle>, Error> {
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let existing = env::versions(&self.runner.hands().consul, app).await?;
+        let is_there = |(name, version): &(&EnvName, &u64)| {
+            existing.get(*name).is_some_and(|l| l.contains(version))
+                || source.env_given.iter().any(|(n, v, _)| n == *name && v == *version)
+        };
+        let lost = wanted.iter().filter(|w| !is_there(w)).map(|(name, version)| Obstacle {
+            code: "missing".to_owned(),
+            target: name.to_string(),
+            why: format!("version {version} of env {name} is not in Consul any more"),
+            hint: format!("set it again: terreau env set {name} --stdin, or terreau env unset {name}"),
+        });
+        Ok(lost.collect())
     }
 
     /// Services that the project depends on and that the catalogue does not have.
@@ -359,14 +413,14 @@ fn owners(project: &Project, head: &Head, by: &By) -> Vec<Owner> {
     if head.owners.is_empty() { owners_of(by) } else { head.owners.clone() }
 }
 
-type Given = Vec<(SecretName, u64, SecretString)>;
+type GivenSecrets = Vec<(SecretName, u64, SecretString)>;
 
 /// The version of every secret that the job will read, and the values that are written with this request.
 fn versions(
     source: &Source,
     head: &Head,
     existing: &BTreeMap<SecretName, Vec<u64>>,
-) -> (BTreeMap<SecretName, u64>, Given) {
+) -> (BTreeMap<SecretName, u64>, GivenSecrets) {
     let mut versions = BTreeMap::new();
     let mut given = Vec::new();
     let highest = |name: &SecretName| existing.get(name).and_then(|v| v.last().copied()).unwrap_or(0);

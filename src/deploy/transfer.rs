@@ -204,6 +204,9 @@ impl Deployer {
                 origin: it.source,
                 given: BTreeMap::new(),
                 again: is_same_app.then_some((it.number, it.bindings.secret_versions)),
+                env: is_same_app.then_some(it.bindings.env_versions),
+                env_given: Vec::new(),
+                env_unset: Vec::new(),
             };
             imported.accepted = Some(self.release(by, app, &source, Verb::Deploy).await?);
         }

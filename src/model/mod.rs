@@ -4,6 +4,7 @@ pub mod artifact;
 pub mod bindings;
 pub mod canonical;
 pub mod cluster;
+pub mod config;
 pub mod desired;
 pub mod head;
 pub mod names;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::model::desired::Name;
 use crate::model::head::{AppState, Kind, LastOperation, Outcome, Owned, Wanted};
-use crate::model::{Head, sha256_hex};
+use crate::model::{Head, SecretName, sha256_hex};
 use crate::resources::job;
 use crate::store::records::{OpRecord, Step, StepSpec, StepState, Verb};
 
@@ -105,6 +105,7 @@ fn done(next: &mut Head, record: &OpRecord, registered: Option<u64>) {
     let after = &record.after;
     next.owned.clone_from(&after.owned);
     next.secrets.clone_from(&after.secrets);
+    next.env.clone_from(&after.env);
     next.owners.clone_from(&after.owners);
     next.node.clone_from(&after.node);
     // Whatever serves from here on was asked for after the last stop.
@@ -167,7 +168,14 @@ fn keep_everything(next: &mut Head, record: &OpRecord) {
             next.names.push(name.clone());
         }
     }
+    let was_given = |name: &SecretName| {
+        record.steps.iter().any(|s| matches!(&s.spec, StepSpec::SecretGiven { name: n, .. } if n == name))
+    };
     for (name, version) in &after.secrets {
+        // What a person gave in place of another value counts once a release with it serves.
+        if next.secrets.contains_key(name) && was_given(name) {
+            continue;
+        }
         let entry = next.secrets.entry(name.clone()).or_insert(0);
         *entry = (*entry).max(*version);
     }

@@ -164,6 +164,10 @@ impl Runner {
         summary: &str,
     ) -> Result<(), EngineError> {
         let op = &record.value;
+        // A way back makes nothing current, and what is only staged is not.
+        if outcome == Outcome::Done && !matches!(op.verb, Verb::Delete | Verb::Revert) {
+            self.secrets_follow(lock, op).await?;
+        }
         let key = keys::head(&op.app);
         let audit = Audit {
             v: SCHEMA,
@@ -184,6 +188,10 @@ impl Runner {
             TxnOp::DeleteCas { key: keys::operation(&op.id), index: record.index },
             TxnOp::Set { key: keys::audit(&op.id), value: encode(&audit)? },
         ];
+        if outcome == Outcome::Undone {
+            // The versions that it lists were taken back, or wait for nobody.
+            ops.push(TxnOp::Delete { key: keys::config_change(&op.app, &op.id) });
+        }
         ops.extend(closing.freed.iter().map(|n| TxnOp::Delete { key: keys::name(n.space, &n.name) }));
         if closing.dooms && !op.after.doomed.is_empty() {
             let not_before = self.now().saturating_add(GRACE).unwrap_or(jiff::Timestamp::MAX);
@@ -234,7 +242,7 @@ impl Runner {
         let summary = match (outcome, op.verb) {
             (Outcome::Done, Verb::Delete) => "deleted".to_owned(),
             (Outcome::Done, Verb::Rollback) => format!("{release} runs, with the content of an older one"),
-            (Outcome::Done, Verb::Deploy | Verb::Promote) => format!("{release} runs"),
+            (Outcome::Done, Verb::Deploy | Verb::Configure | Verb::Promote) => format!("{release} runs"),
             (Outcome::Done, Verb::Revert) => format!("the canaries are gone; {release} serves on"),
             (Outcome::Held, _) => {
                 format!("the canaries of {release} are healthy, and held beside the old instances")

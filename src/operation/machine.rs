@@ -85,6 +85,7 @@ fn is_for_good(spec: &StepSpec) -> bool {
         | StepSpec::KeyDeny { .. } => true,
         StepSpec::SecretGenerate { .. }
         | StepSpec::SecretGiven { .. }
+        | StepSpec::EnvGiven { .. }
         | StepSpec::AccountAdd { .. }
         | StepSpec::BucketSet { .. }
         | StepSpec::KeyImport { .. }
@@ -254,6 +255,7 @@ pub(super) mod tests {
                 owned: vec![],
                 names: vec![],
                 secrets: BTreeMap::new(),
+                env: BTreeMap::new(),
                 owners: vec![],
                 node: None,
                 fronts: vec![],

@@ -8,6 +8,7 @@ mod cancel;
 pub mod close;
 mod drive;
 mod end;
+mod given;
 pub mod intended;
 mod intent;
 pub mod leader;
@@ -22,6 +23,7 @@ pub mod session;
 pub mod sweep;
 
 pub use cancel::CancelError;
+pub use given::Given;
 pub use intended::IntentVerb;
 pub use intent::{Begun, Intention};
 pub use lock::{Lock, OpenError};

@@ -2,16 +2,15 @@
 //!
 //! Must never have an effect on an engine but Consul's records (**G1**).
 
-use secrecy::SecretString;
-
 use super::Progress;
+use super::given::Given;
 use super::lock::{Lock, OpenError};
 use super::run::{Runner, backoff, encode, pass};
 use crate::engines::consul::TxnOp;
 use crate::engines::{EngineError, Fault};
-use crate::model::{Head, Placement, SecretName, Uid};
+use crate::model::{Head, Placement, Uid};
 use crate::plan::Plan;
-use crate::resources::{Attempt, Evidence, secret};
+use crate::resources::{Attempt, Evidence};
 use crate::store::records::{By, Direction, LockHolder, NameRecord, OpRecord, SCHEMA, Step, StepState, Verb};
 use crate::store::{Versioned, keys};
 
@@ -29,8 +28,8 @@ pub struct Opening {
     pub verb: Verb,
     /// Who asked.
     pub by: By,
-    /// Values that a person gave: written by the transaction that opens.
-    pub given: Vec<(SecretName, u64, SecretString)>,
+    /// What a person gave: written by the transaction that opens.
+    pub given: Given,
 }
 
 impl Runner {
@@ -97,9 +96,10 @@ impl Runner {
             let owner = NameRecord { v: SCHEMA, uid: record.uid.clone(), app: lock.app.clone() };
             ops.push(TxnOp::Create { key: keys::name(name.space, &name.name), value: encode(&owner)? });
         }
-        for (name, version, value) in &o.given {
-            ops.extend(secret::write_ops(&lock.app, name, *version, value));
-        }
+        let release = record.after.release.as_ref().map(|r| r.number.0);
+        ops.extend(self.given_change(lock, &record.uid, &record.by, release, &o.given)?);
+        let fitting = self.write_early(lock, ops.len(), o.given.ops(&lock.app)).await?;
+        ops.extend(fitting);
         let consul = self.inner.hands.consul.clone().with_gate(lock.lease.gate());
         pass(&record, "open", "before");
         let lost = match consul.txn(&ops).await {

@@ -114,12 +114,18 @@ async fn remove(work: &Work<'_>, thing: &DoomedThing, head: Option<&Head>) -> Re
                 return Ok(());
             }
             let prefix = work.app.secrets_prefix();
-            let mut ops = vec![
-                TxnOp::CheckSession { key: work.lock(), session: work.session.to_owned() },
-                TxnOp::Delete { key: format!("{prefix}{}", thing.id) },
-            ];
-            let versions = hands.consul.kv_keys(&format!("{prefix}.v/{}/", thing.id)).await?;
-            ops.extend(versions.into_iter().map(|key| TxnOp::Delete { key }));
+            let mut ops = vec![TxnOp::CheckSession { key: work.lock(), session: work.session.to_owned() }];
+            let folders = if thing.id == DoomedThing::ENV {
+                // Who set what goes with it.
+                [work.app.env_prefix(), keys::config(work.app)].to_vec()
+            } else {
+                ops.push(TxnOp::Delete { key: format!("{prefix}{}", thing.id) });
+                vec![format!("{prefix}.v/{}/", thing.id)]
+            };
+            for folder in folders {
+                let found = hands.consul.kv_keys(&folder).await?;
+                ops.extend(found.into_iter().map(|key| TxnOp::Delete { key }));
+            }
             match hands.consul.batch(&ops).await {
                 Err(e) if e.fault != Fault::NotFound => Err(e),
                 _ => Ok(()),

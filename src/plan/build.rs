@@ -150,6 +150,7 @@ pub fn deploy(input: &Input<'_>) -> Plan {
             owned: all.owned,
             names: names_after,
             secrets,
+            env: bindings.env_versions.clone(),
             owners: input.owners.clone(),
             node: bindings.node.clone(),
             fronts: desired.fronts.clone(),
@@ -193,7 +194,8 @@ pub fn delete(input: &DeleteInput<'_>) -> Plan {
     let app = &head.app;
     let mut changes = Vec::new();
     let mut todo = Vec::new();
-    let mut doomed: Vec<DoomedThing> = Vec::new();
+    let env = DoomedThing { kind: Kind::Secret, id: DoomedThing::ENV.to_owned(), names: vec![] };
+    let mut doomed: Vec<DoomedThing> = vec![env];
     let mut owned = Vec::new();
     // The job first: nothing shall run while what it needs is taken away.
     let mut things: Vec<&Owned> = head.owned.iter().collect();
@@ -224,9 +226,8 @@ pub fn delete(input: &DeleteInput<'_>) -> Plan {
     // What no single thing holds (service, host, port, secrets) goes with the last doomed thing.
     let rest: Vec<Name> =
         head.names.iter().filter(|n| !kept.contains(n) && !bound.contains(n)).cloned().collect();
-    match doomed.last_mut() {
-        Some(last) => last.names.extend(rest),
-        None => doomed.push(DoomedThing { kind: Kind::Secret, id: String::new(), names: rest }),
+    if let Some(last) = doomed.last_mut() {
+        last.names.extend(rest);
     }
     Plan {
         v: 1,
@@ -248,6 +249,7 @@ pub fn delete(input: &DeleteInput<'_>) -> Plan {
             owned,
             names: kept,
             secrets: BTreeMap::new(),
+            env: BTreeMap::new(),
             owners: head.owners.clone(),
             node: head.node.clone(),
             fronts: Vec::new(),

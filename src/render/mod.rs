@@ -16,7 +16,7 @@ mod spec;
 mod task;
 mod value;
 
-pub use names::{access_key_id, bucket_alias, env_version_key, ldap_dn, resolve_uses, service_name};
+pub use names::{access_key_id, bucket_alias, ldap_dn, resolve_uses, service_name};
 pub use offline::placeholders;
 pub use one_off::{AGENT_META, OneOff, RUN_META, is_run_of, one_off, run_job};
 

@@ -6,7 +6,7 @@ use super::RenderError;
 use crate::model::bindings::ResolvedUse;
 use crate::model::canonical::sha256_hex;
 use crate::model::cluster::Cluster;
-use crate::model::names::{EnvName, FirstRouted, PartName, Placement, Uid};
+use crate::model::names::{FirstRouted, PartName, Placement, Uid};
 use crate::model::project::{Port, Process, Project, Use, UseKind};
 
 /// A DNS label, a bucket, a Nomad service: at most this many bytes.
@@ -64,11 +64,6 @@ pub fn bucket_alias(placement: &Placement, purpose: &PartName) -> String {
 /// meets its own key. `release` is the number of the one that brings the key: a deleted id never comes back.
 pub fn access_key_id(uid: &Uid, of: &PartName, release: u64) -> String {
     format!("GK{}", &sha256_hex(format!("{uid}/{of}/{release}")).as_str()[..24])
-}
-
-/// `secrets/<app>/.env/<NAME>/<n>`: version n of a value of `terreau env set`, never changed once written.
-pub fn env_version_key(placement: &Placement, name: &EnvName, version: u64) -> String {
-    format!("{}.env/{name}/{version}", placement.secrets_prefix())
 }
 
 /// What each use of a project is on this cluster. The key id of each bucket comes from the caller: the one that the

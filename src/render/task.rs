@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use super::RenderError;
 use super::atom::Atom;
-use super::names::env_version_key;
 use super::scope::{DriverKind, Scope};
 use super::spec::{APP_DIR, Artifact, Change, Mount, Role, Task, Template};
 use super::value::{argument, doubled, doubled_json, env_line, file, plain_env};
@@ -199,7 +198,7 @@ fn environment(scope: &Scope<'_>) -> Result<(BTreeMap<String, String>, Vec<Templ
     }
     for (name, version) in set {
         plain.remove(name.as_str());
-        let key = Atom::Key(env_version_key(scope.placement, name, *version));
+        let key = Atom::Key(scope.placement.env_version_key(name, *version));
         pinned.push_str(&env_line(name.as_str(), &[key]));
     }
     let mut templates = Vec::with_capacity(2);

@@ -6,6 +6,7 @@
 pub mod account;
 pub mod bucket;
 pub mod counts;
+pub mod env;
 pub mod health;
 pub mod job;
 pub mod judge;
@@ -138,7 +139,7 @@ pub async fn apply(work: &Work<'_>, spec: &StepSpec, attempt: Attempt) -> Result
             secret::generate(work, name, *version, (*length, *alphabet)).await
         }
         // Written by the transaction that opened the operation.
-        StepSpec::SecretGiven { .. } => Ok(Evidence::new()),
+        StepSpec::SecretGiven { .. } | StepSpec::EnvGiven { .. } => Ok(Evidence::new()),
         StepSpec::AccountAdd { dn, password, version, .. } => {
             account::add(work, dn, password, *version).await
         }
@@ -168,9 +169,9 @@ pub async fn apply(work: &Work<'_>, spec: &StepSpec, attempt: Attempt) -> Result
 /// Takes a step back, before the job was registered. What was there before is left alone.
 pub async fn undo(work: &Work<'_>, spec: &StepSpec) -> Result<Evidence, EngineError> {
     match spec {
-        StepSpec::SecretGenerate { name, version, .. } | StepSpec::SecretGiven { name, version } => {
-            secret::take_back(work, name, *version).await
-        }
+        StepSpec::SecretGenerate { name, version, .. } => secret::take_back(work, name, *version).await,
+        StepSpec::SecretGiven { name, version } => secret::drop_given(work, name, *version).await,
+        StepSpec::EnvGiven { values } => env::take_back(work, values).await,
         StepSpec::AccountAdd { dn, create: Create::New, .. } => account::remove_ours(work, dn).await,
         // The release that serves uses it, unless its password was made by this very operation.
         StepSpec::AccountAdd { dn, password, create: Create::Existing, .. } => {

@@ -1,6 +1,11 @@
 //! Secrets: `secrets/<app>/.v/<name>/<n>` (never changed once written) and `secrets/<app>/<name>`, the current value.
 //!
+//! What is made here becomes the current value at once: nothing else was. What a person gives is written as a version,
+//! and becomes the current value when a release with it serves; so does an older version that a rollback takes.
+//!
 //! Conditional: every write is one transaction that also checks the lock's session, so a late writer writes nothing.
+
+use std::collections::BTreeMap;
 
 use rand::distr::{Alphanumeric, SampleString};
 use secrecy::{ExposeSecret, SecretString};
@@ -30,6 +35,42 @@ pub fn write_ops(app: &Placement, name: &SecretName, version: u64, value: &Secre
         TxnOp::Create { key: app.secret_version_key(name, version), value: bytes.clone() },
         TxnOp::Set { key: app.secret_key(name), value: bytes },
     ]
+}
+
+/// The operation that writes a version which a release is still to take.
+pub fn given_op(app: &Placement, name: &SecretName, version: u64, value: &SecretString) -> TxnOp {
+    let value = value.expose_secret().as_bytes().to_vec();
+    TxnOp::Create { key: app.secret_version_key(name, version), value }
+}
+
+/// The operations that make these versions the current values, one for each that is not yet.
+pub async fn current_ops(
+    consul: &Consul,
+    app: &Placement,
+    versions: &BTreeMap<SecretName, u64>,
+) -> Result<Vec<TxnOp>, EngineError> {
+    let looks = versions.iter().map(|(name, version)| async move {
+        let (pinned, plain) = (app.secret_version_key(name, *version), app.secret_key(name));
+        let (pinned, now) = tokio::try_join!(consul.kv_get(&pinned), consul.kv_get(&plain))?;
+        let Some(pinned) = pinned else { return Ok(None) };
+        let is_current = now.is_some_and(|now| now.value == pinned.value);
+        Ok((!is_current).then(|| TxnOp::Set { key: plain, value: pinned.value.to_vec() }))
+    });
+    Ok(futures::future::try_join_all(looks).await?.into_iter().flatten().collect())
+}
+
+/// Takes back what a person gave: no release has ever read it.
+pub(super) async fn drop_given(
+    work: &Work<'_>,
+    name: &SecretName,
+    version: u64,
+) -> Result<Evidence, EngineError> {
+    let ops = [
+        TxnOp::CheckSession { key: work.lock(), session: work.session.to_owned() },
+        TxnOp::Delete { key: work.app.secret_version_key(name, version) },
+    ];
+    work.hands.consul.txn(&ops).await?;
+    Ok(Evidence::new())
 }
 
 pub(super) async fn generate(
@@ -92,9 +133,9 @@ pub async fn read(
 pub async fn versions(
     consul: &Consul,
     app: &Placement,
-) -> Result<std::collections::BTreeMap<SecretName, Vec<u64>>, EngineError> {
+) -> Result<BTreeMap<SecretName, Vec<u64>>, EngineError> {
     let prefix = format!("{}.v/", app.secrets_prefix());
-    let mut found: std::collections::BTreeMap<SecretName, Vec<u64>> = std::collections::BTreeMap::new();
+    let mut found: BTreeMap<SecretName, Vec<u64>> = BTreeMap::new();
     for key in consul.kv_keys(&prefix).await? {
         let Some((name, version)) = key.strip_prefix(&prefix).and_then(|r| r.rsplit_once('/')) else {
             continue;

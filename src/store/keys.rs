@@ -21,6 +21,8 @@ pub const LEADER: &str = "terreau/v1/leader";
 pub const TICKETS: &str = "terreau/v1/tickets";
 /// Ring of the last changed keys.
 pub const BELL: &str = "terreau/v1/bell";
+/// Changes of apps' configuration.
+pub const CONFIG: &str = "terreau/v1/config/";
 /// Live agents.
 pub const AGENTS: &str = "terreau/v1/agent/";
 
@@ -53,6 +55,14 @@ pub fn intent(id: &Uid) -> String {
 /// An entry of the name index.
 pub fn name(space: Space, name: &str) -> String {
     format!("terreau/v1/name/{}/{name}", space.as_str())
+}
+/// The changes of an app's configuration, each below it by its id.
+pub fn config(app: &Placement) -> String {
+    format!("{CONFIG}{}/", app.path())
+}
+/// One change of an app's configuration.
+pub fn config_change(app: &Placement, id: &Uid) -> String {
+    format!("{}{id}", config(app))
 }
 /// An audit event.
 pub fn audit(id: &Uid) -> String {

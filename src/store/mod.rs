@@ -3,6 +3,7 @@
 //! The one room that knows where a record lies and how it is written. Consul holds little (each record has a size
 //! limit); what is larger is an object in Garage named by its SHA-256 and written *before* the record that names it.
 
+mod config;
 mod kept;
 pub mod keys;
 pub mod objects;
@@ -16,6 +17,7 @@ use crate::engines::{Engine, EngineError, Fault};
 use crate::model::desired::Space;
 use crate::model::{Head, Placement, Uid};
 
+pub use config::{ConfigChange, ConfigMade, EnvMade};
 pub use kept::{KeptInstance, KeptStream};
 pub use objects::Objects;
 pub use records::{

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::desired::Name;
 use crate::model::head::{Kind, Outcome, Owned, ReleaseRef};
+use crate::model::names::EnvName;
 use crate::model::names::HostName;
 use crate::model::project::Owner;
 use crate::model::{Placement, ProcessName, SecretName, Sha256Hex, Uid};
@@ -38,6 +39,8 @@ pub enum Verb {
     Revert,
     /// The end of an app.
     Delete,
+    /// A new release with other values of env or secrets; or values for the next one.
+    Configure,
 }
 
 impl Verb {
@@ -49,6 +52,7 @@ impl Verb {
             Self::Promote => "promote",
             Self::Revert => "revert",
             Self::Delete => "delete",
+            Self::Configure => "configure",
         }
     }
 }
@@ -136,6 +140,9 @@ pub struct After {
     pub names: Vec<Name>,
     /// Current secret versions.
     pub secrets: BTreeMap<SecretName, u64>,
+    /// Current versions of what people set in the environment.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<EnvName, u64>,
     /// Owners.
     pub owners: Vec<Owner>,
     /// The node of its volumes.
@@ -195,6 +202,11 @@ pub struct DoomedThing {
     /// Names that it holds until it is gone.
     #[serde(default)]
     pub names: Vec<Name>,
+}
+
+impl DoomedThing {
+    /// The id of everything that people set in an app's environment, among its secrets: no secret begins with a dot.
+    pub const ENV: &str = ".env";
 }
 
 /// What a sweep will delete, and when (`terreau/v1/doomed/<ulid>`): one record for each operation that leaves

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::model::artifact::Artifact;
+use crate::model::names::EnvName;
 use crate::model::{HostName, SecretName, Sha256Hex};
 
 /// What a step does, with everything that it needs: after a kill another agent reads it here.
@@ -28,6 +29,11 @@ pub enum StepSpec {
         name: SecretName,
         /// Which version.
         version: u64,
+    },
+    /// Values of the environment, written by the transaction that opened the operation; here so that they can be undone.
+    EnvGiven {
+        /// Which versions of which.
+        values: BTreeMap<EnvName, u64>,
     },
     /// Adds an account to the directory under a DN that is ours.
     AccountAdd {
@@ -177,6 +183,7 @@ impl StepSpec {
         match self {
             Self::SecretGenerate { .. } => "secret",
             Self::SecretGiven { .. } => "secret-given",
+            Self::EnvGiven { .. } => "env-given",
             Self::AccountAdd { .. } => "account",
             Self::AccountDisable { .. } => "account-disable",
             Self::BucketSet { .. } => "bucket",
@@ -196,6 +203,10 @@ impl StepSpec {
         match self {
             Self::SecretGenerate { name, version, .. } => format!("make secret {name} (version {version})"),
             Self::SecretGiven { name, version } => format!("keep secret {name} (version {version})"),
+            Self::EnvGiven { values } => {
+                let names: Vec<&str> = values.keys().map(EnvName::as_str).collect();
+                format!("keep env {}", names.join(", "))
+            }
             Self::AccountAdd { dn, .. } => format!("add account {dn}"),
             Self::AccountDisable { dn } => format!("disable account {dn}"),
             Self::BucketSet { alias, create: Create::New, .. } => format!("make bucket {alias}"),

@@ -63,6 +63,19 @@ const TABLE: &[(&str, &[&str], Needs)] = &[
     ("stop", &["APP"], Needs::Lock),
     ("restart", &["APP"], Needs::Lock),
     ("scale", &["APP", "web=2"], Needs::Lock),
+    ("env list", &["--app", "APP"], Needs::ToRead),
+    ("env set", &["A=1", "--app", "APP"], Needs::Lock),
+    ("env unset", &["A", "--app", "APP"], Needs::Lock),
+    ("env import", &["settings.env", "--app", "APP"], Needs::Lock),
+    ("env export", &["--app", "APP"], Needs::Right),
+    ("env edit", &["--app", "APP"], Needs::Right),
+    ("env history", &["--app", "APP"], Needs::ToRead),
+    ("secret list", &["--app", "APP"], Needs::ToRead),
+    ("secret set", &["api_key", "--stdin", "--app", "APP"], Needs::Lock),
+    ("secret import", &["secrets.env", "--app", "APP"], Needs::Lock),
+    ("secret export", &["--app", "APP"], Needs::Right),
+    ("secret edit", &["--app", "APP"], Needs::Right),
+    ("secret history", &["--app", "APP"], Needs::ToRead),
     ("operations follow", &["OPERATION"], Needs::ToRead),
     ("operations show", &["OPERATION"], Needs::ToRead),
     ("operations list", &[], Needs::Person),
@@ -248,6 +261,8 @@ async fn every_command_ends_with_the_documented_code_whatever_stands_in_its_way(
     person.deploys(app.path());
     let mut wrong = Vec::new();
     let dir = app.path();
+    std::fs::write(dir.join("settings.env"), "A=1\n").unwrap();
+    std::fs::write(dir.join("secrets.env"), "api_key=12345678\n").unwrap();
 
     let stranger = Home::new();
     try_all(&stranger, &stack.api(), dir, "usage", &app.name, &mut wrong);

@@ -16,6 +16,7 @@ mod api;
 mod artifacts;
 mod book;
 mod cli;
+mod config;
 mod contract;
 mod contract_garage;
 mod descriptor;

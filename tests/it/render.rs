@@ -490,7 +490,7 @@ async fn an_app_sees_every_value_byte_for_byte_and_its_route_changes_in_place() 
     let nodes = get(stack, "/v1/nodes").await.unwrap();
     bindings.node = Some(nodes[0]["Name"].as_str().unwrap().to_owned());
     let secret = format!("{NASTY}the secret");
-    let set_key = terreau::render::env_version_key(&placement, &EnvName::new("PLAIN_SET").unwrap(), 7);
+    let set_key = placement.env_version_key(&EnvName::new("PLAIN_SET").unwrap(), 7);
     let secret_key = placement.secret_version_key(&SecretName::new("pw").unwrap(), 1);
     for (key, value) in [(secret_key, secret.clone()), (set_key, String::new())] {
         let url = format!("{}/v1/kv/{key}", stack.consul());

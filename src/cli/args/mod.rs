@@ -2,6 +2,7 @@
 //! help, `docs/cli.md` and completions are all made of them.
 
 mod changes;
+mod config;
 mod history;
 mod logs;
 mod look;
@@ -15,6 +16,10 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::engine::ArgValueCompleter;
 
 pub use changes::{DeleteArgs, DeployArgs, PlanArgs, RollbackArgs};
+pub use config::{
+    ConfigEditArgs, ConfigExportArgs, ConfigImportArgs, ConfigListArgs, EnvCommand, EnvSetArgs, EnvUnsetArgs,
+    HowArgs, SecretCommand, SecretSetArgs,
+};
 pub use history::{DiffArgs, GraphArgs, GraphFormat, ReleaseCommand, ReleaseExportArgs, ReleaseImportArgs};
 pub use logs::{LogsArgs, Stream};
 pub use look::{EventsArgs, PsArgs, TopArgs};
@@ -122,6 +127,12 @@ pub enum Command {
     Scale(ScaleArgs),
     /// Draw apps, what they are made of, and what they need
     Graph(GraphArgs),
+    /// Set what an app finds in its environment
+    #[command(subcommand)]
+    Env(EnvCommand),
+    /// Give the secrets of an app their values
+    #[command(subcommand)]
+    Secret(SecretCommand),
     /// List, follow and cancel changes
     #[command(subcommand)]
     Operations(OperationsCommand),

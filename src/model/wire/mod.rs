@@ -5,6 +5,7 @@
 
 mod apps;
 mod changes;
+mod config;
 mod graph;
 mod history;
 mod logs;
@@ -24,6 +25,7 @@ use utoipa::ToSchema;
 
 pub use apps::*;
 pub use changes::*;
+pub use config::*;
 pub use graph::*;
 pub use history::*;
 pub use logs::*;

@@ -1,0 +1,231 @@
+//! The command line of configuration: `terreau env` and `terreau secret`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::TurnArgs;
+use crate::model::names::{EnvName, Placement, SecretName};
+
+/// `terreau env`
+#[derive(Debug, Clone, Subcommand)]
+pub enum EnvCommand {
+    /// List the environment of an app: what is set, by whom, and what the descriptor says
+    List(ConfigListArgs),
+    /// Set values, by a new release of what runs
+    Set(EnvSetArgs),
+    /// Set values no more: what the descriptor says counts again
+    Unset(EnvUnsetArgs),
+    /// Set what a dotenv file says
+    Import(ConfigImportArgs),
+    /// Print what is set as a dotenv file, values included
+    Export(ConfigExportArgs),
+    /// Edit what is set in your editor
+    Edit(ConfigEditArgs),
+    /// List the versions of values: who made them, and when
+    History(EnvHistoryArgs),
+}
+
+/// `terreau secret`
+#[derive(Debug, Clone, Subcommand)]
+pub enum SecretCommand {
+    /// List the secrets of an app, without their values
+    List(ConfigListArgs),
+    /// Give a secret another value, by a new release of what runs
+    Set(SecretSetArgs),
+    /// Give secrets the values of a dotenv file
+    Import(ConfigImportArgs),
+    /// Print the values that people gave as a dotenv file
+    Export(ConfigExportArgs),
+    /// Edit the values that people gave in your editor
+    Edit(ConfigEditArgs),
+    /// List the versions of secrets: who gave them, and when
+    History(SecretHistoryArgs),
+}
+
+/// Which app, where the words of a command are something else.
+#[derive(Debug, Clone, Args)]
+pub struct OfApp {
+    /// The app [default: the project of the terreau.hcl in this folder or above it]
+    #[arg(long, short, value_name = "APP[@ENV]")]
+    pub app: Option<Placement>,
+}
+
+/// How a change of configuration is carried out.
+#[derive(Debug, Clone, Args)]
+pub struct HowArgs {
+    /// Which app.
+    #[command(flatten)]
+    pub app: OfApp,
+    /// Keep it for the next release instead of making one now
+    #[arg(long)]
+    pub stage: bool,
+    /// Why, for the list of releases
+    #[arg(long, short, value_name = "TEXT")]
+    pub message: Option<String>,
+    /// Return as soon as it is accepted
+    #[arg(long)]
+    pub detach: bool,
+    /// Whether it waits for its turn.
+    #[command(flatten)]
+    pub turn: TurnArgs,
+    /// Print JSON for programs
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `terreau env list`, `terreau secret list`
+///
+/// Values that were set are not shown; with --show they are, and that they were looked at is written down.
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Examples:\n  terreau env list\n  terreau env list --app carnet@staging --json\n  terreau secret list"
+)]
+pub struct ConfigListArgs {
+    /// Which app.
+    #[command(flatten)]
+    pub app: OfApp,
+    /// Show the values, too
+    #[arg(long)]
+    pub show: bool,
+    /// Print JSON for programs
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `terreau env set`
+///
+/// Makes a new release of what runs, with these values: instances are replaced one after the other, and where the new
+/// ones do not get healthy the old release goes on, with the old values. A value is at most 32 KiB, of UTF-8, and
+/// comes to the process byte for byte. It wins over the descriptor's `env`, and stays through deploys.
+///
+/// What stands on a command line can be seen by others on this machine: give a secret by --stdin or --file, or declare it as a
+/// `secret`.
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Examples:\n  terreau env set LOG_LEVEL=debug GREETING='good morning'\n  terreau env set MOTD --file motd.txt\n  \
+                  terreau env set --stage FEATURE_X=on"
+)]
+pub struct EnvSetArgs {
+    /// What to set; a name alone with --stdin or --file
+    #[arg(value_name = "NAME=VALUE", required = true)]
+    pub pairs: Vec<String>,
+    /// Read the value of the one name from standard input, to its end
+    #[arg(long, conflicts_with = "file")]
+    pub stdin: bool,
+    /// Read the value of the one name from this file, byte for byte
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// How.
+    #[command(flatten)]
+    pub how: HowArgs,
+}
+
+/// `terreau env unset`
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:\n  terreau env unset LOG_LEVEL\n  terreau env unset --stage GREETING MOTD")]
+pub struct EnvUnsetArgs {
+    /// What to set no more
+    #[arg(value_name = "NAME", required = true)]
+    pub names: Vec<EnvName>,
+    /// How.
+    #[command(flatten)]
+    pub how: HowArgs,
+}
+
+/// `terreau secret set`
+///
+/// The secret is one that the running release declares, of type `user`. Its value comes from a prompt that shows nothing, from
+/// standard input or from a file, never from the command line. Makes a new release of what runs, as `terreau env set` does.
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Examples:\n  terreau secret set smtp_password\n  terreau secret set api_key --file key.txt\n  \
+                  pass show smtp | terreau secret set smtp_password --stdin"
+)]
+pub struct SecretSetArgs {
+    /// Which secret
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Read the value from standard input, to its end; one line break at its end is left out
+    #[arg(long, conflicts_with = "file")]
+    pub stdin: bool,
+    /// Read the value from this file, byte for byte
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// How.
+    #[command(flatten)]
+    pub how: HowArgs,
+}
+
+/// `terreau env import`, `terreau secret import`
+///
+/// Reads lines NAME=VALUE: bare, in single quotes (as it stands, over several lines too), or in double quotes (\n \r \t \" \\
+/// \$ \` \uXXXX are one character each). `$` is never expanded. Names that the file does not have stay as they are.
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Examples:\n  terreau env import .env\n  terreau env export --app carnet | terreau env import - --app carnet@staging"
+)]
+pub struct ConfigImportArgs {
+    /// The file; `-` is standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// How.
+    #[command(flatten)]
+    pub how: HowArgs,
+}
+
+/// `terreau env export`, `terreau secret export`
+///
+/// Values are shown, and that they were is written down. `import` reads the same values again, byte for byte.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:\n  terreau env export > carnet.env")]
+pub struct ConfigExportArgs {
+    /// Which app.
+    #[command(flatten)]
+    pub app: OfApp,
+    /// Print JSON for programs
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `terreau env edit`, `terreau secret edit`
+///
+/// Opens what is set in $VISUAL or $EDITOR (else vi), in a file that only you can read and that is removed afterwards. What was changed
+/// is sent, and nothing else; where somebody else changed the same value meanwhile, nothing is.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:\n  EDITOR=nano terreau env edit")]
+pub struct ConfigEditArgs {
+    /// How.
+    #[command(flatten)]
+    pub how: HowArgs,
+}
+
+/// `terreau env history`
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:\n  terreau env history\n  terreau env history LOG_LEVEL")]
+pub struct EnvHistoryArgs {
+    /// Only this one's versions
+    #[arg(value_name = "NAME")]
+    pub name: Option<EnvName>,
+    /// Which app.
+    #[command(flatten)]
+    pub app: OfApp,
+    /// Print JSON for programs
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `terreau secret history`
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:\n  terreau secret history smtp_password")]
+pub struct SecretHistoryArgs {
+    /// Only this one's versions
+    #[arg(value_name = "NAME")]
+    pub name: Option<SecretName>,
+    /// Which app.
+    #[command(flatten)]
+    pub app: OfApp,
+    /// Print JSON for programs
+    #[arg(long)]
+    pub json: bool,
+}

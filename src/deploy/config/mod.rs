@@ -1,0 +1,435 @@
+//! What an app is configured with: env values and `user` secrets, set at once by a new release of what runs, or kept
+//! for the next one.
+//!
+//! Must never show a value but to who asks for values, and never write one without a record of who gave it.
+
+mod look;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{Deployer, Error, no_such, prepare};
+use crate::model::config::{MAX_INDEX, check_name, check_value};
+use crate::model::head::Wanted;
+use crate::model::names::EnvName;
+use crate::model::project::{Project, SecretKind};
+use crate::model::{Head, Placement, Release, ReleaseNumber, SecretName, Uid};
+use crate::operation::{Given, Lock};
+use crate::resources::{env, secret};
+use crate::store::records::{By, Verb};
+use crate::store::{ConfigChange, ConfigMade, Versioned};
+
+pub use look::Values;
+
+/// A head is no larger than this as JSON.
+const MAX_HEAD: usize = 8 << 10;
+
+/// A change of an app's configuration.
+#[derive(Debug, Default)]
+pub struct ConfigInput {
+    /// Values of the environment to set.
+    pub env: BTreeMap<EnvName, SecretString>,
+    /// Names of the environment to set no more.
+    pub unset: BTreeSet<EnvName>,
+    /// Values of `user` secrets.
+    pub secrets: BTreeMap<SecretName, SecretString>,
+    /// The versions that the change was made upon, where it must not be made upon others.
+    pub upon: Option<Upon>,
+    /// When it counts.
+    pub when: When,
+    /// Why, in the person's words.
+    pub message: Option<String>,
+}
+
+/// Current versions as somebody saw them; 0: there was none.
+#[derive(Debug, Default)]
+pub struct Upon {
+    /// Of env values.
+    pub env: BTreeMap<EnvName, u64>,
+    /// Of secrets.
+    pub secrets: BTreeMap<SecretName, u64>,
+}
+
+/// When a change counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum When {
+    /// By a release of its own.
+    #[default]
+    Now,
+    /// With the next release.
+    Staged,
+}
+
+/// What came of a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Configured {
+    /// Which versions were made: those of values that were there already are not.
+    pub made: ConfigMade,
+    /// How it goes on.
+    pub course: ConfigCourse,
+}
+
+/// How a change of configuration goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConfigCourse {
+    /// A release with it is under way.
+    Operation(Uid),
+    /// The next release takes it; why not one of its own.
+    Staged(String),
+    /// Nothing that runs is concerned.
+    Unchanged(Option<ReleaseNumber>),
+}
+
+/// Everything that a change is judged by, read under the app's lock.
+struct Scene {
+    head: Versioned<Head>,
+    release: Option<Release>,
+    changes: Vec<ConfigChange>,
+    env: BTreeMap<EnvName, Vec<u64>>,
+    secrets: BTreeMap<SecretName, Vec<u64>>,
+}
+
+impl Scene {
+    fn project(&self, app: &Placement) -> Result<Option<Project>, Error> {
+        let source = self.release.as_ref().map(|r| prepare::Source::same_as(app, r, None)).transpose()?;
+        Ok(source.map(|s| s.project))
+    }
+
+    /// A number that no version of this name ever had, unsettings included.
+    fn next_env(&self, name: &EnvName) -> u64 {
+        let written = self.env.get(name).and_then(|v| v.last().copied());
+        let told = self.changes.iter().filter_map(|c| c.made.env.get(name)).map(|m| m.version());
+        told.chain(written).chain(self.head.value.env.get(name).copied()).max().unwrap_or(0) + 1
+    }
+
+    fn next_secret(&self, name: &SecretName) -> u64 {
+        let written = self.secrets.get(name).and_then(|v| v.last().copied());
+        written.into_iter().chain(self.head.value.secrets.get(name).copied()).max().unwrap_or(0) + 1
+    }
+}
+
+impl Deployer {
+    /// Changes what an app is configured with.
+    pub async fn configure(
+        &self,
+        by: &By,
+        app: &Placement,
+        input: &ConfigInput,
+    ) -> Result<Configured, Error> {
+        for (name, value) in &input.env {
+            check_name(name).map_err(|e| Error::Invalid(e.to_string()))?;
+            check(name.as_str(), value)?;
+        }
+        for (name, value) in &input.secrets {
+            check(name.as_str(), value)?;
+            if value.expose_secret().is_empty() {
+                return Err(Error::Invalid(format!("the value of secret {name} is empty")));
+            }
+        }
+        if let Some(name) = input.unset.iter().find(|n| input.env.contains_key(*n)) {
+            return Err(Error::Invalid(format!("{name} is to be set and unset at once")));
+        }
+        self.not_in_the_artifact(app, input).await?;
+        let lock = self.runner.lock(app, by, Verb::Configure).await?;
+        match self.judge_change(by, app, input).await {
+            Ok(Decided::Nothing(release)) => {
+                self.runner.unlock(lock).await;
+                let course = ConfigCourse::Unchanged(release);
+                Ok(Configured { made: ConfigMade::default(), course })
+            }
+            Ok(Decided::Stage { head, given, course }) => self.keep(by, lock, *head, given, course).await,
+            Ok(Decided::Release { source, stage }) => {
+                let made = stage.made();
+                let operation = lock.operation().clone();
+                match self.prepare_opening(by, app, &source, Verb::Configure, &operation).await {
+                    Ok(Ok(opening)) => {
+                        let id = self.runner.open(lock, opening).await?;
+                        Ok(Configured { made, course: ConfigCourse::Operation(id) })
+                    }
+                    // What is changed is no part of what runs: an unset of what was only staged.
+                    Ok(Err(release)) => match self.scene(app).await {
+                        Ok(scene) => {
+                            let head = with(scene.head, &stage);
+                            let course = ConfigCourse::Unchanged(Some(release));
+                            self.keep(by, lock, head, stage, course).await
+                        }
+                        Err(e) => self.given_back(lock, e).await,
+                    },
+                    Err(e) => self.given_back(lock, e).await,
+                }
+            }
+            Err(e) => self.given_back(lock, e).await,
+        }
+    }
+
+    async fn given_back<T>(&self, lock: Lock, e: Error) -> Result<T, Error> {
+        self.runner.unlock(lock).await;
+        Err(e)
+    }
+
+    async fn keep(
+        &self,
+        by: &By,
+        lock: Lock,
+        head: Versioned<Head>,
+        given: Given,
+        course: ConfigCourse,
+    ) -> Result<Configured, Error> {
+        let made = given.made();
+        if given.is_empty() {
+            self.runner.unlock(lock).await;
+        } else {
+            let summary = format!("staged: {}", words(&given));
+            self.runner.stage(lock, head, by, &given, summary).await?;
+        }
+        Ok(Configured { made, course })
+    }
+
+    async fn scene(&self, app: &Placement) -> Result<Scene, Error> {
+        let consul = &self.runner.hands().consul;
+        let (head, changes, env, secrets) = tokio::try_join!(
+            self.head(app),
+            async { Ok(self.runner.store().config_changes(app).await?) },
+            async { Ok(env::versions(consul, app).await?) },
+            async { Ok(secret::versions(consul, app).await?) },
+        )?;
+        let release = self.current(&head.value).await?;
+        let uid = head.value.uid.clone();
+        let changes = changes.into_iter().map(|c| c.value).filter(|c| c.uid == uid).collect();
+        Ok(Scene { head, release, changes, env, secrets })
+    }
+
+    /// Under the lock: what is to be done.
+    async fn judge_change(&self, by: &By, app: &Placement, input: &ConfigInput) -> Result<Decided, Error> {
+        let scene = self.scene(app).await?;
+        let head = &scene.head.value;
+        if let Some(operation) = &head.operation {
+            let why = format!("operation {operation} is being taken over; try again in a moment");
+            return Err(Error::Moved(why, None));
+        }
+        prepare::unfinished(head)?;
+        if let (Some(held), When::Staged) = (&head.held, input.when) {
+            let why = format!(
+                "the canaries of release {} wait for a word, with what they are configured with",
+                held.release.number
+            );
+            let hint = "`terreau deploy --promote` lets them go on, `terreau deploy --revert` takes them back; then stage";
+            return Err(Error::Refused { why, hint: hint.to_owned() });
+        }
+        moved(app, head, input)?;
+        let project = scene.project(app)?;
+        let (env, secrets) =
+            (self.new_env(app, head, input).await?, self.new_secrets(app, head, input).await?);
+        if let Some(project) = &project {
+            fits(app, project, input)?;
+        } else if !input.secrets.is_empty() {
+            let why = format!("{app} has no release that runs, so nothing declares a secret yet");
+            return Err(Error::Invalid(format!("{why}; terreau deploy asks for the values that it needs")));
+        }
+        let set = |(n, v): (&EnvName, &SecretString)| (n.clone(), scene.next_env(n), v.clone());
+        let unset = input.unset.iter().filter(|n| head.env.contains_key(*n));
+        let given = Given {
+            secrets: secrets.iter().map(|(n, v)| (n.clone(), scene.next_secret(n), v.clone())).collect(),
+            env: env.iter().map(set).collect(),
+            unset: unset.map(|n| (n.clone(), scene.next_env(n))).collect(),
+        };
+        let after = with(scene.head.clone(), &given);
+        bounded(app, &after.value)?;
+        let why = match (&scene.release, input.when, head.wanted) {
+            (None, ..) => Some(format!("{app} has no release yet: its first one takes it")),
+            (_, When::Staged, _) => Some("the next release takes it".to_owned()),
+            (_, When::Now, Wanted::Stopped) => {
+                Some(format!("{app} is stopped: the next release takes it (terreau deploy makes one)"))
+            }
+            (Some(_), When::Now, Wanted::Running) => None,
+        };
+        if let Some(why) = why {
+            return Ok(if given.is_empty() {
+                Decided::Nothing(head.release.as_ref().map(|r| r.number))
+            } else {
+                Decided::Stage { head: Box::new(after), given, course: ConfigCourse::Staged(why) }
+            });
+        }
+        let Some(release) = &scene.release else { return Err(no_such(app)) };
+        let message = input.message.clone().or_else(|| (!given.is_empty()).then(|| words(&given)));
+        let mut source = prepare::Source::same_as(app, release, message)?;
+        source.env = Some(after.value.env);
+        source.env_given.clone_from(&given.env);
+        source.env_unset.clone_from(&given.unset);
+        source.given = given.secrets.iter().map(|(n, _, v)| (n.clone(), v.clone())).collect();
+        tracing::info!(%app, login = by.login, what = words(&given), "configuration changes");
+        Ok(Decided::Release { source: Box::new(source), stage: given })
+    }
+
+    /// Values that differ from the current ones.
+    async fn new_env(
+        &self,
+        app: &Placement,
+        head: &Head,
+        input: &ConfigInput,
+    ) -> Result<BTreeMap<EnvName, SecretString>, Error> {
+        let known = head.env.iter().filter(|(n, _)| input.env.contains_key(*n));
+        let known: BTreeMap<EnvName, u64> = known.map(|(n, v)| (n.clone(), *v)).collect();
+        let now = match env::read(&self.runner.hands().consul, app, &known).await {
+            Ok(now) => now,
+            // A value that was lost is set again by this.
+            Err(e) if e.fault == crate::engines::Fault::Conflict => BTreeMap::new(),
+            Err(e) => return Err(e.into()),
+        };
+        let differs = |(n, v): &(&EnvName, &SecretString)| {
+            now.get(*n).is_none_or(|old| old.expose_secret() != v.expose_secret())
+        };
+        Ok(input.env.iter().filter(differs).map(|(n, v)| (n.clone(), v.clone())).collect())
+    }
+
+    async fn new_secrets(
+        &self,
+        app: &Placement,
+        head: &Head,
+        input: &ConfigInput,
+    ) -> Result<BTreeMap<SecretName, SecretString>, Error> {
+        let mut new = BTreeMap::new();
+        for (name, value) in &input.secrets {
+            let old = match head.secrets.get(name) {
+                Some(version) => secret::read(&self.runner.hands().consul, app, name, *version).await.ok(),
+                None => None,
+            };
+            if old.is_none_or(|old| old.expose_secret() != value.expose_secret()) {
+                new.insert(name.clone(), value.clone());
+            }
+        }
+        Ok(new)
+    }
+
+    /// A secret's value must not stand in the artifact that runs with it. Before the lock: it may take a while.
+    async fn not_in_the_artifact(&self, app: &Placement, input: &ConfigInput) -> Result<(), Error> {
+        if input.secrets.is_empty() {
+            return Ok(());
+        }
+        let head = self.head(app).await?.value;
+        let release = self.current(&head).await?;
+        match release.and_then(|r| r.bindings.artifact) {
+            Some(artifact) => self.look_for_given(&head.capability, &artifact, &input.secrets).await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a change comes to.
+enum Decided {
+    Nothing(Option<ReleaseNumber>),
+    Stage { head: Box<Versioned<Head>>, given: Given, course: ConfigCourse },
+    Release { source: Box<prepare::Source>, stage: Given },
+}
+
+fn check(name: &str, value: &SecretString) -> Result<(), Error> {
+    check_value(value.expose_secret()).map_err(|e| Error::Invalid(format!("the value of {name} {e}")))
+}
+
+/// The head with what was given as its current versions.
+fn with(mut head: Versioned<Head>, given: &Given) -> Versioned<Head> {
+    for (name, version, _) in &given.env {
+        head.value.env.insert(name.clone(), *version);
+    }
+    for (name, _) in &given.unset {
+        head.value.env.remove(name);
+    }
+    for (name, version, _) in &given.secrets {
+        head.value.secrets.insert(name.clone(), *version);
+    }
+    head
+}
+
+/// Refuses a change that was made upon something else than what is there.
+fn moved(app: &Placement, head: &Head, input: &ConfigInput) -> Result<(), Error> {
+    let Some(upon) = &input.upon else { return Ok(()) };
+    let env = upon.env.iter().find(|(n, v)| head.env.get(*n).copied().unwrap_or(0) != **v);
+    let secret = upon.secrets.iter().find(|(n, v)| head.secrets.get(*n).copied().unwrap_or(0) != **v);
+    match env.map(|(n, _)| n.to_string()).or(secret.map(|(n, _)| n.to_string())) {
+        None => Ok(()),
+        Some(name) => Err(Error::Moved(
+            format!("{name} of {app} was changed by somebody else meanwhile; look at it again"),
+            None,
+        )),
+    }
+}
+
+/// Refuses what the running release has no place for.
+fn fits(app: &Placement, project: &Project, input: &ConfigInput) -> Result<(), Error> {
+    if project.is_site() && !input.env.is_empty() {
+        return Err(Error::Invalid(format!(
+            "{app} is a static site: no process of it could read an environment"
+        )));
+    }
+    let volumes = project.processes.iter().flat_map(|p| &p.volumes);
+    for volume in volumes {
+        let name = format!("VOLUME_{}", volume.name.as_str().replace('-', "_").to_ascii_uppercase());
+        if input.env.keys().any(|n| n.as_str() == name) {
+            return Err(Error::Invalid(format!(
+                "{name} is the directory of volume {}; choose another name",
+                volume.name
+            )));
+        }
+    }
+    for name in input.secrets.keys() {
+        let why = match project.secrets.iter().find(|s| s.name == *name).map(|s| &s.kind) {
+            Some(SecretKind::User { .. }) => continue,
+            Some(SecretKind::Generated { .. }) => {
+                format!("secret {name} is generated: its value is made by the server, not given")
+            }
+            None if project.uses.iter().any(|u| u.secret_name() == *name) => {
+                format!(
+                    "secret {name} is the credential of a use: its value is made by the server, not given"
+                )
+            }
+            None => {
+                let known: Vec<&str> = project
+                    .secrets
+                    .iter()
+                    .filter(|s| matches!(s.kind, SecretKind::User { .. }))
+                    .map(|s| s.name.as_str())
+                    .collect();
+                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                format!(
+                    "the release of {app} that runs declares no secret {name} (of type user: {known}); \
+                     declare it in the descriptor and deploy, which asks for its value"
+                )
+            }
+        };
+        return Err(Error::Invalid(why));
+    }
+    Ok(())
+}
+
+/// The record of an app stays small: it is read at every request.
+fn bounded(app: &Placement, head: &Head) -> Result<(), Error> {
+    let size = |json: Result<Vec<u8>, serde_json::Error>| json.map_or(usize::MAX, |j| j.len());
+    if size(serde_json::to_vec(&head.env)) > MAX_INDEX || size(serde_json::to_vec(head)) > MAX_HEAD {
+        return Err(Error::TooLarge(format!(
+            "{app} would have {} values set: their names are more than its record holds; \
+             put values that belong together into one, or into a `file` of the descriptor",
+            head.env.len()
+        )));
+    }
+    Ok(())
+}
+
+/// Names only.
+fn words(given: &Given) -> String {
+    let mut parts = Vec::new();
+    let mut say = |what: &str, names: Vec<&str>| {
+        let more = names.len().saturating_sub(8);
+        let mut list = names[..names.len() - more].join(", ");
+        if more > 0 {
+            list = format!("{list} and {more} more");
+        }
+        if !list.is_empty() {
+            parts.push(format!("{what} {list}"));
+        }
+    };
+    say("set", given.env.iter().map(|(n, ..)| n.as_str()).collect());
+    say("unset", given.unset.iter().map(|(n, _)| n.as_str()).collect());
+    say("secret", given.secrets.iter().map(|(n, ..)| n.as_str()).collect());
+    parts.join("; ")
+}

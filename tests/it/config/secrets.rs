@@ -1,0 +1,89 @@
+//! `terreau secret`: values that people give.
+
+use serde_json::json;
+
+use super::World;
+
+const DECLARED: &str = r#"secret "api_key" {
+    type        = "user"
+    description = "of the mail service"
+  }
+  secret "made" {
+    type = "generated"
+  }"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_gets_another_value_never_from_the_command_line_and_a_rollback_makes_the_old_one_current() {
+    let w = World::new(DECLARED).await;
+    let canary = |n: u32| format!("canary-{n}-{}", w.name);
+    let (first, second, third) = (canary(1), canary(2), canary(3));
+    w.deploys_with(json!({ "api_key": first })).await;
+    assert_eq!(w.has("API_KEY").await.as_deref(), Some(first.as_str()));
+    let plain = format!("secrets/{}/api_key", w.name);
+    assert_eq!(w.kv(&plain).await, Some(first.clone()));
+
+    let refused = w.expect(2, &["secret", "set", &format!("api_key={second}")]);
+    assert!(refused.err.contains("command line") && !refused.err.contains(&second), "{}", refused.err);
+    let set = w.told(0, &["secret", "set", "api_key", "--stdin"], &format!("{second}\n"));
+    w.comes_to_have("API_KEY", Some(&second)).await;
+    assert_eq!(w.kv(&plain).await, Some(second.clone()), "the current value follows what serves");
+
+    // Staged: what runs and what people read stay as they are.
+    std::fs::write(w.path().join("key"), &third).unwrap();
+    w.expect(0, &["secret", "set", "--stage", "api_key", "--file", "key"]);
+    assert_eq!((w.has("API_KEY").await, w.kv(&plain).await), (Some(second.clone()), Some(second.clone())));
+    w.expect(0, &["deploy"]);
+    w.comes_to_have("API_KEY", Some(&third)).await;
+    assert_eq!(w.kv(&plain).await, Some(third.clone()));
+
+    w.expect(0, &["rollback", "1"]);
+    w.comes_to_have("API_KEY", Some(&first)).await;
+    assert_eq!(w.kv(&plain).await, Some(first.clone()), "the plain key is what serves");
+    let list = w.json(&["secret", "list", "--json"]);
+    let key = list["secrets"].as_array().unwrap().iter().find(|s| s["name"] == "api_key").unwrap().clone();
+    assert_eq!((&key["version"], &key["serving"], &key["type"]), (&json!(1), &json!(1), &json!("user")));
+    let history = w.json(&["secret", "history", "--json"]);
+    let told: Vec<_> =
+        history["versions"].as_array().unwrap().iter().map(|v| (&v["version"], &v["release"])).collect();
+    let (one, two, three, none) = (json!(1), json!(2), json!(3), serde_json::Value::Null);
+    assert_eq!(told, [(&three, &none), (&two, &two), (&one, &one)]);
+
+    for (name, why) in
+        [("made", "generated"), ("nothing", "declares no secret nothing (of type user: api_key)")]
+    {
+        let refused = w.told(1, &["secret", "set", name, "--stdin"], "value-value");
+        assert!(refused.err.contains(why), "{}", refused.err);
+    }
+    let again = w.told(0, &["secret", "import", "-"], &w.expect(0, &["secret", "export"]).out);
+    assert!(again.err.contains("no changes"), "{}", again.err);
+    let listed = w.expect(0, &["secret", "list"]).out;
+    for said in [&set.out, &set.err, &listed] {
+        assert!([&first, &second, &third].iter().all(|c| !said.contains(*c)), "{said}");
+    }
+    w.nowhere_else(&[&first, &second, &third]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_with_which_the_app_gets_ill_does_not_stay() {
+    let w = World::new(DECLARED).await;
+    w.deploys_with(json!({ "api_key": "the first value" })).await;
+    let server = std::fs::read_to_string(w.path().join("app/server.py")).unwrap();
+    let picky = server
+        .replace("if b\"CRASH\" in os.environb:", "if os.environ[\"API_KEY\"].startswith(\"a wrong\"):");
+    std::fs::write(w.path().join("app/server.py"), picky).unwrap();
+    w.expect(0, &["deploy"]);
+    let ill = w.told(1, &["secret", "set", "api_key", "--stdin"], "a wrong value");
+    assert!(ill.err.contains("exit code 4"), "{}", ill.err);
+    w.comes_to_have("API_KEY", Some("the first value")).await;
+    let plain = format!("secrets/{}/api_key", w.name);
+    assert_eq!(w.kv(&plain).await.as_deref(), Some("the first value"));
+    std::fs::write(w.path().join("app/new"), "content").unwrap();
+    w.expect(0, &["deploy"]);
+    assert_eq!(w.has("API_KEY").await.as_deref(), Some("the first value"));
+    // What stands in the artifact is no secret.
+    let public = w.told(1, &["secret", "set", "api_key", "--stdin"], "I was told to crash");
+    assert!(public.err.contains("api_key"), "{}", public.err);
+    w.told(0, &["secret", "set", "api_key", "--stdin"], "a right value");
+    w.comes_to_have("API_KEY", Some("a right value")).await;
+    assert_eq!(w.kv(&format!("secrets/{}/.v/api_key/3", w.name)).await.as_deref(), Some("a right value"));
+}
