@@ -10,6 +10,7 @@ mod consul_locks;
 mod consul_services;
 mod nomad_artifacts;
 mod nomad_changes;
+mod nomad_exec;
 mod nomad_index;
 mod nomad_rollouts;
 mod nomad_slow;
