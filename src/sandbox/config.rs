@@ -261,9 +261,6 @@ client {{
   gc_inode_usage_threshold = 99
   servers = ["127.0.0.1:{rpc}"]
   network_interface = "lo"
-  # On a disk that is fuller than 80 % Nomad forgets instances the moment they end: people's disks often are.
-  gc_disk_usage_threshold = 99
-  gc_inode_usage_threshold = 99
   min_dynamic_port = {first}
   max_dynamic_port = {last}
   # Clouds are asked at link-local addresses; nothing here may leave the machine.
