@@ -69,6 +69,11 @@ async fn assert_is(world: &World, head: &Head, wanted: Wanted, count: u64, after
     assert_eq!((head.wanted, head.stopped.is_some()), (wanted, wanted == Wanted::Stopped), "{after}");
     assert_eq!(head.job_index, Some(view.job_modify_index()), "{after}: the head does not know the job");
     healthy(world, &head.app, usize::try_from(count).unwrap()).await;
+    // Nomad's servers hear of a task's begin a moment after Consul hears of its check.
+    eventually(&format!("{after}: nomad knows when each instance began"), PATIENCE, async || {
+        (began(world, &head.app).await.len() == usize::try_from(count).unwrap()).then_some(())
+    })
+    .await;
 }
 
 /// A life: each change by an agent that dies at its point, or by the leader where it has none.
