@@ -37,6 +37,7 @@ fn main() {
         bench.login();
         bench.render();
         bench.deploy();
+        bench.cold();
         bench.memory("agent after the deploys");
         bench.upload().await;
     });
@@ -200,6 +201,23 @@ impl Bench {
         let over = median(ours.clone()).saturating_sub(median(theirs.clone()));
         let bar = format!("at most 300 ms over ({} ms over)", over.as_millis());
         report("terreau deploy", &ours, "nomad job run", &theirs, &bar, over <= Duration::from_millis(300));
+    }
+
+    /// Cold processes that say a version, and that ask a server how an app is.
+    fn cold(&self) {
+        let pairs: [(&str, &[&str], &str, &[&str]); 2] = [
+            ("terreau --version, cold", &["--version"], "nomad version", &["version"]),
+            ("terreau status, cold", &["status", "ours"], "nomad job status", &["job", "status", "ours"]),
+        ];
+        for (what, our_args, peer, their_args) in pairs {
+            let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+            for _ in 0..21 {
+                ours.push(timed(&mut self.terreau(our_args)));
+                theirs.push(timed(&mut self.nomad(their_args)));
+            }
+            let met = median(ours.clone()) <= median(theirs.clone());
+            report(what, &ours, peer, &theirs, "no slower", met);
+        }
     }
 
     /// 256 MiB that do not compress, to the same Garage: our multipart upload beside rclone's.
