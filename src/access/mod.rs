@@ -251,20 +251,24 @@ impl Access {
         Ok(Session { id, subject, expires, freshness, dn, fingerprint })
     }
 
-    /// Whether a session that was good at its request still is: for answers that go on for long. `true` where
-    /// nobody can be asked just now.
-    pub async fn still_good(&self, session: &Session) -> bool {
+    /// A session that was good at its request, as it is now: for answers that go on for long. `None`: it is good no
+    /// more; the same where nobody can be asked just now.
+    pub async fn still(&self, session: &Session) -> Option<Session> {
         match sessions::is_there(&self.inner.consul, &session.id, self.inner.clock.now()).await {
-            Ok(false) => return false,
+            Ok(false) => return None,
             Ok(true) => {}
             Err(e) => {
                 tracing::warn!(error = %e, "a session could not be looked at; its answer goes on");
-                return true;
+                return Some(session.clone());
             }
         }
         let s = session.clone();
         let now = self.session(s.id, s.subject.login, s.dn, s.fingerprint, s.expires, None, GROUPS_FOR).await;
-        !matches!(now, Err(AccessError::NotLoggedIn(_) | AccessError::Refused))
+        match now {
+            Ok(session) => Some(session),
+            Err(AccessError::NotLoggedIn(_) | AccessError::Refused) => None,
+            Err(_) => Some(session.clone()),
+        }
     }
 
     /// Ends the session of a token: on every agent, at once. Fine where it has ended already.

@@ -27,6 +27,8 @@ const LOOK: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone)]
 pub(super) struct Caller {
     pub session: Session,
+    /// What it was let in for.
+    asked: Option<(Verb, Placement)>,
 }
 
 pub(super) fn bearer(parts: &RequestParts) -> Option<SecretString> {
@@ -43,7 +45,7 @@ impl FromRequestParts<Api> for Caller {
         let token = bearer(parts).ok_or_else(missing)?;
         let address = parts.extensions.get::<Peer>().map(|p| p.0);
         let session = api.access.authenticate(&token, address).await?;
-        Ok(Self { session })
+        Ok(Self { session, asked: None })
     }
 }
 
@@ -71,7 +73,10 @@ impl Caller {
             decision = decide(&self.session.subject, verb, &object);
         }
         match decision {
-            Decision::Allowed => Ok(()),
+            Decision::Allowed => {
+                self.asked = Some((verb, app.clone()));
+                Ok(())
+            }
             other => {
                 let login = &self.session.subject.login;
                 tracing::info!(%login, verb = verb.as_str(), %app, ?other, "refused");
@@ -80,16 +85,21 @@ impl Caller {
         }
     }
 
-    /// Ends when this caller may read no more, or when the agent stops.
+    /// Ends when this caller may no more what it was let in for, or when the agent stops.
     pub(super) fn until_refused(&self, api: &Api) -> impl Future<Output = ()> + Send + 'static + use<> {
-        let (api, session) = (api.clone(), self.session.clone());
+        let (api, session, asked) = (api.clone(), self.session.clone(), self.asked.clone());
         async move {
             loop {
                 tokio::select! {
                     () = api.stop.cancelled() => return,
                     () = tokio::time::sleep(LOOK) => {}
                 }
-                if !api.access.still_good(&session).await {
+                let Some(now) = api.access.still(&session).await else { return };
+                let Some((verb, app)) = &asked else { continue };
+                // Where nobody can be asked for the owners, it goes on.
+                let Ok(owners) = api.deployer.owners(app).await else { continue };
+                let object = Object::App { app, owners: owners.as_deref() };
+                if decide(&now.subject, *verb, &object) != Decision::Allowed {
                     return;
                 }
             }

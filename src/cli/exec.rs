@@ -125,7 +125,8 @@ async fn attend(
         mouth.say(&ToServer::Eof).await?;
     }
     let (out, mut told) = write_output(printer);
-    let mut hearing = Box::pin(async move {
+    // By itself: what the program says is taken also while it takes nothing of ours.
+    let mut hearing = tokio::spawn(async move {
         loop {
             match ears.next().await? {
                 Heard::Bytes(channel::OUTPUT, bytes) => drop(out.send((Stream::Out, bytes)).await),
@@ -138,10 +139,14 @@ async fn attend(
     let mut asked_to_stop = false;
     let code = loop {
         tokio::select! {
-            heard = &mut hearing => break heard?,
+            heard = &mut hearing => break heard.map_err(|e| Failure::failed("cannot listen").because(e.to_string()))??,
             typed = next_of(&mut keys) => {
                 if let Some(bytes) = typed {
-                    mouth.bytes(channel::INPUT, &bytes).await?;
+                    tokio::select! {
+                        sent = mouth.bytes(channel::INPUT, &bytes) => sent?,
+                        // A program that reads nothing holds up its input, not our end.
+                        Some(()) = interrupted.recv() => return Ok(INTERRUPTED),
+                    }
                 } else {
                     keys = None;
                     mouth.say(&ToServer::Eof).await?;
@@ -169,7 +174,6 @@ async fn attend(
         }
     };
     // Everything that it said is written before we end.
-    drop(hearing);
     let written = told.recv().await.unwrap_or(Ok(()));
     mouth.close().await;
     match written {

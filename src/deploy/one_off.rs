@@ -84,14 +84,23 @@ impl Deployer {
         points::pass("run.job.before");
         // Create-only, under a name that nobody else has: no lock is needed.
         let wanted = Registration { job, enforce_index: Some(0), submission_hcl: None };
-        let registered = nomad.register(&wanted).await?;
+        let registered = nomad.register(&wanted).await;
         points::pass("run.job.after");
         let logs = JobLogs {
             namespace: app.namespace().to_owned(),
             job: run_job(&app.flat(), &name),
             uid: head.uid,
         };
-        Ok(Run { name, process, logs, evaluation: registered.eval_id })
+        match registered {
+            Ok(registered) => Ok(Run { name, process, logs, evaluation: registered.eval_id }),
+            Err(e) => {
+                // Its answer may have been lost after the effect, and nobody waits for it any more.
+                let lost = Run { name, process, logs, evaluation: String::new() };
+                let deployer = self.clone();
+                tokio::spawn(async move { deployer.purge_run(&lost).await });
+                Err(e.into())
+            }
+        }
     }
 
     /// What a run writes until it ends, and how it ended.

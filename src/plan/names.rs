@@ -37,9 +37,12 @@ pub(super) fn judge(observed: &Observed, app: &Placement, uid: &Uid) -> (Vec<Nam
         obstacles.push(Obstacle {
             code: "name_not_available".to_owned(),
             target: host.clone(),
-            why: format!(
-                "host {host} is not available, the service {service} of the catalogue answers at it"
-            ),
+            // A tenant's service bears the tenant's name: that is nobody else's business.
+            why: if service.contains("---") {
+                format!("host {host} is not available")
+            } else {
+                format!("host {host} is not available, the service {service} of the catalogue answers at it")
+            },
             hint: "choose another host, or take it from that service's tags first".to_owned(),
         });
     }
