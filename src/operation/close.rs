@@ -75,6 +75,10 @@ pub fn close(head: &Head, record: &OpRecord, outcome: Outcome, at: &str, summary
         Outcome::Reverted => {
             keep_everything(&mut next, record);
             next.job_index = evidence(record, |s| matches!(s, StepSpec::JobSettle { .. })).or(next.job_index);
+            if head.held.is_some() {
+                // It was the canaries' specification, and the old one runs again: equal to nothing that is wanted.
+                next.spec_hash = None;
+            }
         }
         Outcome::Failed | Outcome::Abandoned => {
             keep_everything(&mut next, record);
