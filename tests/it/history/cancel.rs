@@ -18,7 +18,7 @@ use crate::harness::{self, Part, StackOptions, eventually};
 use crate::kills::PREFIX;
 use crate::kills::apps::{Change, first, second};
 use crate::kills::world::{Agent, World};
-use crate::mechanism::{Bare, app, me};
+use crate::mechanism::{Bare, app, me, web};
 
 /// Where an agent is paused while somebody cancels what it does: before and after effects that can be taken back.
 const POINTS: [&str; 4] =
@@ -323,21 +323,34 @@ async fn pt_11_operations_of_a_foreign_app_are_neither_listed_nor_shown_nor_canc
     let stack = harness::shared().await;
     let bare = Bare::on(stack).await;
     let app = app("hers");
-    let descriptor = format!(
-        "project \"{app}\" {{\n  process \"web\" {{ command = [\"/usr/bin/sleep\", \"1000\"] }}\n}}\n"
+    let mut ids = Vec::new();
+    let slow = web(&app, "").replace(
+        "\"/usr/bin/python3\", \"-m\", \"http.server\", \"--bind\", \"127.0.0.1\", ",
+        "\"/bin/sh\", \"-c\", \"sleep 120\", ",
     );
-    let input = DeployInput { descriptor, ..DeployInput::default() };
-    let Accepted::Operation(id) = bare.deployer.deploy(&me(), &app, &input).await.unwrap() else { panic!() };
-    bare.end_of(id.clone()).await;
+    for descriptor in [web(&app, ""), slow] {
+        let input = DeployInput { descriptor, ..DeployInput::default() };
+        let Accepted::Operation(id) = bare.deployer.deploy(&me(), &app, &input).await.unwrap() else {
+            panic!()
+        };
+        ids.push(id.clone());
+        if ids.len() == 1 {
+            bare.end_of(id).await;
+        }
+    }
+    // The second one waits for an instance that does not answer for a while.
+    let (over, id) = (ids[0].clone(), ids[1].clone());
     let agent = crate::api::agent::Agent::start(stack).await;
     let (alice, bob) = (agent.login("alice").await, agent.login("bob").await);
     let cancel = format!("/v1/operations/{id}/cancel");
-    let listed = |answer: &Value| answer["ended"].as_array().unwrap().iter().any(|o| o["id"] == id.as_str());
+    let has = |list: &Value, id: &Uid| list.as_array().unwrap().iter().any(|o| o["id"] == id.as_str());
+    let listed = |answer: &Value| (has(&answer["open"], &id), has(&answer["ended"], &over));
     let (status, hers) = agent.get("/v1/operations", &alice).await;
-    assert!(status == 200 && listed(&hers), "{hers}");
+    assert!(status == 200 && listed(&hers) == (true, true), "{hers}");
     let (status, his) = agent.get("/v1/operations", &bob).await;
-    assert!(status == 200 && !listed(&his), "{his}");
+    assert!(status == 200 && listed(&his) == (false, false), "{his}");
     assert_eq!(agent.get(&format!("/v1/operations?app={app}"), &bob).await.0, 404);
+    assert_eq!(agent.get(&format!("/v1/operations/{id}"), &alice).await.0, 200);
     assert_eq!(agent.get(&format!("/v1/operations/{id}"), &bob).await.0, 404);
     let (status, foreign) = agent.call(Method::POST, &cancel, Some(&bob), None).await;
     let (_, absent) =
@@ -347,7 +360,8 @@ async fn pt_11_operations_of_a_foreign_app_are_neither_listed_nor_shown_nor_canc
         a["detail"].to_string().replace(id.as_str(), "X").replace("01hzzzzzzzzzzzzzzzzzzzzzzz", "X")
     };
     assert_eq!(words(&foreign), words(&absent));
-    assert_eq!(agent.call(Method::POST, &cancel, Some(&alice), None).await.0, 409, "it has ended");
+    let (status, hers) = agent.call(Method::POST, &cancel, Some(&alice), None).await;
+    assert!(status == 409 && hers["detail"].as_str().unwrap().contains("goes forward from here"), "{hers}");
     // The same of comparisons, files and the graph.
     for (method, path) in [
         (Method::GET, format!("/v1/apps/{app}/releases/1/export")),
