@@ -575,7 +575,7 @@ fn logs_are_exact_bytes() {
     )]);
     let home = Home::new();
     log_in(&home, &url);
-    let r = home.run(&["logs", "acme/carnet@staging", "-n", "5", "--since", "10m", "--previous"]);
+    let r = home.run(&["logs", "acme/carnet@staging", "-n", "5", "--since", "10m", "--previous", "--raw"]);
     let asked = server.join().unwrap();
     assert_eq!((r.code, r.out.as_str()), (0, body));
     assert!(asked[0].starts_with("GET /v1/apps/acme%2Fcarnet@staging/logs?"), "{}", asked[0]);

@@ -87,16 +87,16 @@ fn lay_out(graph: &Graph) -> (BTreeMap<&str, Place>, usize, usize) {
         COLUMNS.iter().map(|kind| graph.nodes.iter().filter(|n| n.kind == *kind).collect()).collect();
     columns.retain(|c: &Vec<&GraphNode>| !c.is_empty());
     for sweep in 0..SWEEPS {
-        // Each box goes to the middle of what it is tied to; ties are broken by the id.
-        let rows: BTreeMap<&str, usize> =
-            columns.iter().flat_map(|c| c.iter().enumerate().map(|(row, n)| (n.id.as_str(), row))).collect();
-        let column = |c: &mut Vec<&GraphNode>| {
-            c.sort_by_key(|n| (middle(graph, &rows, &n.id), n.id.clone()));
-        };
-        if sweep % 2 == 0 {
-            columns.iter_mut().for_each(column);
-        } else {
-            columns.iter_mut().rev().for_each(column);
+        // Each box goes to the middle of what it is tied to; ties are broken by the id. One column after the other: two
+        // that move at once only change places.
+        let order: Vec<usize> =
+            if sweep % 2 == 0 { (0..columns.len()).collect() } else { (0..columns.len()).rev().collect() };
+        for n in order {
+            let rows: BTreeMap<&str, usize> = columns
+                .iter()
+                .flat_map(|c| c.iter().enumerate().map(|(row, n)| (n.id.as_str(), row)))
+                .collect();
+            columns[n].sort_by_key(|n| (middle(graph, &rows, &n.id), n.id.clone()));
         }
     }
     let (mut places, mut x, mut height) = (BTreeMap::new(), MARGIN, 0);

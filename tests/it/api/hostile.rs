@@ -191,7 +191,10 @@ async fn pt_11_a_second_person_finds_nothing_on_any_route_of_an_app() {
     let body = |path: &str| match path.rsplit('/').next().unwrap() {
         "uploads" => json!({"parts": [part]}),
         "complete" => json!({"ticket": sha, "upload_id": "x", "ext": "tar.zst", "etags": []}),
-        "rollback" | "restart" => json!({}),
+        "rollback" | "restart" | "diff" => json!({}),
+        "env" | "secrets" => json!({"set": {"A": "b"}}),
+        "reveal" => json!({"names": ["A"]}),
+        "import" => json!({"file": "{}"}),
         "scale" => json!({"counts": {"web": 1}}),
         _ => json!({"descriptor": "project \"x\" {}"}),
     };
@@ -204,7 +207,8 @@ async fn pt_11_a_second_person_finds_nothing_on_any_route_of_an_app() {
             let verb: Method = method.to_uppercase().parse().unwrap();
             let ask = async |name: &str| {
                 let query = if verb == Method::PUT { "?ext=tar.zst" } else { "" };
-                let path = path.replace("{app}", name).replace("{sha256}", &sha) + query;
+                let path =
+                    path.replace("{app}", name).replace("{sha256}", &sha).replace("{number}", "1") + query;
                 let body = (verb != Method::GET && verb != Method::DELETE).then(|| body(&path));
                 agent.call(verb.clone(), path.trim_end_matches('?'), Some(&bob), body).await
             };
