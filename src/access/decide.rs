@@ -78,6 +78,11 @@ impl Verb {
         Self::Users,
     ];
 
+    /// The verb of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|v| v.as_str() == name)
+    }
+
     /// As in policies.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -129,10 +134,16 @@ pub enum Decision {
     NotFound,
     /// Somebody else's: the answer to a first deploy of its name.
     NameNotAvailable,
+    /// Their token is not for this, whatever they may themselves.
+    OutOfScope,
 }
 
 /// Decides. Deny by default: an error in a policy is a refusal.
 pub fn decide(subject: &Subject, verb: Verb, object: &Object<'_>) -> Decision {
+    // Before anything is known of the object: the answer tells nothing of it.
+    if subject.scope.as_ref().is_some_and(|scope| !scope.covers(verb, object)) {
+        return Decision::OutOfScope;
+    }
     match object {
         Object::Cluster => allowed_or_not(ask(subject, verb.as_str(), object)),
         Object::App { owners: None, .. } => match verb {
@@ -228,10 +239,12 @@ fn uid(kind: &str, id: &str) -> Result<EntityUid, String> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::super::Policies;
+    use std::sync::Arc;
+
+    use super::super::{Policies, TokenScope};
     use super::*;
     use crate::model::Login;
-    use Decision::{Allowed, NameNotAvailable, NotAllowed, NotFound};
+    use Decision::{Allowed, NameNotAvailable, NotAllowed, NotFound, OutOfScope};
 
     fn who(login: &str, groups: &[&str], standing: Standing) -> Subject {
         let groups = groups.iter().map(|&g| g.to_owned()).collect::<BTreeSet<_>>();
@@ -294,6 +307,36 @@ mod tests {
         }
         assert_eq!(decide(&member, Verb::RawJob, &in_default), NotAllowed);
         assert_eq!(decide(&admin, Verb::RawJob, &in_default), Allowed);
+    }
+
+    #[test]
+    fn a_token_narrows_what_its_maker_may_and_never_widens_it() {
+        let (carnet, other) = (app("carnet"), app("other"));
+        let owners = owners();
+        let scope = TokenScope {
+            name: "ci".into(),
+            apps: [carnet.clone()].into(),
+            verbs: ["deploy".to_owned(), "delete".to_owned()].into(),
+        };
+        let by = |who: Subject| who.within(Some(Arc::new(scope.clone())));
+        let at = |who: &Subject, verb, app, owners| decide(who, verb, &Object::App { app, owners });
+        let owner = by(who("alice", &[], Standing::Member));
+        let admin = by(who("root", &[], Standing::Admin));
+        let stranger = by(who("mallory", &[], Standing::Member));
+        for (verb, wanted) in [(Verb::Deploy, Allowed), (Verb::Read, Allowed), (Verb::Exec, OutOfScope)] {
+            assert_eq!(at(&owner, verb, &carnet, Some(&owners)), wanted, "{verb:?}");
+            assert_eq!(at(&admin, verb, &carnet, Some(&owners)), wanted, "{verb:?}");
+        }
+        assert_eq!(at(&stranger, Verb::Delete, &carnet, Some(&owners)), NotFound);
+        for owners in [None, Some(owners.as_slice())] {
+            assert_eq!(
+                at(&admin, Verb::Deploy, &other, owners),
+                OutOfScope,
+                "nothing is told of another app"
+            );
+        }
+        assert_eq!(decide(&admin, Verb::Users, &Object::Cluster), OutOfScope);
+        assert_eq!(decide(&admin, Verb::Metrics, &Object::Cluster), OutOfScope);
     }
 
     #[test]

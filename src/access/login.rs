@@ -8,6 +8,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
+use super::scope::{Scope, Whole};
 use super::sessions::{Fresh, SessionRecord};
 use super::{Access, AccessError, Opened, sessions};
 use crate::engines::Fault;
@@ -71,7 +72,7 @@ impl Access {
             fingerprint: person.fingerprint.clone(),
             created: now,
             expires,
-            scope: "all".to_owned(),
+            scope: Scope::Whole(Whole::All),
         };
         sessions::write(&inner.consul, &fresh.id, &record).await?;
         tracing::info!(%login, session = %fresh.id, "logged in");

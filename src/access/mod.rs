@@ -10,7 +10,10 @@ mod decide;
 mod login;
 mod people;
 mod policies;
+mod scope;
 mod sessions;
+mod tokens;
+mod users;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -23,7 +26,10 @@ use secrecy::SecretString;
 
 pub use self::decide::{Decision, Object, Verb, decide};
 pub use self::policies::{Policies, PolicyError};
+pub use self::scope::{Scope, TokenScope, token_verbs};
 pub use self::sessions::SESSIONS;
+pub use self::tokens::{LONGEST_TOKEN, MOST_TOKENS, SHORTEST_TOKEN, Token};
+pub use self::users::{Left, User};
 
 use self::people::{Freshness, People};
 use crate::clock::SharedClock;
@@ -93,6 +99,8 @@ pub struct Subject {
     pub standing: Standing,
     /// From where.
     pub address: Option<IpAddr>,
+    /// What the token that is used is for; none: it is no token, but a login.
+    pub scope: Option<Arc<TokenScope>>,
     /// The policies of this agent.
     law: Arc<Policies>,
 }
@@ -110,12 +118,19 @@ impl fmt::Debug for Subject {
 impl Subject {
     /// Somebody, under given policies.
     pub fn new(login: Login, groups: BTreeSet<String>, standing: Standing, law: Arc<Policies>) -> Self {
-        Self { login, groups, standing, address: None, law }
+        Self { login, groups, standing, address: None, scope: None, law }
     }
 
     /// The holder of the cluster's own credentials (`--direct`): may do everything.
     pub fn operator(login: Login) -> Self {
         Self::new(login, BTreeSet::new(), Standing::Admin, Policies::built_in())
+    }
+
+    /// By a token that is for this alone.
+    #[must_use]
+    pub fn within(mut self, scope: Option<Arc<TokenScope>>) -> Self {
+        self.scope = scope;
+        self
     }
 
     /// From where they ask.
@@ -205,8 +220,22 @@ impl Access {
         address: Option<IpAddr>,
     ) -> Result<Session, AccessError> {
         let (id, record) = sessions::read(&self.inner.consul, token, self.inner.clock.now()).await?;
-        self.session(id, record.login, record.dn, record.fingerprint, record.expires, address, GROUPS_FOR)
-            .await
+        let scope = match record.scope {
+            Scope::Whole(_) => None,
+            Scope::Token(scope) => Some(Arc::new(scope)),
+        };
+        let found = self.session(
+            id,
+            record.login,
+            record.dn,
+            record.fingerprint,
+            record.expires,
+            address,
+            GROUPS_FOR,
+        );
+        let mut session = found.await?;
+        session.subject.scope = scope;
+        Ok(session)
     }
 
     /// The same session with groups that were asked just now, for a second look before somebody is refused.
@@ -221,7 +250,11 @@ impl Access {
         }
         let s = session.clone();
         let address = s.subject.address;
-        self.session(s.id, s.subject.login, s.dn, s.fingerprint, s.expires, address, RECENT).await.map(Some)
+        let scope = s.subject.scope;
+        let found = self.session(s.id, s.subject.login, s.dn, s.fingerprint, s.expires, address, RECENT);
+        let mut session = found.await?;
+        session.subject.scope = scope;
+        Ok(Some(session))
     }
 
     #[expect(clippy::too_many_arguments, reason = "the fields of a record, all of different meaning")]
@@ -265,7 +298,10 @@ impl Access {
         let s = session.clone();
         let now = self.session(s.id, s.subject.login, s.dn, s.fingerprint, s.expires, None, GROUPS_FOR).await;
         match now {
-            Ok(session) => Some(session),
+            Ok(mut now) => {
+                now.subject.scope.clone_from(&session.subject.scope);
+                Some(now)
+            }
             Err(AccessError::NotLoggedIn(_) | AccessError::Refused) => None,
             Err(_) => Some(session.clone()),
         }

@@ -147,7 +147,7 @@ impl People {
 
 /// `cn=devs,ou=groups,<base>` → `devs`. Groups elsewhere in the tree are not ours to honour: whoever may write
 /// there could make themselves an admin.
-fn group_name(group: &str, groups_of: &str) -> Option<String> {
+pub(super) fn group_name(group: &str, groups_of: &str) -> Option<String> {
     let canonical = dn::canonical(group).ok()?.to_lowercase();
     let (first, rest) = canonical.split_once(',')?;
     let name = first.strip_prefix("cn=")?;

@@ -10,6 +10,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::AccessError;
+use super::scope::Scope;
 use crate::engines::consul::Consul;
 use crate::engines::{Engine, EngineError, Fault};
 use crate::model::Login;
@@ -39,8 +40,8 @@ pub struct SessionRecord {
     pub created: Timestamp,
     /// When it ends.
     pub expires: Timestamp,
-    /// What it may be used for: `all`.
-    pub scope: String,
+    /// What it may be used for.
+    pub scope: Scope,
 }
 
 /// A fresh token and its halves' record form.
@@ -96,6 +97,16 @@ pub(super) async fn read(
 pub(super) async fn is_there(consul: &Consul, id: &str, now: Timestamp) -> Result<bool, EngineError> {
     let Some(entry) = consul.kv_get(&key(id)).await? else { return Ok(false) };
     Ok(serde_json::from_slice::<SessionRecord>(&entry.value).is_ok_and(|r| r.expires > now))
+}
+
+/// Every record that can be read, by id.
+pub(super) async fn all(consul: &Consul) -> Result<Vec<(String, SessionRecord)>, EngineError> {
+    let entries = consul.kv_list(SESSIONS).await?;
+    let read = entries.iter().filter_map(|e| {
+        let record = serde_json::from_slice::<SessionRecord>(&e.value).ok()?;
+        Some((e.key.strip_prefix(SESSIONS)?.to_owned(), record))
+    });
+    Ok(read.collect())
 }
 
 /// Deletes what has expired, each only if nobody changed it since.

@@ -143,6 +143,17 @@ impl Body for wire::RevealRequest {
     const FIELDS: &'static [Field] = &[may("names", Texts)];
 }
 
+impl Body for wire::TokenRequest {
+    const FIELDS: &'static [Field] =
+        &[must("name", Text), must("apps", Texts), must("verbs", Texts), must("expires_in", Whole)];
+}
+impl Body for wire::OwnersRequest {
+    const FIELDS: &'static [Field] = &[may("add", Texts), may("remove", Texts), may("only", Text)];
+}
+impl Body for wire::RemoveRequest {
+    const FIELDS: &'static [Field] = &[may("transfer_to", Text), may("cascade", Flag)];
+}
+
 /// A JSON body.
 #[derive(Debug)]
 pub(super) struct Json<T>(pub T);

@@ -80,7 +80,44 @@ impl Caller {
             other => {
                 let login = &self.session.subject.login;
                 tracing::info!(%login, verb = verb.as_str(), %app, ?other, "refused");
+                if let (Decision::OutOfScope, Some(scope)) = (other, &self.session.subject.scope) {
+                    return Err(Fail::out_of_scope(scope, verb.as_str(), &app.to_string()));
+                }
                 Err(Fail::decided(other, &app.to_string()))
+            }
+        }
+    }
+
+    /// Lets somebody do something with the cluster as a whole, or says why not.
+    pub(super) async fn may_here(&mut self, api: &Api, verb: Verb) -> Answer<()> {
+        if changes(verb) {
+            self.session.may_change()?;
+        }
+        if let Some(session) = api.access.look_again(&self.session).await? {
+            self.session = session;
+        }
+        match decide(&self.session.subject, verb, &Object::Cluster) {
+            Decision::Allowed => Ok(()),
+            _ => Err(self.not_here("this is for admins")),
+        }
+    }
+
+    /// Lets nobody through who comes by a token: it is for apps, and makes no tokens.
+    pub(super) fn in_person(&self) -> Answer<()> {
+        match &self.session.subject.scope {
+            None => Ok(()),
+            Some(_) => Err(self.not_here("this needs a login")),
+        }
+    }
+
+    fn not_here(&self, why: &str) -> Fail {
+        match &self.session.subject.scope {
+            Some(scope) => {
+                let text = format!("the token {:?} is for {scope}; {why}", scope.name);
+                Fail::new(ProblemCode::NotAllowed, text).hint("log in: `terreau login`")
+            }
+            None => {
+                Fail::new(ProblemCode::NotAllowed, format!("you may not do this: {why}")).hint("ask an admin")
             }
         }
     }
@@ -169,6 +206,19 @@ impl FromRequestParts<Api> for Number {
         let text = segments.iter().find(|(k, _)| k == "number").map_or("", |(_, v)| v.as_str());
         // What cannot be a number names nothing.
         text.parse().map(Self).map_err(|_| Fail::new(ProblemCode::NotFound, "there is no such release"))
+    }
+}
+
+/// The one part of a path that names something else.
+#[derive(Debug)]
+pub(super) struct Segment(pub String);
+
+impl FromRequestParts<Api> for Segment {
+    type Rejection = Fail;
+
+    async fn from_request_parts(parts: &mut RequestParts, _: &Api) -> Result<Self, Fail> {
+        let segments = segments(parts).await?;
+        Ok(Self(segments.into_iter().next().map(|(_, v)| v).unwrap_or_default()))
     }
 }
 

@@ -15,10 +15,12 @@ mod metrics;
 mod openapi;
 mod operations;
 mod patient;
+mod people;
 mod problem;
 mod run;
 mod serve;
 mod sessions;
+mod tokens;
 mod tunnel;
 mod tunnels;
 mod uploads;
@@ -65,6 +67,13 @@ fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::with_openapi(openapi::Head::openapi())
         .routes(routes!(sessions::login, sessions::logout))
         .routes(routes!(sessions::whoami))
+        .routes(routes!(tokens::list, tokens::make))
+        .routes(routes!(tokens::revoke))
+        .routes(routes!(people::projects))
+        .routes(routes!(people::owners, people::change_owners))
+        .routes(routes!(people::users))
+        .routes(routes!(people::user))
+        .routes(routes!(people::remove))
         .routes(routes!(apps::list))
         .routes(routes!(apps::show, deploys::delete))
         .routes(routes!(apps::releases))

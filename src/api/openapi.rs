@@ -20,6 +20,7 @@ use utoipa::{Modify, OpenApi};
     tags(
         (name = "session", description = "Logging in and out"),
         (name = "apps", description = "Apps, their releases and logs"),
+        (name = "users", description = "People, for admins"),
         (name = "config", description = "What apps are configured with: env and secrets"),
         (name = "operations", description = "Changes under way"),
         (name = "agent", description = "The agent itself")

@@ -43,7 +43,8 @@ async fn course(api: &Api, caller: &mut Caller, id: &Uid) -> Answer<Course> {
                 Some(_) => Err(absent()),
             }
         }
-        Err(fail) if fail.is_not_found() => Err(absent()),
+        // Whoever may not read it is not told of which app it is, whatever stands in their way.
+        Err(fail) if fail.is_not_found() || fail.is_not_allowed() => Err(absent()),
         Err(fail) => Err(fail),
     }
 }

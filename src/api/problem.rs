@@ -4,7 +4,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 
-use crate::access::{AccessError, Decision};
+use crate::access::{AccessError, Decision, TokenScope};
 use crate::deploy;
 use crate::engines::{EngineError, Fault};
 use crate::model::wire::{FieldFault, Problem, ProblemCode};
@@ -63,6 +63,9 @@ impl Fail {
                 Self::new(ProblemCode::NameNotAvailable, format!("the name {what} is not available"))
                     .hint("choose another name for the project")
             }
+            Decision::OutOfScope => {
+                Self::new(ProblemCode::NotAllowed, format!("this token is not for this with {what}"))
+            }
             Decision::NotAllowed | Decision::Allowed => {
                 Self::new(ProblemCode::NotAllowed, format!("you may not do this with {what}"))
                     .hint("ask an owner or an admin")
@@ -70,6 +73,22 @@ impl Fail {
             // The words of what is really not there: the two are not to be told apart.
             Decision::NotFound => Self::new(ProblemCode::NotFound, format!("there is no app {what}")),
         }
+    }
+
+    /// With the things that it is about, one by one.
+    pub(super) fn listing(mut self, errors: Vec<FieldFault>) -> Self {
+        self.0.errors = errors;
+        self
+    }
+
+    /// Says what a token is for, where it is used for something else.
+    pub(super) fn out_of_scope(scope: &TokenScope, verb: &str, what: &str) -> Self {
+        let text = format!("the token {:?} is for {scope}, and not for {verb} of {what}", scope.name);
+        Self::new(ProblemCode::NotAllowed, text).hint("make one that is: `terreau tokens create`")
+    }
+
+    pub(super) fn is_not_allowed(&self) -> bool {
+        self.0.code == ProblemCode::NotAllowed
     }
 
     pub(super) fn is_not_found(&self) -> bool {

@@ -60,5 +60,6 @@ pub(super) async fn whoami(State(api): State<Api>, caller: Caller) -> Answer<Jso
         server: concat!("terreau ", env!("CARGO_PKG_VERSION")).to_owned(),
         cluster: api.cluster.clone(),
         expires_at: session.expires.to_string(),
+        scope: subject.scope.map(|s| s.to_string()),
     }))
 }

@@ -7,6 +7,21 @@ use super::failure::Failure;
 use super::printer::Printer;
 use super::server::Server;
 use super::session::{Session, SessionFile};
+use crate::model::wire::Hidden;
+
+/// The variable that holds a token for programs.
+const TOKEN: &str = "TERREAU_TOKEN";
+
+/// The token of the environment.
+fn token() -> Result<Option<Hidden>, Failure> {
+    match std::env::var(TOKEN) {
+        Ok(token) if token.trim().is_empty() => Ok(None),
+        Ok(token) => Ok(Some(Hidden::new(token.trim()))),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        // Without what stands there.
+        Err(_) => Err(Failure::usage(format!("{TOKEN} is not UTF-8"))),
+    }
+}
 
 /// What every command is given.
 #[derive(Debug, Clone)]
@@ -37,6 +52,11 @@ impl Context {
         if let Some(server) = self.named_server() {
             return Ok(server.clone());
         }
+        if token()?.is_some() {
+            // It belongs to one server, and must not go to another that happens to be saved.
+            return Err(Failure::usage(format!("{TOKEN} is set, and no server is named"))
+                .hint("say for which server it is: TERREAU_SERVER, or --server"));
+        }
         let current = self.session_file()?.read()?.current;
         current.and_then(|s| Server::new(&s).ok()).ok_or_else(|| {
             Failure::new(ExitStatus::NotLoggedIn, "you are not logged in anywhere")
@@ -47,6 +67,10 @@ impl Context {
 
     /// The session for a server, if it has not ended.
     pub fn session(&self, server: &Server) -> Result<Session, Failure> {
+        if let Some(token) = token()? {
+            // Until when it is good, the server knows.
+            return Ok(Session { user: String::new(), token, expires_at: String::new() });
+        }
         let session = self.session_file()?.session(server)?.ok_or_else(|| {
             Failure::new(ExitStatus::NotLoggedIn, format!("you are not logged in to {server}"))
                 .hint(login_hint(server))

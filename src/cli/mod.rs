@@ -37,6 +37,7 @@ mod logout;
 mod logs;
 mod open;
 mod operations;
+mod people;
 mod plan;
 mod plan_words;
 mod proxy;
@@ -46,8 +47,10 @@ mod releases;
 mod render;
 mod rollback;
 mod scale;
+mod servers;
 mod status;
 mod terminal;
+mod tokens;
 mod top;
 mod tunnel;
 mod turn;
@@ -120,6 +123,11 @@ fn dispatch(command: Command, cx: &Context) -> Result<ExitCode, Failure> {
         Command::Restart(args) => scale::restart(&args, cx),
         Command::Scale(args) => scale::scale(&args, cx),
         Command::Graph(args) => graph::run(&args, cx),
+        Command::Server(command) => servers::run(&command, cx),
+        Command::Tokens(command) => tokens::run(&command, cx),
+        Command::Projects(args) => people::projects(&args, cx),
+        Command::Owners(command) => people::owners(&command, cx),
+        Command::Users(command) => people::users(&command, cx),
         Command::Env(command) => config::env(&command, cx),
         Command::Secret(command) => config::secret(&command, cx),
         Command::Operations(command) => operations::run(&command, cx),

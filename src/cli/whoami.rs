@@ -22,12 +22,16 @@ pub fn run(args: &JsonArgs, cx: &Context) -> Ran {
             cx.printer.json(&json!({
                 "user": me.user, "groups": me.groups, "admin": me.admin, "server": client.server().as_str(),
                 "version": me.server, "cluster": me.cluster, "expires_at": me.expires_at, "seconds_left": left,
+                "scope": me.scope,
             }))?;
             return Ok(ExitStatus::Done);
         }
         let role = if me.admin { " (admin)" } else { "" };
         let user = harmless(&me.user);
         cx.printer.data(format!("{user}{role} at {}, {} left", client.server(), words(left)))?;
+        if let Some(scope) = &me.scope {
+            cx.printer.data(format!("by a token for {}", harmless(scope)))?;
+        }
         let groups = if me.groups.is_empty() { "none".to_owned() } else { me.groups.join(", ") };
         cx.printer.data(format!("groups: {}", harmless(&groups)))?;
         cx.printer.data(format!("cluster: {} ({})", harmless(&me.cluster), harmless(&me.server)))?;

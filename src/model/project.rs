@@ -41,6 +41,26 @@ pub enum Owner {
     Group(Login),
 }
 
+impl std::fmt::Display for Owner {
+    /// As people write it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::User(login) => write!(f, "{login}"),
+            Self::Group(name) => write!(f, "group:{name}"),
+        }
+    }
+}
+
+impl std::str::FromStr for Owner {
+    type Err = super::names::NameError;
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        match s.strip_prefix("group:") {
+            Some(name) => Login::new(name).map(Self::Group),
+            None => Login::new(s).map(Self::User),
+        }
+    }
+}
+
 /// How an artifact is made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]

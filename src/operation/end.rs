@@ -242,7 +242,9 @@ impl Runner {
         let summary = match (outcome, op.verb) {
             (Outcome::Done, Verb::Delete) => "deleted".to_owned(),
             (Outcome::Done, Verb::Rollback) => format!("{release} runs, with the content of an older one"),
-            (Outcome::Done, Verb::Deploy | Verb::Configure | Verb::Promote) => format!("{release} runs"),
+            (Outcome::Done, Verb::Deploy | Verb::Configure | Verb::Transfer | Verb::Promote) => {
+                format!("{release} runs")
+            }
             (Outcome::Done, Verb::Revert) => format!("the canaries are gone; {release} serves on"),
             (Outcome::Held, _) => {
                 format!("the canaries of {release} are healthy, and held beside the old instances")

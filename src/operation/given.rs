@@ -128,7 +128,22 @@ impl Runner {
         given: &Given,
         summary: String,
     ) -> Result<(), OpenError> {
-        let done = self.write_stage(&lock, head, by, given, summary).await;
+        let done = self.write_stage(&lock, head, (by, Verb::Configure), given, summary).await;
+        self.unlock(lock).await;
+        done
+    }
+
+    /// Writes a head that was changed under the lock, with the audit's record, and nothing else: what concerns no
+    /// engine but Consul. As [`Runner::stage`].
+    pub async fn amend(
+        &self,
+        lock: Lock,
+        head: Versioned<Head>,
+        by: &By,
+        verb: Verb,
+        summary: String,
+    ) -> Result<(), OpenError> {
+        let done = self.write_stage(&lock, head, (by, verb), &Given::default(), summary).await;
         self.unlock(lock).await;
         done
     }
@@ -137,7 +152,7 @@ impl Runner {
         &self,
         lock: &Lock,
         head: Versioned<Head>,
-        by: &By,
+        (by, verb): (&By, Verb),
         given: &Given,
         summary: String,
     ) -> Result<(), OpenError> {
@@ -147,7 +162,7 @@ impl Runner {
             at: self.now().to_string(),
             by: by.clone(),
             app: lock.app.clone(),
-            verb: Verb::Configure.as_str().to_owned(),
+            verb: verb.as_str().to_owned(),
             operation: id.clone(),
             outcome: Outcome::Done,
             summary,
@@ -160,14 +175,14 @@ impl Runner {
         ops.extend(self.given_change(lock, &head.value.uid, by, None, given)?);
         ops.extend(self.write_early(lock, ops.len(), given.ops(&lock.app)).await?);
         let consul = self.inner.hands.consul.clone().with_gate(lock.lease.gate());
-        points::pass("configure.stage.before");
+        points::pass(&format!("{}.stage.before", verb.as_str()));
         let lost = match consul.txn(&ops).await {
             Ok(_) => None,
             Err(e) if e.fault == Fault::Conflict => return Err(OpenError::Moved(e.message)),
             Err(e) if e.is_passing() => Some(e),
             Err(e) => return Err(e.into()),
         };
-        points::pass("configure.stage.after");
+        points::pass(&format!("{}.stage.after", verb.as_str()));
         let Some(lost) = lost else { return Ok(()) };
         // The answer is lost, not always the effect: its audit record tells.
         match self.inner.store.consul().kv_get(&keys::audit(&id)).await {

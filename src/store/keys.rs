@@ -21,6 +21,8 @@ pub const LEADER: &str = "terreau/v1/leader";
 pub const TICKETS: &str = "terreau/v1/tickets";
 /// Ring of the last changed keys.
 pub const BELL: &str = "terreau/v1/bell";
+/// What was done about people, waiting for export.
+pub const PEOPLE: &str = "terreau/v1/audit-people/";
 /// Changes of apps' configuration.
 pub const CONFIG: &str = "terreau/v1/config/";
 /// Live agents.
@@ -67,6 +69,10 @@ pub fn config_change(app: &Placement, id: &Uid) -> String {
 /// An audit event.
 pub fn audit(id: &Uid) -> String {
     format!("{AUDIT}{id}")
+}
+/// Something that was done about a person.
+pub fn people(id: &Uid) -> String {
+    format!("{PEOPLE}{id}")
 }
 /// Something doomed.
 pub fn doomed(id: &Uid) -> String {

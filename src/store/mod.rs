@@ -7,6 +7,7 @@ mod config;
 mod kept;
 pub mod keys;
 pub mod objects;
+pub mod people;
 pub mod records;
 mod steps;
 

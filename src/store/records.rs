@@ -41,6 +41,8 @@ pub enum Verb {
     Delete,
     /// A new release with other values of env or secrets; or values for the next one.
     Configure,
+    /// Other owners.
+    Transfer,
 }
 
 impl Verb {
@@ -53,6 +55,7 @@ impl Verb {
             Self::Revert => "revert",
             Self::Delete => "delete",
             Self::Configure => "configure",
+            Self::Transfer => "transfer",
         }
     }
 }

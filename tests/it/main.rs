@@ -32,6 +32,7 @@ mod kills;
 mod login;
 mod main_job;
 mod mechanism;
+mod people;
 mod render;
 mod running;
 mod sandbox;

@@ -7,6 +7,7 @@ mod history;
 mod logs;
 mod look;
 mod operations;
+mod people;
 mod reach;
 mod run;
 
@@ -18,12 +19,15 @@ use clap_complete::engine::ArgValueCompleter;
 pub use changes::{DeleteArgs, DeployArgs, PlanArgs, RollbackArgs};
 pub use config::{
     ConfigEditArgs, ConfigExportArgs, ConfigImportArgs, ConfigListArgs, EnvCommand, EnvSetArgs, EnvUnsetArgs,
-    HowArgs, SecretCommand, SecretSetArgs,
+    HowArgs, OfApp, SecretCommand, SecretSetArgs,
 };
 pub use history::{DiffArgs, GraphArgs, GraphFormat, ReleaseCommand, ReleaseExportArgs, ReleaseImportArgs};
 pub use logs::{LogsArgs, Stream};
 pub use look::{EventsArgs, PsArgs, TopArgs};
 pub use operations::{OperationArgs, OperationsCommand, OperationsListArgs};
+pub use people::{
+    OwnersCommand, ProjectsArgs, ProjectsCommand, ServerCommand, TokensCommand, UserRemoveArgs, UsersCommand,
+};
 pub use reach::{CpArgs, ExecArgs, OnceArgs, OpenArgs, Place, PortArg, ProxyArgs, WhichArgs};
 pub use run::{Count, RestartArgs, RunArgs, ScaleArgs, Word};
 
@@ -127,6 +131,20 @@ pub enum Command {
     Scale(ScaleArgs),
     /// Draw apps, what they are made of, and what they need
     Graph(GraphArgs),
+    /// List and choose the servers that you are logged in to
+    #[command(subcommand)]
+    Server(ServerCommand),
+    /// Make and end tokens for programs
+    #[command(subcommand)]
+    Tokens(TokensCommand),
+    /// List the projects that you may see, with their owners
+    Projects(ProjectsArgs),
+    /// List and change who owns an app
+    #[command(subcommand)]
+    Owners(OwnersCommand),
+    /// List and remove people (admins)
+    #[command(subcommand)]
+    Users(UsersCommand),
     /// Set what an app finds in its environment
     #[command(subcommand)]
     Env(EnvCommand),

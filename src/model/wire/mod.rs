@@ -11,6 +11,7 @@ mod history;
 mod logs;
 mod look;
 mod operations;
+mod people;
 mod problem;
 mod run;
 mod tunnel;
@@ -31,6 +32,7 @@ pub use history::*;
 pub use logs::*;
 pub use look::*;
 pub use operations::*;
+pub use people::*;
 pub use problem::*;
 pub use run::*;
 pub use tunnel::*;
@@ -104,6 +106,9 @@ pub struct WhoAmI {
     pub cluster: String,
     /// When the session ends (RFC 3339, UTC).
     pub expires_at: String,
+    /// What the token that is used is for, in words; none: it is no token, but a login.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
 }
 
 /// `GET /readyz`.

@@ -1,0 +1,179 @@
+//! Tokens for programs: made by a person, for some verbs on some apps, shown once.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+
+use super::Api;
+use super::body;
+use super::caller::{Caller, Query, Segment};
+use super::problem::{Answer, Fail};
+use crate::access::{
+    LONGEST_TOKEN, MOST_TOKENS, SHORTEST_TOKEN, Standing, Token, TokenScope, Verb, token_verbs,
+};
+use crate::model::Placement;
+use crate::model::wire::{
+    FieldFault, Hidden, Problem, ProblemCode, TokenAnswer, TokenRequest, TokenView, Tokens,
+};
+
+/// The longest name, and the most apps, of a token: its record stays small.
+const LONGEST_NAME: usize = 64;
+const MOST_APPS: usize = 50;
+
+/// Makes a token. Its maker must be allowed everything that it is for, now and whenever it is used.
+#[utoipa::path(post, path = "/v1/tokens", tag = "session", request_body = TokenRequest, responses(
+    (status = 201, body = TokenAnswer),
+    (status = 401, body = Problem, content_type = "application/problem+json"),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 409, body = Problem, content_type = "application/problem+json"),
+    (status = 422, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn make(
+    State(api): State<Api>,
+    mut caller: Caller,
+    body::Json(request): body::Json<TokenRequest>,
+) -> Answer<Response> {
+    caller.in_person()?;
+    caller.session.may_change()?;
+    let lasts = Duration::from_secs(request.expires_in);
+    let scope = scope(&request, lasts)?;
+    for app in &scope.apps {
+        for verb in scope.verbs.iter().filter_map(|v| Verb::named(v)) {
+            caller.may(&api, verb, app).await?;
+        }
+    }
+    let words = format!("token {:?} for {scope}, {} s", scope.name, request.expires_in);
+    let login = caller.session.subject.login.clone();
+    api.deployer.told_of_person(&caller.by(), &login, "token-create", words).await?;
+    let Some((id, opened)) = api.access.make_token(&caller.session, scope, lasts).await? else {
+        let text = format!("you have {MOST_TOKENS} tokens, which is as many as one may have");
+        return Err(Fail::new(ProblemCode::Conflict, text).hint("revoke one: `terreau tokens list`"));
+    };
+    let answer = TokenAnswer { id, token: Hidden(opened.token), expires_at: opened.expires.to_string() };
+    Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())
+}
+
+/// What is asked for, or everything that is wrong with it.
+fn scope(request: &TokenRequest, lasts: Duration) -> Answer<TokenScope> {
+    let mut faults = Vec::new();
+    let mut fault = |field: &str, message: String| {
+        faults.push(FieldFault { field: Some(field.to_owned()), message, ..FieldFault::default() });
+    };
+    let name = request.name.trim();
+    if name.is_empty() || name.len() > LONGEST_NAME || name.chars().any(char::is_control) {
+        fault("name", format!("wanted is a name of 1 to {LONGEST_NAME} bytes"));
+    }
+    let mut apps = BTreeSet::new();
+    for app in request.apps.iter().take(MOST_APPS + 1) {
+        match app.parse::<Placement>() {
+            Ok(app) => drop(apps.insert(app)),
+            Err(e) => fault("apps", e.to_string()),
+        }
+    }
+    if request.apps.is_empty() || apps.len() > MOST_APPS {
+        fault("apps", format!("wanted are 1 to {MOST_APPS} apps"));
+    }
+    let known: Vec<&str> = token_verbs().map(Verb::as_str).collect();
+    let mut verbs = BTreeSet::new();
+    for verb in request.verbs.iter().take(known.len() + 1) {
+        if known.contains(&verb.as_str()) {
+            verbs.insert(verb.clone());
+        } else {
+            fault("verbs", format!("{:?} is no verb; there are {}", body::brief(verb), known.join(", ")));
+        }
+    }
+    if request.verbs.is_empty() {
+        fault("verbs", format!("what is it for? There are {}", known.join(", ")));
+    }
+    if lasts < SHORTEST_TOKEN || lasts > LONGEST_TOKEN {
+        let (least, most) = (SHORTEST_TOKEN.as_secs(), LONGEST_TOKEN.as_secs());
+        fault("expires_in", format!("wanted are {least} to {most} seconds"));
+    }
+    if faults.is_empty() {
+        Ok(TokenScope { name: name.to_owned(), apps, verbs })
+    } else {
+        Err(Fail::fields(faults))
+    }
+}
+
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub(super) struct TokensParams {
+    /// Everybody's, for admins.
+    #[param(required = false)]
+    all: bool,
+}
+
+/// The tokens of the person who asks; everybody's for admins.
+#[utoipa::path(get, path = "/v1/tokens", tag = "session", params(TokensParams), responses(
+    (status = 200, body = Tokens),
+    (status = 401, body = Problem, content_type = "application/problem+json"),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn list(
+    State(api): State<Api>,
+    mut caller: Caller,
+    Query(params): Query<TokensParams>,
+) -> Answer<Json<Tokens>> {
+    caller.in_person()?;
+    if params.all {
+        caller.may_here(&api, Verb::Users).await?;
+    }
+    let of = (!params.all).then_some(&caller.session.subject.login);
+    let tokens = api.access.tokens(of).await?.into_iter().map(view).collect();
+    Ok(Json(Tokens { tokens }))
+}
+
+fn view(token: Token) -> TokenView {
+    TokenView {
+        id: token.id,
+        name: token.scope.name,
+        user: token.login.to_string(),
+        apps: token.scope.apps.iter().map(ToString::to_string).collect(),
+        verbs: token.scope.verbs.into_iter().collect(),
+        created_at: token.created.to_string(),
+        expires_at: token.expires.to_string(),
+    }
+}
+
+/// Ends a token: its own maker's, or anybody's for admins. It opens nothing any more, on any agent.
+#[utoipa::path(delete, path = "/v1/tokens/{token}", tag = "session", params(("token" = String, Path, description = "The id, or the beginning of one that is no other's")), responses(
+    (status = 204),
+    (status = 401, body = Problem, content_type = "application/problem+json"),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 409, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn revoke(
+    State(api): State<Api>,
+    caller: Caller,
+    Segment(id): Segment,
+) -> Answer<StatusCode> {
+    caller.in_person()?;
+    let login = &caller.session.subject.login;
+    let of = (caller.session.subject.standing != Standing::Admin).then_some(login);
+    let mut found = api.access.tokens(of).await?;
+    found.retain(|t| !id.is_empty() && t.id.starts_with(&id));
+    let token = match found.as_slice() {
+        [one] => one,
+        [] => {
+            let text = format!("there is no token {}", body::brief(&id));
+            return Err(Fail::new(ProblemCode::NotFound, text).hint("`terreau tokens list` lists yours"));
+        }
+        several => {
+            let text = format!("{} tokens begin with {}: write more of it", several.len(), body::brief(&id));
+            return Err(Fail::new(ProblemCode::Conflict, text));
+        }
+    };
+    let words = format!("token {:?} of {} for {} is revoked", token.scope.name, token.login, token.scope);
+    api.deployer.told_of_person(&caller.by(), &token.login, "token-revoke", words).await?;
+    api.access.revoke(token).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

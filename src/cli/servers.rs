@@ -1,0 +1,119 @@
+//! `terreau server`: which servers one is logged in to, and which one is meant.
+
+use http::Method;
+use serde_json::json;
+
+use super::args::ServerCommand;
+use super::client::Client;
+use super::context::Context;
+use super::exit::ExitStatus;
+use super::failure::{Failure, Ran, harmless};
+use super::printer::table;
+use super::server::Server;
+use super::session::Sessions;
+use super::{waiting, whoami};
+
+/// Runs it.
+pub fn run(command: &ServerCommand, cx: &Context) -> Ran {
+    let file = cx.session_file()?;
+    let mut saved = file.read()?;
+    match command {
+        ServerCommand::List(args) => list(&saved, args.json, cx),
+        ServerCommand::Use(args) => {
+            let server = find(&saved, &args.which)?;
+            saved.current = Some(server.clone());
+            file.write(&saved)?;
+            cx.printer.say(format!("from now on, {server} is meant"));
+            if let Some(named) = cx.named_server().filter(|n| n.as_str() != server) {
+                cx.printer.warn(format!("TERREAU_SERVER names {named}, which goes before"));
+            }
+            Ok(ExitStatus::Done)
+        }
+        ServerCommand::Remove(args) => {
+            let name = find(&saved, &args.which)?;
+            let session = saved.sessions.remove(&name);
+            if saved.current.as_deref() == Some(name.as_str()) {
+                saved.current = None;
+            }
+            // Forgotten here in any case; there it ends by itself where it cannot be told.
+            let told = match (Server::new(&name), session) {
+                (Ok(server), Some(session)) => waiting(async {
+                    Client::with_session(&server, &session)?.order(Method::DELETE, "/v1/login").await?;
+                    Ok(ExitStatus::Done)
+                }),
+                _ => Ok(ExitStatus::Done),
+            };
+            file.write(&saved)?;
+            match told {
+                Err(f) if f.status != ExitStatus::NotLoggedIn => {
+                    cx.printer
+                        .warn(format!("{name} could not be told that the session is over: {}", f.message));
+                }
+                _ => {}
+            }
+            cx.printer.say(format!("{name} is forgotten"));
+            Ok(ExitStatus::Done)
+        }
+    }
+}
+
+fn list(saved: &Sessions, json: bool, cx: &Context) -> Ran {
+    let now = jiff::Timestamp::now();
+    let is_meant = |name: &str| match cx.named_server() {
+        Some(named) => named.as_str() == name,
+        None => saved.current.as_deref() == Some(name),
+    };
+    if json {
+        let servers: Vec<_> = saved
+            .sessions
+            .iter()
+            .map(|(name, s)| {
+                json!({
+                    "server": name, "user": s.user, "current": is_meant(name), "expires_at": s.expires_at,
+                    "seconds_left": s.seconds_left(now),
+                })
+            })
+            .collect();
+        cx.printer.json(&json!({ "servers": servers }))?;
+        return Ok(ExitStatus::Done);
+    }
+    if saved.sessions.is_empty() {
+        cx.printer.say("you are not logged in anywhere");
+        cx.printer.hint("log in with `terreau login --server URL --user NAME`");
+        return Ok(ExitStatus::Done);
+    }
+    let rows: Vec<Vec<String>> = saved
+        .sessions
+        .iter()
+        .map(|(name, s)| {
+            let left = match s.seconds_left(now) {
+                0 => "ended".to_owned(),
+                left => whoami::words(left),
+            };
+            let mark = if is_meant(name) { "*" } else { "" };
+            vec![mark.to_owned(), name.clone(), harmless(&s.user), left]
+        })
+        .collect();
+    cx.printer.data(table(&["", "SERVER", "USER", "LEFT"], &rows))?;
+    Ok(ExitStatus::Done)
+}
+
+/// The saved server that is meant: by its URL, or by a part that no other one has.
+fn find(saved: &Sessions, text: &str) -> Result<String, Failure> {
+    if let Ok(server) = Server::new(text)
+        && saved.sessions.contains_key(server.as_str())
+    {
+        return Ok(server.as_str().to_owned());
+    }
+    let found: Vec<&String> = saved.sessions.keys().filter(|name| name.contains(text)).collect();
+    match found.as_slice() {
+        [one] => Ok((*one).clone()),
+        [] => Err(Failure::new(ExitStatus::NotFound, format!("you are not logged in to {text}")).hint(
+            "`terreau server list` lists where you are; `terreau login --server URL --user NAME` adds one",
+        )),
+        several => {
+            let names: Vec<&str> = several.iter().map(|n| n.as_str()).collect();
+            Err(Failure::usage(format!("{text} is a part of {}: write more of it", names.join(" and "))))
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Who owns what: the projects that somebody sees, owners, transfers, and what becomes of the apps of who leaves.
+
+use std::collections::BTreeSet;
+
+use super::{Deployer, Error, prepare};
+use crate::model::head::AppState;
+use crate::model::project::Owner;
+use crate::model::{Head, Login, Placement};
+use crate::store::Versioned;
+use crate::store::records::{By, Verb};
+
+/// A change of an app's owners.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NewOwners {
+    /// These too, and those no more.
+    Change {
+        /// Who comes.
+        add: BTreeSet<Owner>,
+        /// Who goes.
+        remove: BTreeSet<Owner>,
+    },
+    /// This one alone.
+    Only(Owner),
+    /// Somebody leaves: another one comes in their place, where one is named.
+    Instead {
+        /// Who leaves.
+        of: Login,
+        /// Who comes.
+        to: Option<Owner>,
+    },
+}
+
+/// The app of somebody, and whether anybody else owns it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owned {
+    /// Which.
+    pub app: Placement,
+    /// True where they are its only owner.
+    pub alone: bool,
+}
+
+impl Deployer {
+    /// Every app whose head passes the filter, by name. Nomad is not asked.
+    pub async fn projects(&self, may_see: impl Fn(&Head) -> bool) -> Result<Vec<Head>, Error> {
+        let heads = self.runner.store().heads().await?.into_iter().map(|h| h.value);
+        let mut seen: Vec<Head> =
+            heads.filter(|h| h.state != AppState::Deleted).filter(|h| may_see(h)).collect();
+        seen.sort_by(|a, b| a.app.cmp(&b.app));
+        Ok(seen)
+    }
+
+    /// The apps that a person owns by name.
+    pub async fn owned_by(&self, login: &Login) -> Result<Vec<Owned>, Error> {
+        let is_theirs = |h: &Head| h.owners.iter().any(|o| *o == Owner::User(login.clone()));
+        let owned = self.projects(is_theirs).await?;
+        Ok(owned.into_iter().map(|h| Owned { alone: h.owners.len() == 1, app: h.app }).collect())
+    }
+
+    /// Changes who owns an app; gives its owners. One Consul transaction under the app's lock.
+    pub async fn change_owners(
+        &self,
+        by: &By,
+        app: &Placement,
+        new: &NewOwners,
+    ) -> Result<Vec<Owner>, Error> {
+        self.are_there(new).await?;
+        let lock = self.runner.lock(app, by, Verb::Transfer).await?;
+        let (head, before) = match self.with_owners(app, new).await {
+            Ok(found) => found,
+            Err(e) => {
+                self.runner.unlock(lock).await;
+                return Err(e);
+            }
+        };
+        let owners = head.value.owners.clone();
+        if owners == before {
+            self.runner.unlock(lock).await;
+            return Ok(owners);
+        }
+        let summary = format!("owners {} (were {})", words(&owners), words(&before));
+        self.runner.amend(lock, head, by, Verb::Transfer, summary).await?;
+        Ok(owners)
+    }
+
+    async fn with_owners(
+        &self,
+        app: &Placement,
+        new: &NewOwners,
+    ) -> Result<(Versioned<Head>, Vec<Owner>), Error> {
+        let mut head = self.head(app).await?;
+        if let Some(operation) = &head.value.operation {
+            let why = format!("operation {operation} is being taken over; try again in a moment");
+            return Err(Error::Moved(why, None));
+        }
+        prepare::unfinished(&head.value)?;
+        // Who leaves is gone whatever a descriptor says.
+        if !matches!(new, NewOwners::Instead { .. }) {
+            self.owners_are_free(app, &head.value).await?;
+        }
+        let before = head.value.owners.clone();
+        let owners = &mut head.value.owners;
+        match new {
+            NewOwners::Change { add, remove } => {
+                owners.retain(|o| !remove.contains(o));
+                let more: Vec<_> = add.iter().filter(|o| !owners.contains(o)).cloned().collect();
+                owners.extend(more);
+            }
+            NewOwners::Only(one) => *owners = vec![one.clone()],
+            NewOwners::Instead { of, to } => {
+                owners.retain(|o| *o != Owner::User(of.clone()));
+                owners.extend(to.iter().filter(|o| !before.contains(o)).cloned());
+            }
+        }
+        if owners.is_empty() {
+            return Err(Error::Invalid(format!(
+                "{app} would have no owner left, and nobody but admins could change it: add another one first, \
+                 or hand it over with `terreau projects transfer {app} --to USER`"
+            )));
+        }
+        Ok((head, before))
+    }
+
+    /// Refuses where the descriptor says who owns it: the next deploy would put them back.
+    async fn owners_are_free(&self, app: &Placement, head: &Head) -> Result<(), Error> {
+        let Some(release) = self.current(head).await? else { return Ok(()) };
+        let source = prepare::Source::same_as(app, &release, None)?;
+        if source.project.owners.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Invalid(format!(
+            "the descriptor of {app} names its owners ({}), and wins at the next deploy: change `owners` there and deploy, \
+             or take it out of there first",
+            words(&source.project.owners)
+        )))
+    }
+
+    /// Refuses an owner whom the directory does not know.
+    async fn are_there(&self, new: &NewOwners) -> Result<(), Error> {
+        let come: Vec<&Owner> = match new {
+            NewOwners::Change { add, .. } => add.iter().collect(),
+            NewOwners::Only(one) => vec![one],
+            NewOwners::Instead { to, .. } => to.iter().collect(),
+        };
+        let directory = &self.runner.hands().directory;
+        for owner in come {
+            let (dn, what) = match owner {
+                Owner::User(login) => (directory.people_dn(login.as_str())?, "person"),
+                Owner::Group(name) => (directory.group_dn(name.as_str())?, "group"),
+            };
+            if directory.get(&dn).await?.is_none() {
+                let name = match owner {
+                    Owner::User(n) | Owner::Group(n) => n,
+                };
+                return Err(Error::Invalid(format!("there is no {what} {name} in the directory")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Owners as people write them.
+pub fn words(owners: &[Owner]) -> String {
+    owners.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
