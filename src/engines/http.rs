@@ -70,7 +70,9 @@ impl Http {
             .tcp_keepalive(Duration::from_secs(15))
             .tcp_keepalive_interval(Duration::from_secs(5))
             .tcp_keepalive_retries(3)
-            .pool_idle_timeout(Duration::from_secs(30));
+            .pool_idle_timeout(Duration::from_secs(30))
+            // What lies idle counts among the 100 connections that Nomad takes from one address.
+            .pool_max_idle_per_host(6);
         let base = if let Some(path) = addr.strip_prefix("unix://") {
             builder = builder.unix_socket(PathBuf::from(path));
             "http://localhost".to_owned()

@@ -218,7 +218,8 @@ async fn pt_11_a_second_person_finds_nothing_on_any_route_of_an_app() {
             let wanted = if takes_a_name { 409 } else { 404 };
             assert_eq!(status, wanted, "{method} {path}: {answer}");
             assert!(!answer.to_string().contains("alice"), "{answer}");
-            if !takes_a_name && !path.ends_with("/plan") {
+            // These answer for a name that nobody has, too: it could be the caller's.
+            if !takes_a_name && !path.ends_with("/plan") && !path.ends_with("/import") {
                 let (status, absent) = ask(&other).await;
                 let say = |a: &Value, n: &str| a["detail"].to_string().replace(n, "X");
                 assert_eq!(

@@ -88,6 +88,13 @@ pub async fn shared() -> &'static Stack {
     SHARED.get_or_init(|| Stack::start(StackOptions::with_proxy())).await
 }
 
+/// Held by a test that loads the machine (a GiB of bytes, twenty instances, a matrix of kills): two such at once on two
+/// cores would show how slow the machine is, and nothing about Terreau.
+pub async fn the_only_heavy_one() -> tokio::sync::MutexGuard<'static, ()> {
+    static HEAVY: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    HEAVY.lock().await
+}
+
 /// A random name that fits every flat space: `<prefix>-<8 hex>`.
 pub fn unique(prefix: &str) -> String {
     format!("{prefix}-{}", hex::encode(rand::random::<[u8; 4]>()))

@@ -45,9 +45,10 @@ async fn pt_61_a_redeploy_loses_no_request_and_a_release_that_crashes_leaves_the
     assert_eq!(status["release"], 2, "{status}");
 
     // What crashed can be read; what runs, too.
-    let crashed = person.expect(0, app.path(), &["logs", "--previous", "--stream", "stderr", "--tail", "2"]);
+    let crashed =
+        person.expect(0, app.path(), &["logs", "--previous", "--stream", "stderr", "--tail", "2", "--raw"]);
     assert_eq!(crashed.out, "last words 58 crash-three\nlast words 59 crash-three\n");
-    let now = person.expect(0, app.path(), &["logs", "--tail", "1"]);
+    let now = person.expect(0, app.path(), &["logs", "--tail", "1", "--raw"]);
     assert_eq!(now.out, "serving two\n");
 
     app.version("two");

@@ -158,7 +158,7 @@ async fn pt_66_an_app_over_its_memory_limit_is_killed_alone() {
     let neighbour = it;
     let it = App::new(stack().await, "eater");
     let text = format!(
-        "project \"{}\" {{\n  process \"eater\" {{\n    command = [\"/bin/sh\", \"-c\", \"sleep 6; exec tail /dev/zero\"]\n    driver = \"exec\"\n    memory = 32\n    restart {{\n      attempts = 1\n      delay = \"60s\"\n      interval = \"10m\"\n    }}\n  }}\n}}\n",
+        "project \"{}\" {{\n  process \"eater\" {{\n    command = [\"/bin/sh\", \"-c\", \"until [ -e $NOMAD_TASK_DIR/go ]; do sleep 0.2; done; exec tail /dev/zero\"]\n    driver = \"exec\"\n    memory = 32\n    restart {{\n      attempts = 1\n      delay = \"60s\"\n      interval = \"10m\"\n    }}\n  }}\n}}\n",
         it.name
     );
     std::fs::write(it.path().join("terreau.hcl"), text).unwrap();
@@ -166,6 +166,7 @@ async fn pt_66_an_app_over_its_memory_limit_is_killed_alone() {
     it.expect(0, &["deploy"]);
     let measured: Value = serde_json::from_str(&it.expect(0, &["top", "--json"]).out).unwrap();
     assert_eq!(measured["instances"][0]["memory_limit"], 32 << 20, "{measured}");
+    it.expect(0, &["exec", "--", "/bin/sh", "-c", "touch $NOMAD_TASK_DIR/go"]);
     let status = eventually("it was killed for its memory", PATIENCE, async || {
         let status = it.status();
         (App::process(&status, "eater")["oom_killed"] == true).then_some(status)

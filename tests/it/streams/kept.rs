@@ -64,7 +64,10 @@ async fn pt_65_the_last_words_of_the_dead_outlive_nomad_s_memory_and_go_with_the
     it.says(&["logs"], "one").await;
     it.describe("", &[("MODE", "words"), ("WORD", "two"), ("CRASH", "1")]);
     it.expect(1, &["deploy"]);
-    let crashed = it.instances().await.into_iter().find(|(_, s)| s == "failed").expect("one has crashed").0;
+    let crashed = eventually("one has crashed", Duration::from_secs(30), async || {
+        it.instances().await.into_iter().find(|(_, s)| s == "failed").map(|(id, _)| id)
+    })
+    .await;
     it.is_kept(&runner, &crashed).await;
     it.collect(&crashed).await;
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::Talker;
-use crate::harness::eventually;
+use crate::harness::{eventually, the_only_heavy_one};
 
 /// PT-65: chosen, ordered, told apart; bytes exact.
 #[tokio::test(flavor = "multi_thread")]
@@ -132,6 +132,7 @@ fn counts_on(lines: &[String], word: &str, first: usize) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_instances_are_followed_through_a_redeploy_without_a_line_lost_doubled_or_out_of_order() {
     const MANY: usize = 20;
+    let _alone = the_only_heavy_one().await;
     let it = Talker::new("many").await;
     let process = "    instances = 20\n    update {\n      canary = 20\n      max_parallel = 20\n    }\n";
     it.describe(process, &[("MODE", "seq"), ("PAUSE", "0.1"), ("ROUND", "1")]);
