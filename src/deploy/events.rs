@@ -131,6 +131,20 @@ fn rollout(d: &Deployment) -> Option<Placed> {
 }
 
 fn instance(a: &Allocation) -> Vec<Placed> {
+    let mut placed = tasks(a);
+    // Nomad says so of the instance alone: a client that is away reports no task's events.
+    if a.client_status == "lost"
+        && let Ok(at) = jiff::Timestamp::from_nanosecond(i128::from(a.modify_time))
+    {
+        let (at, mut event) = view(at, EventKind::Instance, "Lost", format!("node {} is lost", a.node_name));
+        event.process = Some(a.task_group.clone());
+        event.instance = Some(a.id.clone());
+        placed.push((at, event));
+    }
+    placed
+}
+
+fn tasks(a: &Allocation) -> Vec<Placed> {
     let tasks = a.task_states.iter().flat_map(|(task, state)| state.events.iter().map(move |e| (task, e)));
     tasks
         .filter_map(|(task, e)| {

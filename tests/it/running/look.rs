@@ -166,12 +166,21 @@ async fn pt_66_an_app_over_its_memory_limit_is_killed_alone() {
     it.expect(0, &["deploy"]);
     let measured: Value = serde_json::from_str(&it.expect(0, &["top", "--json"]).out).unwrap();
     assert_eq!(measured["instances"][0]["memory_limit"], 32 << 20, "{measured}");
+    eventually("the neighbour is measured", PATIENCE, async || {
+        (load.times.lock().unwrap().len() >= 300).then_some(())
+    })
+    .await;
+    let (before, calm) = load.p99();
     it.expect(0, &["exec", "--", "/bin/sh", "-c", "touch $NOMAD_TASK_DIR/go"]);
     let status = eventually("it was killed for its memory", PATIENCE, async || {
         let status = it.status();
         (App::process(&status, "eater")["oom_killed"] == true).then_some(status)
     })
     .await;
+    let (during, busy) = load.p99();
+    println!(
+        "pt_66: the neighbour's p99 {before:?} of {calm} before, {during:?} of {busy} while the other was killed"
+    );
     assert_eq!(status["status"], "failed", "{status}");
     assert!(status["why"].as_str().unwrap().contains("more memory than its limit"), "{status}");
     assert!(it.expect(0, &["ps"]).out.contains("out of memory"));

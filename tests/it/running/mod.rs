@@ -4,11 +4,12 @@ mod changes;
 mod kills;
 mod look;
 mod many;
+mod nodes;
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -167,11 +168,14 @@ impl App {
 struct Load {
     stop: Arc<AtomicBool>,
     task: tokio::task::JoinHandle<Vec<Result<u16, String>>>,
+    times: Arc<Mutex<Vec<Duration>>>,
 }
 
 impl Load {
     fn on(app: &App) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
+        let times = Arc::new(Mutex::new(Vec::new()));
+        let took = times.clone();
         let (told, client, proxy) = (stop.clone(), app.stack.http(), app.stack.proxy());
         let host = format!("{}.example.org.localhost", app.name);
         let task = tokio::spawn(async move {
@@ -180,14 +184,24 @@ impl Load {
             while !told.load(Ordering::Relaxed) {
                 tick.tick().await;
                 let request = client.get(&proxy).header("host", &host);
+                let took = took.clone();
                 asked.push(tokio::spawn(async move {
+                    let begun = Instant::now();
                     let reply = request.send().await.map_err(|e| format!("{e:?}"))?;
+                    took.lock().unwrap().push(begun.elapsed());
                     Ok(reply.status().as_u16())
                 }));
             }
             futures::future::join_all(asked).await.into_iter().map(Result::unwrap).collect()
         });
-        Self { stop, task }
+        Self { stop, task, times }
+    }
+
+    /// What 99 of 100 answers since the last look took at most, and how many there were.
+    fn p99(&self) -> (Duration, usize) {
+        let mut times = std::mem::take(&mut *self.times.lock().unwrap());
+        times.sort_unstable();
+        (times[(times.len() * 99 / 100).min(times.len() - 1)], times.len())
     }
 
     /// How many were answered with 200, and the others.
