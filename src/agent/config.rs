@@ -9,6 +9,7 @@ use secrecy::SecretString;
 
 use super::source::{ConfigError, Reader, Sources};
 use crate::access::{AccessConfig, Policies};
+use crate::deploy::hooks::Networks;
 use crate::engines::directory::{DirectoryConfig, PlainAllowed, StartTls};
 use crate::engines::http::HttpOptions;
 use crate::model::Cluster;
@@ -84,6 +85,8 @@ pub struct Config {
     pub law: Arc<Policies>,
     /// Opens `/metrics` and nothing else.
     pub metrics_token: Option<SecretString>,
+    /// Networks that hooks may send to, besides public addresses.
+    pub webhooks: Networks,
 }
 
 impl Config {
@@ -128,6 +131,13 @@ fn read(r: &mut Reader) -> Option<Config> {
         },
     };
     let metrics_token = r.content("metrics.token_file");
+    let webhooks = r.list("webhooks.allow").and_then(|texts| match Networks::new(&texts) {
+        Ok(networks) => Some(networks),
+        Err(why) => {
+            r.wrong("webhooks.allow", why);
+            None
+        }
+    });
     let cluster = cluster(r);
     Some(Config {
         name,
@@ -142,6 +152,7 @@ fn read(r: &mut Reader) -> Option<Config> {
         access: AccessConfig { login_group, admin_group: admin_group?, session: session? },
         law: law?,
         metrics_token,
+        webhooks: webhooks?,
     })
 }
 

@@ -16,6 +16,7 @@ use super::config::{Config, LogFormat};
 use crate::access::Access;
 use crate::api::{self, Prepared};
 use crate::clock;
+use crate::deploy::hooks::{Courier, Teller};
 use crate::deploy::{Deployer, Keeper};
 use crate::engines::EngineError;
 use crate::engines::consul::Consul;
@@ -117,9 +118,11 @@ pub async fn run_until(config: Config, stop: CancellationToken) -> Result<(), Ru
             until.cancelled().await;
         }
     });
-    let deployer = Deployer::new(runner.clone());
+    let courier = Courier::new(config.webhooks.clone());
+    let deployer = Deployer::new(runner.clone()).with_courier(courier.clone());
     tokio::spawn(leader::run(runner.clone(), address.to_string(), background.clone()));
     tokio::spawn(Keeper::new(runner.clone()).run(background.clone()));
+    tokio::spawn(Teller::new(runner.clone(), courier).run(background.clone()));
     tokio::spawn(tend(
         Tended {
             consul: consul.clone(),

@@ -257,6 +257,12 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Domains that D53 may edit: routes below them get a `d53-cname` tag.",
     ),
     setting(
+        "webhooks.allow",
+        List,
+        D("[]"),
+        "Networks that are not public and that hooks may send to all the same, as `10.83.0.0/16`. Members choose where hooks send to.",
+    ),
+    setting(
         "policies.people",
         Folder,
         N(r#""/etc/terreau/policies""#),

@@ -150,6 +150,9 @@ impl Body for wire::TokenRequest {
 impl Body for wire::OwnersRequest {
     const FIELDS: &'static [Field] = &[may("add", Texts), may("remove", Texts), may("only", Text)];
 }
+impl Body for wire::HookRequest {
+    const FIELDS: &'static [Field] = &[must("url", Text), may("on", Texts), may("secret", Text)];
+}
 impl Body for wire::RemoveRequest {
     const FIELDS: &'static [Field] = &[may("transfer_to", Text), may("cascade", Flag)];
 }

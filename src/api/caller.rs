@@ -43,13 +43,18 @@ impl FromRequestParts<Api> for Caller {
     async fn from_request_parts(parts: &mut RequestParts, api: &Api) -> Result<Self, Fail> {
         let missing = || AccessError::NotLoggedIn("this needs a login");
         let token = bearer(parts).ok_or_else(missing)?;
-        let address = parts.extensions.get::<Peer>().map(|p| p.0);
-        let session = api.access.authenticate(&token, address).await?;
-        Ok(Self { session, asked: None })
+        Self::by_token(parts, api, &token).await
     }
 }
 
 impl Caller {
+    /// Whose token this is.
+    pub(super) async fn by_token(parts: &RequestParts, api: &Api, token: &SecretString) -> Answer<Self> {
+        let address = parts.extensions.get::<Peer>().map(|p| p.0);
+        let session = api.access.authenticate(token, address).await?;
+        Ok(Self { session, asked: None })
+    }
+
     /// Who asked, for the records.
     pub(super) fn by(&self) -> By {
         let subject = &self.session.subject;
@@ -206,6 +211,19 @@ impl FromRequestParts<Api> for Number {
         let text = segments.iter().find(|(k, _)| k == "number").map_or("", |(_, v)| v.as_str());
         // What cannot be a number names nothing.
         text.parse().map(Self).map_err(|_| Fail::new(ProblemCode::NotFound, "there is no such release"))
+    }
+}
+
+/// `{hook}` of a path.
+#[derive(Debug)]
+pub(super) struct HookId(pub String);
+
+impl FromRequestParts<Api> for HookId {
+    type Rejection = Fail;
+
+    async fn from_request_parts(parts: &mut RequestParts, _: &Api) -> Result<Self, Fail> {
+        let segments = segments(parts).await?;
+        Ok(Self(segments.into_iter().find(|(k, _)| k == "hook").map(|(_, v)| v).unwrap_or_default()))
     }
 }
 

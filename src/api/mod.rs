@@ -5,10 +5,12 @@ mod body;
 mod caller;
 mod config;
 mod deploys;
+mod feed;
 mod graph;
 mod health;
 mod held;
 mod history;
+mod hooks;
 mod layers;
 mod look;
 mod metrics;
@@ -87,6 +89,10 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(look::instances))
         .routes(routes!(look::stats))
         .routes(routes!(look::events))
+        .routes(routes!(feed::feed))
+        .routes(routes!(hooks::list, hooks::add))
+        .routes(routes!(hooks::remove))
+        .routes(routes!(hooks::test))
         .routes(routes!(history::diff))
         .routes(routes!(history::export))
         .routes(routes!(history::import))

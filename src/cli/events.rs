@@ -17,6 +17,18 @@ pub fn run(args: &EventsArgs, cx: &Context) -> Ran {
     let client = cx.client()?;
     let path = app_path(&app, &format!("/events?tail={}&follow={}", args.tail, args.follow));
     waiting(async {
+        if args.atom {
+            let path = app_path(&app, "/events.atom");
+            let response = client.stream(&path, "application/atom+xml").await?;
+            let text = response.text().await.map_err(|e| client.away(&e))?;
+            cx.printer.document(&text)?;
+            cx.printer.hint(format!(
+                "a feed reader subscribes to {}{path} with any name, and as the password a token of \
+                 `terreau tokens create feed --app {app} --verb read --expires 52w`",
+                client.server()
+            ));
+            return Ok(ExitStatus::Done);
+        }
         if !args.follow {
             let found: Events = client.get(&path).await?;
             if args.json {

@@ -30,6 +30,7 @@ mod exec;
 mod follow;
 mod graph;
 mod hidden;
+mod hook;
 mod init;
 mod local;
 mod login;
@@ -130,6 +131,7 @@ fn dispatch(command: Command, cx: &Context) -> Result<ExitCode, Failure> {
         Command::Users(command) => people::users(&command, cx),
         Command::Env(command) => config::env(&command, cx),
         Command::Secret(command) => config::secret(&command, cx),
+        Command::Hook(command) => hook::run(&command, cx),
         Command::Operations(command) => operations::run(&command, cx),
         Command::Completions(args) => completions::run(&args, cx),
         Command::Man(args) => completions::man(&args, cx),

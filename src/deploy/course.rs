@@ -160,7 +160,8 @@ impl Deployer {
                     let view = JobView::of(v)?;
                     shot.versions.insert(view.job_modify_index(), view.version());
                 }
-                let crashed = all.iter().filter(|a| !a.is_terminal()).find_map(|a| {
+                let mut ill = all.iter().filter(|a| !a.is_terminal() && !health.is_well(a));
+                let crashed = ill.find_map(|a| {
                     restart::crashes(a)
                         .map(|why| format!("instance {} of {}: {why}", judge::short(&a.id), a.task_group))
                 });

@@ -12,15 +12,35 @@ use super::{Deployer, Error};
 use crate::engines::nomad::{Allocation, Deployment, TaskEvent};
 use crate::model::Placement;
 use crate::model::wire::{EventKind, EventView};
+use crate::resources::crash;
 use crate::resources::judge::short;
 use crate::store::keys;
 use crate::store::records::Audit;
 
+/// What Nomad says of a task when something is wrong with it, besides bad ends.
+const FAULTS: [&str; 6] = [
+    "Driver Failure",
+    "Setup Failure",
+    "Failed Artifact Download",
+    "Failed Validation",
+    "Alloc Unhealthy",
+    "Not Restarting",
+];
 /// The longest wait for a change of the head; then it is looked again.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// An event and its place in time, in nanoseconds since 1970.
-type Placed = (i128, EventView);
+/// An event, and its place in time.
+#[derive(Debug)]
+pub(super) struct Placed {
+    /// Nanoseconds since 1970.
+    pub(super) at: i128,
+    /// What it is, whenever it is looked at.
+    pub(super) mark: String,
+    /// Neither a step of the ordinary course, nor ordered.
+    pub(super) matters: bool,
+    /// As people read it.
+    pub(super) event: EventView,
+}
 
 impl Deployer {
     /// What happened to an app, newest last; the last `tail` of it.
@@ -28,10 +48,11 @@ impl Deployer {
         self.head(app).await?;
         let mut all = self.placed_events(app).await?;
         let first = all.len().saturating_sub(tail);
-        Ok(all.drain(first..).map(|(_, e)| e).collect())
+        Ok(all.drain(first..).map(|p| p.event).collect())
     }
 
-    async fn placed_events(&self, app: &Placement) -> Result<Vec<Placed>, Error> {
+    /// What happened to an app, oldest first.
+    pub(super) async fn placed_events(&self, app: &Placement) -> Result<Vec<Placed>, Error> {
         let nomad = &self.runner.hands().nomad;
         let id = app.flat();
         let (audits, allocations, deployments) = tokio::try_join!(
@@ -43,7 +64,7 @@ impl Deployer {
         all.extend(audits.iter().filter(|a| a.value.app == *app).map(|a| change(&a.value)));
         all.extend(deployments.iter().filter_map(rollout));
         all.extend(allocations.iter().flat_map(instance));
-        all.sort_by_key(|(at, e)| (*at, e.kind));
+        all.sort_by_key(|p| (p.at, p.event.kind));
         Ok(all)
     }
 
@@ -82,7 +103,7 @@ impl Deployer {
             match self.placed_events(app).await {
                 Ok(all) => {
                     let skip = if is_first { all.len().saturating_sub(tail) } else { 0 };
-                    for (n, (at, event)) in all.into_iter().enumerate() {
+                    for (n, Placed { at, event, .. }) in all.into_iter().enumerate() {
                         let mark = (at, event.instance.clone(), event.what.clone(), event.text.clone());
                         if told.insert(mark) && n >= skip && tx.send(event).await.is_err() {
                             return Ok(());
@@ -101,7 +122,7 @@ impl Deployer {
     }
 }
 
-fn view(at: jiff::Timestamp, kind: EventKind, what: &str, text: String) -> Placed {
+fn view(at: jiff::Timestamp, kind: EventKind, what: &str, text: String, mark: String) -> Placed {
     let event = EventView {
         at: at.to_string(),
         kind,
@@ -111,14 +132,15 @@ fn view(at: jiff::Timestamp, kind: EventKind, what: &str, text: String) -> Place
         instance: None,
         by: None,
     };
-    (at.as_nanosecond(), event)
+    Placed { at: at.as_nanosecond(), mark, matters: true, event }
 }
 
 fn change(a: &Audit) -> Placed {
     let at = a.at.parse().unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-    let (at, mut event) = view(at, EventKind::Change, &a.verb, a.summary.clone());
-    event.by = Some(a.by.login.clone());
-    (at, event)
+    let mark = format!("change {} {}", a.verb, a.operation);
+    let mut placed = view(at, EventKind::Change, &a.verb, a.summary.clone(), mark);
+    placed.event.by = Some(a.by.login.clone());
+    placed
 }
 
 /// Nomad before 1.9 does not say when.
@@ -127,7 +149,8 @@ fn rollout(d: &Deployment) -> Option<Placed> {
     let at = if d.modify_time > 0 { d.modify_time } else { d.create_time };
     let at = jiff::Timestamp::from_nanosecond(i128::from(at)).ok().filter(|t| t.as_nanosecond() > 0)?;
     let text = format!("rollout {} {}: {}", short(&d.id), d.status, d.status_description);
-    Some(view(at, EventKind::Rollout, &d.status, text))
+    // One that goes on is the same one when it has ended.
+    Some(view(at, EventKind::Rollout, &d.status, text, format!("rollout {}", d.id)))
 }
 
 fn instance(a: &Allocation) -> Vec<Placed> {
@@ -136,26 +159,34 @@ fn instance(a: &Allocation) -> Vec<Placed> {
     if a.client_status == "lost"
         && let Ok(at) = jiff::Timestamp::from_nanosecond(i128::from(a.modify_time))
     {
-        let (at, mut event) = view(at, EventKind::Instance, "Lost", format!("node {} is lost", a.node_name));
-        event.process = Some(a.task_group.clone());
-        event.instance = Some(a.id.clone());
-        placed.push((at, event));
+        let (text, mark) = (format!("node {} is lost", a.node_name), format!("instance {} lost", a.id));
+        let mut lost = view(at, EventKind::Instance, "Lost", text, mark);
+        lost.event.process = Some(a.task_group.clone());
+        lost.event.instance = Some(a.id.clone());
+        placed.push(lost);
     }
     placed
 }
 
 fn tasks(a: &Allocation) -> Vec<Placed> {
-    let tasks = a.task_states.iter().flat_map(|(task, state)| state.events.iter().map(move |e| (task, e)));
-    tasks
-        .filter_map(|(task, e)| {
-            let at = jiff::Timestamp::from_nanosecond(i128::from(e.time)).ok()?;
+    let mut all = Vec::new();
+    for (task, state) in &a.task_states {
+        let bad: BTreeSet<i64> = crash::bad_ends(state).map(|e| e.time).collect();
+        for e in &state.events {
+            let Ok(at) = jiff::Timestamp::from_nanosecond(i128::from(e.time)) else { continue };
             let name = if *task == a.task_group { String::new() } else { format!("{task}: ") };
-            let (at, mut event) = view(at, EventKind::Instance, &e.kind, format!("{name}{}", words(e)));
-            event.process = Some(a.task_group.clone());
-            event.instance = Some(a.id.clone());
-            Some((at, event))
-        })
-        .collect()
+            let mark = format!("instance {} {task} {} {}", a.id, e.kind, e.time);
+            let mut placed = view(at, EventKind::Instance, &e.kind, format!("{name}{}", words(e)), mark);
+            placed.matters = match e.kind.as_str() {
+                "Terminated" => bad.contains(&e.time),
+                kind => FAULTS.contains(&kind),
+            };
+            placed.event.process = Some(a.task_group.clone());
+            placed.event.instance = Some(a.id.clone());
+            all.push(placed);
+        }
+    }
+    all
 }
 
 fn words(e: &TaskEvent) -> String {

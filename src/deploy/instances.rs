@@ -2,16 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::engines::nomad::{Allocation, TaskEvent, TaskState};
+use crate::engines::nomad::{Allocation, TaskEvent};
 use crate::model::Head;
 use crate::model::head::{AppState, Wanted};
 use crate::model::wire::{AppCondition, InstanceState, InstanceView, ProcessStatus};
 use crate::operation::intended::counts_of;
-use crate::operation::restart::main_task;
+use crate::resources::crash::{is_crashing, main_task};
 use crate::resources::health::Health;
-
-/// How often a task may end badly before it is called failed.
-const CRASHES: usize = 2;
 
 /// What was seen of one app's instances.
 #[derive(Debug)]
@@ -71,24 +68,6 @@ fn process(head: &Head, name: String, wanted: u32, seen: &Seen<'_>) -> ProcessSt
 fn last_end(a: &Allocation) -> Option<&TaskEvent> {
     let events = main_task(a)?.events.iter();
     events.filter(|e| e.kind == "Terminated").max_by_key(|e| e.time)
-}
-
-/// How often a task ended badly by itself: not where it was told to.
-fn bad_ends(task: &TaskState) -> usize {
-    let told = |e: &TaskEvent| matches!(e.kind.as_str(), "Killing" | "Restart Signaled" | "Signaling");
-    let events = &task.events;
-    let is_bad = |(n, e): &(usize, &TaskEvent)| {
-        let before = n.checked_sub(1).and_then(|b| events.get(b));
-        e.kind == "Terminated" && (e.exit_code != 0 || e.signal != 0) && !before.is_some_and(told)
-    };
-    events.iter().enumerate().filter(is_bad).count()
-}
-
-/// True where an instance ends again and again, or waits after a bad end.
-fn is_crashing(a: &Allocation) -> bool {
-    let Some(task) = main_task(a) else { return false };
-    let ends = bad_ends(task);
-    a.client_status == "failed" || ends >= CRASHES || (ends > 0 && task.state != "running")
 }
 
 /// What the app is doing, and one sentence where that needs one.
@@ -210,6 +189,7 @@ fn state(a: &Allocation, health: &Health) -> InstanceState {
 mod tests {
     use super::*;
     use crate::engines::consul::Check;
+    use crate::engines::nomad::TaskState;
     use crate::model::{Placement, ProcessName, ProjectName, Uid};
 
     fn head(web: u32) -> Head {

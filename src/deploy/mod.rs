@@ -6,10 +6,12 @@ pub mod config;
 mod course;
 pub mod diff;
 mod events;
+pub mod feed;
 mod follow;
 mod graph;
 mod held;
 pub mod history;
+pub mod hooks;
 mod instances;
 pub mod leave;
 mod logs;
@@ -157,12 +159,14 @@ pub struct Deployer {
     runner: Runner,
     ticket_key: tickets::TicketKey,
     room: uploads::Room,
+    courier: hooks::Courier,
 }
 
 impl Deployer {
     /// Use cases on this runner.
     pub fn new(runner: Runner) -> Self {
-        Self { runner, ticket_key: tickets::TicketKey::default(), room: uploads::Room::default() }
+        let (ticket_key, room) = (tickets::TicketKey::default(), uploads::Room::default());
+        Self { runner, ticket_key, room, courier: hooks::Courier::default() }
     }
 
     /// The runner underneath.

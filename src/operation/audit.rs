@@ -1,4 +1,4 @@
-//! What is done without an operation is told too: who, from where, what, on which app, before it is done.
+//! What is done without an operation is told too: who, from where, what, on which app, before it is done or together with it.
 
 use super::run::{Runner, encode, fresh_uid};
 use super::{OpenError, points};
@@ -19,19 +19,10 @@ impl Runner {
         summary: String,
     ) -> Result<Uid, OpenError> {
         let lease = self.session().lease().ok_or(OpenError::NoSession)?;
-        let id = fresh_uid(self.now());
-        let audit = Audit {
-            v: SCHEMA,
-            at: self.now().to_string(),
-            by: by.clone(),
-            app: app.clone(),
-            verb: verb.to_owned(),
-            operation: id.clone(),
-            outcome: Outcome::Done,
-            summary,
-        };
+        let audit = self.done_by(by, app, verb, summary);
         points::pass(&format!("{verb}.audit.before"));
         let consul = self.hands().consul.clone().with_gate(lease.gate());
+        let id = audit.operation.clone();
         let op = TxnOp::Cas { key: keys::audit(&id), value: encode(&audit)?, index: 0 };
         match consul.txn(&[op]).await {
             // The id is fresh: a conflict is an answer that came too late to an own earlier try.
@@ -40,5 +31,38 @@ impl Runner {
         }
         points::pass(&format!("{verb}.audit.after"));
         Ok(id)
+    }
+
+    /// Writes records and an audit record in one transaction: all or nothing.
+    pub async fn write_told(
+        &self,
+        by: &By,
+        app: &Placement,
+        verb: &str,
+        summary: String,
+        mut ops: Vec<TxnOp>,
+    ) -> Result<(), OpenError> {
+        let lease = self.session().lease().ok_or(OpenError::NoSession)?;
+        let audit = self.done_by(by, app, verb, summary);
+        ops.push(TxnOp::Create { key: keys::audit(&audit.operation), value: encode(&audit)? });
+        let consul = self.hands().consul.clone().with_gate(lease.gate());
+        match consul.txn(&ops).await {
+            Ok(_) => Ok(()),
+            Err(e) if e.fault == Fault::Conflict => Err(OpenError::Moved(e.message)),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn done_by(&self, by: &By, app: &Placement, verb: &str, summary: String) -> Audit {
+        Audit {
+            v: SCHEMA,
+            at: self.now().to_string(),
+            by: by.clone(),
+            app: app.clone(),
+            verb: verb.to_owned(),
+            operation: fresh_uid(self.now()),
+            outcome: Outcome::Done,
+            summary,
+        }
     }
 }

@@ -75,7 +75,7 @@ impl Runner {
             next.held = Some(Held { release: release.clone(), operation: op.id.clone(), record });
         }
         let mut failures = 0;
-        while let Err(e) = self.write_closing(&lock, &record, &head, &closing, outcome, &summary).await {
+        while let Err(e) = self.write_closing(&lock, &record, &head, &closing, &ended).await {
             let seen = self.inner.store.operation(&op.id).await;
             // A try without an answer may have ended it.
             if matches!(seen, Ok(None)) && (failures > 0 || e.is_passing()) {
@@ -106,7 +106,7 @@ impl Runner {
         pass(&op, "close", "after");
         if let Err(e) = kept {
             tracing::warn!(operation = %op.id, error = %e, "how it ended is not kept in Garage yet");
-            self.keep_trying(ended);
+            self.keep_trying(ended.clone());
         }
         let id = lock.operation.clone();
         // Before it is told: whoever hears of the end may begin the next change.
@@ -160,10 +160,10 @@ impl Runner {
         record: &Versioned<OpRecord>,
         head: &Versioned<Head>,
         closing: &Closing,
-        outcome: Outcome,
-        summary: &str,
+        ended: &Ended,
     ) -> Result<(), EngineError> {
         let op = &record.value;
+        let (outcome, summary) = (ended.outcome, &ended.summary);
         // A way back makes nothing current, and what is only staged is not.
         if outcome == Outcome::Done && !matches!(op.verb, Verb::Delete | Verb::Revert) {
             self.secrets_follow(lock, op).await?;
@@ -177,7 +177,7 @@ impl Runner {
             verb: op.verb.as_str().to_owned(),
             operation: op.id.clone(),
             outcome,
-            summary: summary.to_owned(),
+            summary: summary.clone(),
         };
         let mut ops = vec![
             TxnOp::CheckSession { key: keys::lock(&op.app), session: lock.lease.id.clone() },
@@ -188,6 +188,7 @@ impl Runner {
             TxnOp::DeleteCas { key: keys::operation(&op.id), index: record.index },
             TxnOp::Set { key: keys::audit(&op.id), value: encode(&audit)? },
         ];
+        ops.extend(self.news_of(ended, closing).await?);
         if outcome == Outcome::Undone {
             // The versions that it lists were taken back, or wait for nobody.
             ops.push(TxnOp::Delete { key: keys::config_change(&op.app, &op.id) });

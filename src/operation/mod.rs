@@ -14,6 +14,7 @@ mod intent;
 pub mod leader;
 mod lock;
 pub mod machine;
+mod news;
 mod open;
 pub mod points;
 pub mod progress;

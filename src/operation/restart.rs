@@ -11,24 +11,16 @@ use super::intent::{Tell, Tried, judge};
 use super::lock::Lock;
 use super::points;
 use super::run::Runner;
-use crate::engines::nomad::{Allocation, TaskState};
+use crate::engines::nomad::Allocation;
 use crate::engines::{EngineError, Fault};
 use crate::model::Head;
 use crate::model::head::Intent;
+use crate::resources::crash::{self, main_task};
 use crate::resources::health;
 use crate::resources::{Hands, judge as verdict};
 
 /// How long one instance may take to come back before the others are left alone.
 const COME_BACK: Duration = Duration::from_mins(5);
-/// How often a task may end badly after its restart before it is given up on.
-const CRASHES: usize = 2;
-
-/// The task that an instance is about: the process's own, or the one that began last.
-pub fn main_task(a: &Allocation) -> Option<&TaskState> {
-    let named = a.task_states.get(&a.task_group);
-    named.or_else(|| a.task_states.values().max_by_key(|t| t.started_at.clone()))
-}
-
 /// When an instance's task began, as an intent remembers it.
 pub fn began(a: &Allocation) -> Option<&str> {
     main_task(a)?.started_at.as_deref()
@@ -128,7 +120,8 @@ impl Runner {
             if is_new && (until == Until::Begun || well().await?) {
                 return Ok(None);
             }
-            if let Some(why) = crashes(a) {
+            // What it did before it was restarted is no reason to give up on it.
+            if let Some(why) = crashes(a).filter(|_| is_new) {
                 return Ok(Some(format!(
                     "instance {instance} does not come back: {why}; the others were left alone"
                 )));
@@ -155,19 +148,14 @@ enum Until {
 
 /// Why an instance that was restarted will not come back: it ends again and again.
 pub fn crashes(a: &Allocation) -> Option<String> {
-    let events = &main_task(a)?.events;
-    let since =
-        events.iter().rposition(|e| e.display_message.contains("User requested")).map_or(0, |n| n + 1);
-    // The first end is the restart itself.
-    let ends: Vec<_> = events[since..]
-        .iter()
-        .filter(|e| e.kind == "Terminated" && (e.exit_code != 0 || e.signal != 0))
-        .collect();
-    let started = events[since..].iter().position(|e| e.kind == "Started").map(|n| since + n);
-    let after = started.map_or(0, |s| events[s..].iter().filter(|e| e.kind == "Terminated").count());
-    (after >= CRASHES).then(|| {
+    let task = main_task(a)?;
+    let asked = task.events.iter().rposition(|e| e.display_message.contains("User requested")).unwrap_or(0);
+    // Before it began again it ended by the restart itself. By an end with exit code 0 it does not come back either.
+    let began = asked + task.events[asked..].iter().position(|e| e.kind == "Started")?;
+    let ends: Vec<_> = crash::own_ends(task).filter(|(n, _)| *n > began).collect();
+    (ends.len() >= crash::CRASHES).then(|| {
         let words: BTreeSet<String> =
-            ends.iter().map(|e| format!("it ended with exit code {}", e.exit_code)).collect();
+            ends.iter().map(|(_, e)| format!("it ended with exit code {}", e.exit_code)).collect();
         words.into_iter().collect::<Vec<_>>().join(", ")
     })
 }

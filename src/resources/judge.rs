@@ -2,10 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::engines::nomad::{AllocMetric, Allocation, Deployment, Evaluation, TaskState};
-
-/// How often a task may end badly before the release is given up on.
-const CRASHES: usize = 2;
+use super::crash;
+use crate::engines::nomad::{AllocMetric, Allocation, Deployment, Evaluation};
 
 /// What Nomad shows of a job.
 #[derive(Debug, Clone, Default)]
@@ -103,11 +101,8 @@ fn is_unhealthy(a: &Allocation) -> bool {
 }
 
 fn has_failed(a: &Allocation) -> bool {
-    let ended_badly = |t: &TaskState| {
-        t.events.iter().filter(|e| e.kind == "Terminated" && (e.exit_code != 0 || e.signal != 0)).count()
-    };
     let failed = a.client_status == "failed" || is_unhealthy(a);
-    failed || a.task_states.values().any(|t| t.failed || ended_badly(t) >= CRASHES)
+    failed || a.task_states.values().any(|t| t.failed || crash::loops(t))
 }
 
 /// One line on an instance.
@@ -199,7 +194,7 @@ fn explain<'a>(mut why: Vec<String>, allocations: impl Iterator<Item = &'a Alloc
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engines::nomad::{AllocDeploymentStatus, TaskEvent};
+    use crate::engines::nomad::{AllocDeploymentStatus, TaskEvent, TaskState};
 
     fn snapshot() -> Snapshot {
         Snapshot {

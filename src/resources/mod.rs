@@ -6,6 +6,7 @@
 pub mod account;
 pub mod bucket;
 pub mod counts;
+pub mod crash;
 pub mod env;
 pub mod health;
 pub mod job;

@@ -336,6 +336,8 @@ consul {{
             "artifacts": { "host": ARTIFACT_HOST, "web_port": p.web(), "bucket": ARTIFACT_BUCKET },
             "driver": { "archive": "raw_exec" },
             "volumes": { "root": self.path("volumes") },
+            // Receivers of hooks are tried out on this very machine.
+            "webhooks": { "allow": ["127.0.0.0/8", "::1/128"] },
             "proxy": { "suffix": "localhost", "port": p.proxy(), "kind": "tricot", "reaction": "3s" },
         })
     }

@@ -28,6 +28,31 @@ pub const CONFIG: &str = "terreau/v1/config/";
 /// Live agents.
 pub const AGENTS: &str = "terreau/v1/agent/";
 
+/// What is told to others about apps: who is told, what waits to be told, what is going on.
+pub const HOOKS: &str = "terreau/v1/hook/";
+/// So that what is watched is never absent.
+pub const HOOKS_META: &str = "terreau/v1/hook/meta";
+
+/// Who is told of an app.
+pub fn hook_book(app: &Placement) -> String {
+    format!("{HOOKS}book/{}", app.path())
+}
+/// What waits to be told to one of them.
+pub fn hook_queue(hook: &str) -> String {
+    format!("{HOOKS}queue/{hook}")
+}
+/// Something that happened, and that nobody has been told yet.
+pub fn hook_news(id: &Uid) -> String {
+    format!("{HOOKS}news/{id}")
+}
+/// An app that crashes again and again, as was told.
+pub fn hook_crash(uid: &Uid) -> String {
+    format!("{HOOKS}crash/{uid}")
+}
+/// What is told to a hook is signed with this. Not among the others: nobody who lists them reads it.
+pub fn hook_secret(hook: &str) -> String {
+    format!("terreau/v1/hook-secret/{hook}")
+}
 /// The head of an app.
 pub fn head(app: &Placement) -> String {
     format!("{HEADS}{}", app.path())

@@ -4,6 +4,7 @@
 //! limit); what is larger is an object in Garage named by its SHA-256 and written *before* the record that names it.
 
 mod config;
+pub mod hooks;
 mod kept;
 pub mod keys;
 pub mod objects;

@@ -39,4 +39,5 @@ mod sandbox;
 mod screens;
 mod streams;
 mod terminal;
+mod told;
 mod tour;

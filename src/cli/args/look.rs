@@ -45,9 +45,13 @@ pub struct TopArgs {
 ///
 /// What people did, what was rolled out, and what became of instances; newest last. With `--follow` it goes on until
 /// Ctrl-C; with `--json` too, one object a line.
+///
+/// A feed reader subscribes to SERVER/v1/apps/APP/events.atom, with any user name and, as the password, a token that may
+/// read the app: `terreau tokens create feed --app APP --verb read --expires 52w`. `--atom` prints that feed.
 #[derive(Debug, Clone, Args)]
 #[command(
-    after_help = "Examples:\n  terreau events\n  terreau events carnet --tail 20\n  terreau events carnet --json"
+    after_help = "Examples:\n  terreau events\n  terreau events carnet --tail 20\n  terreau events carnet --json\n  \
+                  terreau events --atom"
 )]
 pub struct EventsArgs {
     /// Which app.
@@ -59,6 +63,9 @@ pub struct EventsArgs {
     /// Go on as things happen
     #[arg(long, short)]
     pub follow: bool,
+    /// Print the feed that readers subscribe to
+    #[arg(long, conflicts_with_all = ["follow", "json", "tail"])]
+    pub atom: bool,
     /// Print JSON for programs
     #[arg(long)]
     pub json: bool,

@@ -4,6 +4,7 @@
 mod changes;
 mod config;
 mod history;
+mod hook;
 mod logs;
 mod look;
 mod operations;
@@ -22,6 +23,7 @@ pub use config::{
     HowArgs, OfApp, SecretCommand, SecretSetArgs,
 };
 pub use history::{DiffArgs, GraphArgs, GraphFormat, ReleaseCommand, ReleaseExportArgs, ReleaseImportArgs};
+pub use hook::{HookAddArgs, HookCommand, HookIdArgs, HookListArgs};
 pub use logs::{LogsArgs, Stream};
 pub use look::{EventsArgs, PsArgs, TopArgs};
 pub use operations::{OperationArgs, OperationsCommand, OperationsListArgs};
@@ -151,6 +153,9 @@ pub enum Command {
     /// Give the secrets of an app their values
     #[command(subcommand)]
     Secret(SecretCommand),
+    /// Have others told of what happens to an app
+    #[command(subcommand)]
+    Hook(HookCommand),
     /// List, follow and cancel changes
     #[command(subcommand)]
     Operations(OperationsCommand),

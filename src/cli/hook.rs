@@ -1,0 +1,177 @@
+//! `terreau hook`: who is told of what happens to an app. A secret that the server made is printed once, alone on stdout.
+
+use std::fmt::Write;
+use std::io::Read;
+
+use http::Method;
+
+use super::args::{HookAddArgs, HookCommand, HookIdArgs, HookListArgs};
+use super::client::{Client, app_path, escaped};
+use super::context::Context;
+use super::exit::ExitStatus;
+use super::failure::{Failure, Ran, harmless};
+use super::printer::{self, table};
+use super::{local, waiting};
+use crate::model::Placement;
+use crate::model::wire::{DeliveryResult, Hidden, HookAnswer, HookRequest, HookTested, HookView, Hooks};
+
+/// No secret is longer.
+const LONGEST_SECRET: u64 = 256;
+
+/// Runs it.
+pub fn run(command: &HookCommand, cx: &Context) -> Ran {
+    match command {
+        HookCommand::Add(args) => add(args, cx),
+        HookCommand::List(args) => list(args, cx),
+        HookCommand::Remove(args) => remove(args, cx),
+        HookCommand::Test(args) => test(args, cx),
+    }
+}
+
+/// The app, where one is named before the last word, and that word.
+fn words(words: &[String], cx: &Context) -> Result<(Placement, String), Failure> {
+    let (app, last) = match words {
+        [last] => (None, last),
+        [app, last, ..] => {
+            let named: Placement = app.parse().map_err(|e| {
+                Failure::usage(format!("{} is no app: {e}", harmless(app)))
+                    .hint("wanted is [APP[@ENV]] and one word more")
+            })?;
+            (Some(named), last)
+        }
+        [] => return Err(Failure::usage("a word is missing")),
+    };
+    Ok((local::app(app.as_ref(), cx.printer)?, last.clone()))
+}
+
+fn add(args: &HookAddArgs, cx: &Context) -> Ran {
+    let (app, url) = words(&args.words, cx)?;
+    let client = cx.client()?;
+    let secret = if args.secret_stdin { Some(secret()?) } else { None };
+    let request = HookRequest { url, on: args.on.iter().map(ToString::to_string).collect(), secret };
+    waiting(async {
+        let made: HookAnswer = client.call(Method::POST, &app_path(&app, "/hooks"), &request).await?;
+        if args.json {
+            cx.printer.json(&made)?;
+            return Ok(ExitStatus::Done);
+        }
+        cx.printer.say(format!("hook {} is told of {app}", harmless(&made.id)));
+        if let Some(secret) = &made.secret {
+            cx.printer.data(secret.expose())?;
+            cx.printer.hint("what is sent is signed with this secret; it is not shown again");
+        }
+        cx.printer.hint(format!("`terreau hook test {app} {}` sends a test", harmless(&made.id)));
+        Ok(ExitStatus::Done)
+    })
+}
+
+fn secret() -> Result<Hidden, Failure> {
+    let mut text = String::new();
+    // Without what was read.
+    std::io::stdin()
+        .lock()
+        .take(LONGEST_SECRET)
+        .read_to_string(&mut text)
+        .map_err(|e| Failure::failed("cannot read standard input").because(e.kind().to_string()))?;
+    Ok(Hidden::new(text.trim()))
+}
+
+async fn hooks(client: &Client, app: &Placement) -> Result<Hooks, Failure> {
+    client.get(&app_path(app, "/hooks")).await
+}
+
+fn list(args: &HookListArgs, cx: &Context) -> Ran {
+    let app = local::app(args.app.app.as_ref(), cx.printer)?;
+    let client = cx.client()?;
+    waiting(async {
+        let found = hooks(&client, &app).await?;
+        if args.json {
+            cx.printer.json(&found)?;
+            return Ok(ExitStatus::Done);
+        }
+        if found.hooks.is_empty() {
+            cx.printer.say(format!("nobody is told of {app}"));
+            cx.printer.hint("`terreau hook add URL` has a URL told");
+            return Ok(ExitStatus::Done);
+        }
+        let rows: Vec<Vec<String>> = found.hooks.iter().map(row).collect();
+        cx.printer.data(table(&["ID", "URL", "ON", "LAST", "WAITING"], &rows))?;
+        Ok(ExitStatus::Done)
+    })
+}
+
+fn row(h: &HookView) -> Vec<String> {
+    let on: Vec<&str> = h.on.iter().map(|e| e.as_str()).collect();
+    vec![
+        harmless(&h.id),
+        harmless(&h.url),
+        if on.len() == 4 { "everything".to_owned() } else { on.join(", ") },
+        last(h),
+        waits(h),
+    ]
+}
+
+fn last(h: &HookView) -> String {
+    let Some(last) = &h.last else { return "nothing yet".to_owned() };
+    let result = match last.result {
+        DeliveryResult::Delivered => "arrived",
+        DeliveryResult::Failed => "did not arrive",
+        DeliveryResult::GivenUp => "given up",
+    };
+    let kind = last.kind.trim_start_matches("app.").replace('_', "-");
+    let why = last.error.as_deref().map(|e| format!(": {e}")).unwrap_or_default();
+    harmless(&format!("{kind} {result} {}{why}", printer::when(&last.at)))
+}
+
+fn waits(h: &HookView) -> String {
+    let mut text = h.pending.to_string();
+    if h.pending > 0 && h.tries > 0 {
+        let _ = write!(text, ", tried {} times", h.tries);
+    }
+    if let Some(at) = &h.next_at {
+        let _ = write!(text, ", next {}", printer::when(at));
+    }
+    if h.lost > 0 {
+        let _ = write!(text, ", {} lost", h.lost);
+    }
+    text
+}
+
+fn remove(args: &HookIdArgs, cx: &Context) -> Ran {
+    let (app, id) = words(&args.words, cx)?;
+    let client = cx.client()?;
+    waiting(async {
+        client.order(Method::DELETE, &app_path(&app, &format!("/hooks/{}", escaped(&id)))).await?;
+        if args.json {
+            cx.printer.json(&serde_json::json!({ "removed": id }))?;
+        } else {
+            cx.printer.say("it is told nothing any more");
+        }
+        Ok(ExitStatus::Done)
+    })
+}
+
+fn test(args: &HookIdArgs, cx: &Context) -> Ran {
+    let (app, id) = words(&args.words, cx)?;
+    let client = cx.client()?;
+    waiting(async {
+        let path = app_path(&app, &format!("/hooks/{}/test", escaped(&id)));
+        let came: HookTested = client.call(Method::POST, &path, &serde_json::json!({})).await?;
+        if args.json {
+            cx.printer.json(&came)?;
+        }
+        if came.delivered {
+            let status = came.status.unwrap_or_default();
+            if !args.json {
+                cx.printer.data(format!(
+                    "{} arrived: answered {status} after {} ms",
+                    harmless(&came.id),
+                    came.took_ms
+                ))?;
+            }
+            return Ok(ExitStatus::Done);
+        }
+        let why = came.error.unwrap_or_default();
+        Err(Failure::failed("the test did not arrive").because(harmless(&why)))
+    })
+}
