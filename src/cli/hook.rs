@@ -95,7 +95,7 @@ fn list(args: &HookListArgs, cx: &Context) -> Ran {
             return Ok(ExitStatus::Done);
         }
         let rows: Vec<Vec<String>> = found.hooks.iter().map(row).collect();
-        cx.printer.data(table(&["ID", "URL", "ON", "LAST", "WAITING"], &rows))?;
+        cx.printer.data(table(&["ID", "URL", "ON", "BY", "LAST", "WAITING"], &rows))?;
         Ok(ExitStatus::Done)
     })
 }
@@ -106,6 +106,7 @@ fn row(h: &HookView) -> Vec<String> {
         harmless(&h.id),
         harmless(&h.url),
         if on.len() == 4 { "everything".to_owned() } else { on.join(", ") },
+        harmless(&h.by),
         last(h),
         waits(h),
     ]

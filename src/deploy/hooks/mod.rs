@@ -7,6 +7,7 @@ mod deliver;
 mod line;
 mod message;
 mod records;
+mod sight;
 mod teller;
 mod watch;
 

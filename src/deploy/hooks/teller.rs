@@ -21,16 +21,15 @@ use super::courier::Courier;
 use super::deliver::deliver;
 use super::records::{encode, follow, write};
 use super::watch::{self, Verdict};
-use super::{line, message};
+use super::{line, message, sight};
 use crate::deploy::instances::Seen;
 use crate::engines::EngineError;
 use crate::engines::consul::TxnOp;
 use crate::engines::nomad::Allocation;
 use crate::model::wire::HookEvent;
-use crate::model::{Placement, Uid};
+use crate::model::{Head, Placement, Uid};
 use crate::operation::run::fresh_uid;
 use crate::operation::{Runner, points};
-use crate::resources::health::{self, Health};
 use crate::store::hooks::{Crash, HookBook, HookState, Message, News};
 use crate::store::records::SCHEMA;
 use crate::store::{Versioned, keys};
@@ -44,10 +43,8 @@ const LEADS: Duration = Duration::from_secs(5);
 const SETTLED: Duration = Duration::from_secs(1);
 /// How often an app is looked at that crashes, or is being changed.
 const AGAIN: Duration = Duration::from_secs(5);
-/// More than so many are looked at by one call for all of them.
-const ONE_BY_ONE: usize = 4;
 /// So many are sent at once.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 64;
 
 /// Tells.
 #[derive(Debug)]
@@ -290,28 +287,19 @@ impl Teller {
         if due.is_empty() {
             return Ok(());
         }
-        let hands = self.runner.hands().clone();
-        let everything = if due.len() > ONE_BY_ONE {
-            let (all, checks) =
-                tokio::try_join!(hands.nomad.all_allocations("*"), hands.consul.checks(None))?;
-            Some((all.0, Health::of(&checks)))
-        } else {
-            None
-        };
+        let seen = sight::look(&self.runner, &due).await?;
         for app in due {
-            let id = app.flat();
-            let (all, health) = match &everything {
-                Some((all, health)) => {
-                    let is_its = |a: &&Allocation| a.job_id == id && a.namespace == app.namespace();
-                    (all.iter().filter(is_its).cloned().collect(), health.clone())
-                }
-                None => tokio::try_join!(
-                    hands.nomad.allocations(app.namespace(), &id),
-                    health::passing(&hands.consul, &app),
-                )?,
-            };
             self.dirty.remove(&app);
-            if let Err(e) = self.judge(&app, &all.iter().collect::<Vec<_>>(), &health).await {
+            // One that cannot be read (of a newer schema) is another agent's to judge.
+            let head = match seen.heads.get(&app) {
+                Some(Err(_)) => continue,
+                Some(Ok(head)) => Some(&head.value),
+                None => None,
+            };
+            let of = (app.namespace().to_owned(), app.flat());
+            let all: Vec<&Allocation> = seen.allocations.get(&of).into_iter().flatten().collect();
+            let looked = Seen { allocations: &all, health: &seen.health };
+            if let Err(e) = self.judge(&app, head, &looked).await {
                 self.dirty.insert(app, now + SETTLED);
                 return Err(e);
             }
@@ -323,8 +311,8 @@ impl Teller {
     async fn judge(
         &mut self,
         app: &Placement,
-        allocations: &[&Allocation],
-        health: &Health,
+        head: Option<&Head>,
+        seen: &Seen<'_>,
     ) -> Result<(), EngineError> {
         let Some(book) = self.state.books.get(app).cloned() else { return Ok(()) };
         let uid = book.value.uid.clone();
@@ -333,8 +321,7 @@ impl Teller {
         let forgotten = |told: &Option<Versioned<Crash>>| {
             told.iter().map(|t| TxnOp::DeleteCas { key: key.clone(), index: t.index }).collect::<Vec<_>>()
         };
-        let head = self.runner.store().head(app).await?.filter(|h| h.value.uid == uid);
-        let Some(head) = head.map(|h| h.value) else {
+        let Some(head) = head.filter(|h| h.uid == uid) else {
             // The app is gone, and its hooks with it: another agent's delete, of an older version.
             let mut ops = forgotten(&told);
             ops.push(TxnOp::DeleteCas { key: keys::hook_book(app), index: book.index });
@@ -342,8 +329,7 @@ impl Teller {
         };
         let now = self.runner.now();
         let nanos = i64::try_from(now.as_nanosecond()).unwrap_or(i64::MAX);
-        let seen = Seen { allocations, health };
-        let verdict = watch::judge(&head, &seen, nanos, told.as_ref().map(|t| &t.value));
+        let verdict = watch::judge(head, seen, nanos, told.as_ref().map(|t| &t.value));
         if head.operation.is_some() || (told.is_some() && verdict == Verdict::Nothing) {
             self.dirty.insert(app.clone(), Instant::now() + AGAIN);
         }

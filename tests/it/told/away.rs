@@ -15,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{PATIENCE, Receiver};
 use crate::harness::{Stack, StackOptions, eventually};
-use crate::mechanism::{Bare, app, me, web};
+use crate::mechanism::{Addresses, Bare, app, me, web};
 
 /// An agent without doors that leads, and tells, by a clock that is moved.
-struct Telling {
+pub(super) struct Telling {
     bare: Bare,
     deployer: Deployer,
     stop: CancellationToken,
@@ -31,8 +31,13 @@ impl Drop for Telling {
 }
 
 impl Telling {
-    async fn on(stack: &Stack) -> Self {
-        let bare = Bare::on(stack).await;
+    pub(super) async fn on(stack: &Stack) -> Self {
+        Self::through(stack, &Addresses::of(stack)).await
+    }
+
+    /// That reaches the engines at these addresses.
+    pub(super) async fn through(stack: &Stack, at: &Addresses) -> Self {
+        let bare = Bare::through(stack, at).await;
         let courier = Courier::new(Networks::new(&["127.0.0.1"]).unwrap());
         let deployer = bare.deployer.clone().with_courier(courier.clone());
         let stop = CancellationToken::new();

@@ -3,6 +3,7 @@
 mod away;
 mod crash;
 mod feed;
+mod idle;
 mod kills;
 mod refused;
 mod tells;
