@@ -35,6 +35,10 @@ agent_prefix "" {
 service "terreau" {
   policy = "write"
 }
+# What stands at the routes of apps under maintenance.
+service "terreau-maintenance" {
+  policy = "write"
+}
 node_prefix "terreau-ext-" {
   policy = "write"
 }

@@ -65,6 +65,8 @@ pub struct Config {
     pub name: String,
     /// Where it listens.
     pub listen: SocketAddr,
+    /// Where it serves maintenance pages; `None`: nowhere.
+    pub pages: Option<SocketAddr>,
     /// How it logs.
     pub log_format: LogFormat,
     /// What it logs.
@@ -105,6 +107,7 @@ impl Config {
 fn read(r: &mut Reader) -> Option<Config> {
     let name = r.text("name").unwrap_or_else(host_name);
     let listen = r.text("listen").and_then(|a| a.parse().ok());
+    let pages = r.text("maintenance.listen").and_then(|a| a.parse().ok());
     let log_format = r.text("log.format");
     let log_level = r.text("log.level");
     if let Some(level) = &log_level
@@ -142,6 +145,9 @@ fn read(r: &mut Reader) -> Option<Config> {
     Some(Config {
         name,
         listen: listen?,
+        pages: pages
+            .or(listen.map(|l: SocketAddr| SocketAddr::new(l.ip(), 0)))
+            .filter(|p| !p.ip().is_unspecified()),
         log_format: if log_format? == "json" { LogFormat::Json } else { LogFormat::Lines },
         log_level: log_level?,
         cluster: cluster?,

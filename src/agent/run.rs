@@ -1,6 +1,7 @@
 //! Starts the agent, and ends it so that nothing is left half-way.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -27,6 +28,7 @@ use crate::model::Uid;
 use crate::operation::run::fresh_uid;
 use crate::operation::{AgentSession, Runner, leader};
 use crate::resources::Hands;
+use crate::store::records::AgentRecord;
 use crate::store::{Objects, Store, keys};
 use crate::world::World;
 
@@ -46,7 +48,7 @@ pub enum RunError {
     #[error("cannot listen at {address}: {source}")]
     Listen {
         /// Where.
-        address: std::net::SocketAddr,
+        address: SocketAddr,
         /// What the system said.
         source: std::io::Error,
     },
@@ -71,6 +73,13 @@ pub async fn run_until(config: Config, stop: CancellationToken) -> Result<(), Ru
     let address = config.listen;
     let listener = TcpListener::bind(address).await.map_err(|source| RunError::Listen { address, source })?;
     let address = listener.local_addr().unwrap_or(address);
+    let pages = match config.pages {
+        None => None,
+        Some(at) => match TcpListener::bind(at).await {
+            Ok(listener) => Some(listener),
+            Err(source) => return Err(RunError::Listen { address: at, source }),
+        },
+    };
 
     let nomad = Nomad::new(&config.nomad.address, config.nomad.token.clone(), None, &config.nomad.options)?;
     let consul = Consul::new(&config.consul.address, config.consul.token.clone(), &config.consul.options)?;
@@ -130,6 +139,7 @@ pub async fn run_until(config: Config, stop: CancellationToken) -> Result<(), Ru
             access: access.clone(),
             deployer: deployer.clone(),
             id: id.clone(),
+            pages: pages.as_ref().and_then(|l| l.local_addr().ok()),
         },
         address.to_string(),
         background.clone(),
@@ -146,6 +156,8 @@ pub async fn run_until(config: Config, stop: CancellationToken) -> Result<(), Ru
         prepared: prepared.clone(),
     });
     tokio::spawn(tell_readiness(probes.clone(), background.clone()));
+    let serving_pages =
+        pages.map(|listener| tokio::spawn(api::serve(listener, api::pages(deployer.clone()), stop.clone())));
     let router = api::router(api::Parts {
         access,
         deployer,
@@ -163,6 +175,9 @@ pub async fn run_until(config: Config, stop: CancellationToken) -> Result<(), Ru
     let _ = tokio::time::timeout(PREPARED, ready).await;
     tracing::info!(%address, agent = %id, cluster = config.cluster.name, "serving");
     api::serve(listener, router, stop).await;
+    if let Some(serving) = serving_pages {
+        drop(serving.await);
+    }
 
     tracing::info!("stopping: operations end the step in hand");
     background.cancel();
@@ -228,21 +243,13 @@ async fn tell_readiness(probes: api::Probes, stop: CancellationToken) {
     }
 }
 
-#[derive(serde::Serialize)]
-struct AgentRecord<'a> {
-    v: u32,
-    address: &'a str,
-    version: &'static str,
-    reads: [u32; 1],
-    since: String,
-}
-
 struct Tended {
     consul: Consul,
     session: AgentSession,
     access: Access,
     deployer: Deployer,
     id: Uid,
+    pages: Option<SocketAddr>,
 }
 
 /// Keeps `agent/<id>` held by the session in force; as leader, clears what agents and sessions left behind.
@@ -257,10 +264,11 @@ async fn tend(what: Tended, address: String, stop: CancellationToken) {
             if held.as_ref() != Some(&lease.id) {
                 let record = AgentRecord {
                     v: 1,
-                    address: &address,
-                    version: env!("CARGO_PKG_VERSION"),
-                    reads: [1],
+                    address: address.clone(),
+                    version: env!("CARGO_PKG_VERSION").to_owned(),
+                    reads: vec![1],
                     since: since.clone(),
+                    pages: what.pages,
                 };
                 let value = serde_json::to_vec(&record).unwrap_or_default();
                 match what.consul.kv_acquire(&keys::agent(&what.id), value, &lease.id).await {

@@ -68,6 +68,13 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting("sites", List, R(r#"["neptune", "jupiter"]"#), "The sites (Nomad datacenters) that apps run at."),
     setting("listen", Address, D(r#""127.0.0.1:3990""#), "Where the API listens. Put TLS in front of it."),
     setting(
+        "maintenance.listen",
+        Address,
+        N(r#""10.83.1.1:3991""#),
+        "Where the maintenance pages of apps are served to the proxy, which must reach it from other machines too; by default a \
+         port of its own at the address of `listen`, and nowhere where that is every address.",
+    ),
+    setting(
         "name",
         Text,
         N(r#""agent-1""#),

@@ -13,6 +13,7 @@ mod history;
 mod hooks;
 mod layers;
 mod look;
+mod maintenance;
 mod metrics;
 mod openapi;
 mod operations;
@@ -36,6 +37,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use self::health::{Prepared, Probed, Probes};
+pub use self::maintenance::pages;
 pub use self::metrics::Metrics;
 pub use self::openapi::document;
 pub use self::serve::serve;
@@ -102,6 +104,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(run::stop))
         .routes(routes!(run::scale))
         .routes(routes!(run::restart))
+        .routes(routes!(maintenance::set))
         .routes(routes!(run::course))
         .routes(routes!(config::env, config::set_env))
         .routes(routes!(config::reveal_env))

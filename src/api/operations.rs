@@ -21,7 +21,7 @@ use crate::model::wire::{
 };
 use crate::model::{Placement, Uid};
 use crate::operation::Progress;
-use crate::store::records::{OpRecord, StepState};
+use crate::store::records::{Audit, OpRecord, StepState};
 
 /// Proxies close what is silent for longer.
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -142,7 +142,14 @@ pub(super) async fn cancel(
     mut caller: Caller,
     Id(id): Id,
 ) -> Answer<(StatusCode, Json<Accepted>)> {
-    let app = course(&api, &mut caller, &id).await?.record.app;
+    let app = match found(&api, &mut caller, &id).await? {
+        Found::Operation(course) => course.record.app,
+        Found::OneStep(audit) => {
+            caller.may(&api, Verb::Cancel, &audit.app).await?;
+            let text = format!("operation {id} has ended already: {}", audit.summary);
+            return Err(Fail::new(ProblemCode::Conflict, text));
+        }
+    };
     caller.may(&api, Verb::Cancel, &app).await?;
     let (by, deployer, operation) = (caller.by(), api.deployer.clone(), id.to_string());
     let app = whole(async move { deployer.cancel(&by, &id).await }).await?;
@@ -160,7 +167,10 @@ pub(super) async fn show(
     mut caller: Caller,
     Id(id): Id,
 ) -> Answer<Json<OperationView>> {
-    let Course { record, ended } = course(&api, &mut caller, &id).await?;
+    let Course { record, ended } = match found(&api, &mut caller, &id).await? {
+        Found::Operation(course) => *course,
+        Found::OneStep(audit) => return Ok(Json(one_step(*audit))),
+    };
     let steps = record.steps.iter().zip(1..).map(|(step, n)| StepView {
         n,
         kind: step.spec.kind().to_owned(),
@@ -191,6 +201,42 @@ pub(super) async fn show(
     }))
 }
 
+/// What stands under an id.
+enum Found {
+    Operation(Box<Course>),
+    /// A change of one step that has ended.
+    OneStep(Box<Audit>),
+}
+
+async fn found(api: &Api, caller: &mut Caller, id: &Uid) -> Answer<Found> {
+    let none = match course(api, caller, id).await {
+        Ok(course) => return Ok(Found::Operation(Box::new(course))),
+        Err(none) if none.is_not_found() => none,
+        Err(fail) => return Err(fail),
+    };
+    match api.deployer.one_step(id).await {
+        Ok(Some(audit)) if caller.may(api, Verb::Read, &audit.app).await.is_ok() => {
+            Ok(Found::OneStep(Box::new(audit)))
+        }
+        // One of somebody else's reads like one that is not there.
+        _ => Err(none),
+    }
+}
+
+fn one_step(audit: Audit) -> OperationView {
+    OperationView {
+        id: audit.operation.to_string(),
+        app: audit.app.to_string(),
+        verb: audit.verb,
+        actor: audit.by.login,
+        at: audit.at,
+        steps: Vec::new(),
+        turned: None,
+        cancelled_by: None,
+        end: Some(OperationEnd { outcome: audit.outcome, summary: audit.summary, url: None, why: None }),
+    }
+}
+
 fn text(lines: &[String]) -> Option<String> {
     Some(lines.join("\n")).filter(|t| !t.is_empty())
 }
@@ -208,11 +254,20 @@ pub(super) async fn events(
     Id(id): Id,
     headers: HeaderMap,
 ) -> Answer<Sse<impl Stream<Item = Result<Event, Infallible>>>> {
-    course(&api, &mut caller, &id).await?;
+    let over = match found(&api, &mut caller, &id).await? {
+        Found::Operation(_) => None,
+        Found::OneStep(audit) => {
+            let (outcome, summary) = (audit.outcome, audit.summary);
+            Some(Progress::End { outcome, summary, why: Vec::new(), urls: Vec::new() })
+        }
+    };
     let last =
         headers.get("last-event-id").and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok());
     let skip = last.map_or(0, |n| n.saturating_add(1));
-    let told = api.deployer.follow(id, skip);
+    let told = match over {
+        Some(end) => futures::stream::iter([end]).left_stream(),
+        None => api.deployer.follow(id, skip).right_stream(),
+    };
     let events = told.enumerate().map(move |(n, progress)| Ok(event(skip.saturating_add(n), progress)));
     let events = events.take_until(Box::pin(caller.until_refused(&api)));
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT).text("alive")))

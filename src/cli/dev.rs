@@ -11,7 +11,10 @@ use crate::sandbox::dev::{self, DevInfo, DevOptions, DevStatus};
 /// Consul, Nomad, Garage, a directory, the agent and a proxy, on loopback. Without a word it starts them in the
 /// background and returns once all are ready. What is deployed here stays until `reset`.
 #[derive(Debug, Clone, clap::Args)]
-#[command(args_conflicts_with_subcommands = true)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:\n  terreau dev\n  terreau dev --json > cluster.json"
+)]
 pub struct DevArgs {
     #[command(subcommand)]
     verb: Option<Verb>,
@@ -35,10 +38,13 @@ struct Place {
 #[derive(Debug, Clone, clap::Subcommand)]
 enum Verb {
     /// Show what runs, and where
+    #[command(after_help = "Examples:\n  terreau dev status")]
     Status(Place),
     /// End everything; the data stays
+    #[command(after_help = "Examples:\n  terreau dev stop")]
     Stop(Place),
     /// End everything and forget the data
+    #[command(after_help = "Examples:\n  terreau dev reset")]
     Reset(Place),
 }
 

@@ -36,6 +36,7 @@ mod local;
 mod login;
 mod logout;
 mod logs;
+mod maintenance;
 mod open;
 mod operations;
 mod people;
@@ -123,6 +124,7 @@ fn dispatch(command: Command, cx: &Context) -> Result<ExitCode, Failure> {
         Command::Stop(args) => scale::stop(&args, cx),
         Command::Restart(args) => scale::restart(&args, cx),
         Command::Scale(args) => scale::scale(&args, cx),
+        Command::Maintenance(command) => maintenance::run(&command, cx),
         Command::Graph(args) => graph::run(&args, cx),
         Command::Server(command) => servers::run(&command, cx),
         Command::Tokens(command) => tokens::run(&command, cx),

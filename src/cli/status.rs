@@ -46,13 +46,16 @@ fn overview(apps: &[AppStatus]) -> String {
         .iter()
         .map(|a| {
             let ago = |at: &str| format!("{} ago", age(at, now));
+            let page = a.maintenance.as_ref().map(|_| "visitors see a maintenance page");
             vec![
                 harmless(&a.app),
                 word(a.status).to_owned(),
                 a.release.map(|n| n.to_string()).unwrap_or_default(),
                 instances(&a.processes),
                 a.last_change.as_ref().map(|l| ago(&l.at)).unwrap_or_default(),
-                harmless(a.why.as_deref().or(a.urls.first().map(String::as_str)).unwrap_or_default()),
+                harmless(
+                    a.why.as_deref().or(page).or(a.urls.first().map(String::as_str)).unwrap_or_default(),
+                ),
             ]
         })
         .collect();
@@ -69,6 +72,13 @@ fn one(a: &AppStatus, cx: &Context) -> Result<(), Failure> {
     cx.printer.data(line)?;
     if let Some(stop) = &a.stopped {
         cx.printer.data(format!("  stopped by {} at {}", harmless(&stop.by), when(&stop.at)))?;
+    }
+    if let Some(page) = &a.maintenance {
+        cx.printer.data(format!(
+            "  {YELLOW}visitors see a maintenance page{YELLOW:#}, put up by {} at {}: terreau maintenance off",
+            harmless(&page.by),
+            when(&page.at)
+        ))?;
     }
     let by = a.released_by.as_ref().map(|b| format!("by {b}"));
     let commit = a.source.as_ref().map(|s| format!("commit {}", s.words()));

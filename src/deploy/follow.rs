@@ -10,7 +10,7 @@ use crate::model::head::Outcome;
 use crate::model::{Placement, Uid};
 use crate::operation::Progress;
 use crate::store::keys;
-use crate::store::records::{Ended, OpRecord, StepState};
+use crate::store::records::{Audit, Ended, OpRecord, StepState};
 
 /// An operation as it stands.
 #[derive(Debug, Clone)]
@@ -32,6 +32,12 @@ impl Deployer {
             Some(ended) => Ok(Course { record: ended.record.clone(), ended: Some(ended) }),
             None => Err(Error::NotFound(format!("there is no operation {id}"))),
         }
+    }
+
+    /// A change of one step, once it has ended: it has no record of its own, only the audit's.
+    pub async fn one_step(&self, id: &Uid) -> Result<Option<Audit>, Error> {
+        let audit = self.runner.store().audit(id).await?.map(|a| a.value);
+        Ok(audit.filter(|a| a.operation == *id))
     }
 
     /// On which app an operation is.

@@ -15,6 +15,7 @@ pub mod hooks;
 mod instances;
 pub mod leave;
 mod logs;
+mod maintenance;
 mod one_off;
 mod operations;
 pub mod owners;
@@ -43,10 +44,12 @@ use crate::plan::{self, Obstacle, Plan};
 use crate::store::Versioned;
 use crate::store::records::{By, LockHolder, Verb};
 
+pub use crate::operation::Front;
 pub use crate::plan::Data;
 pub use follow::Course;
 pub use history::Ill;
 pub use logs::{Keeper, LogForm, LogQuery, LogStreamName};
+pub use maintenance::Maintained;
 pub use one_off::{Run, RunOutput};
 pub use operations::{Line, Listed};
 pub use reach::{Program, ProgramOutput, Reached};
@@ -160,13 +163,19 @@ pub struct Deployer {
     ticket_key: tickets::TicketKey,
     room: uploads::Room,
     courier: hooks::Courier,
+    pages: maintenance::Pages,
 }
 
 impl Deployer {
     /// Use cases on this runner.
     pub fn new(runner: Runner) -> Self {
-        let (ticket_key, room) = (tickets::TicketKey::default(), uploads::Room::default());
-        Self { runner, ticket_key, room, courier: hooks::Courier::default() }
+        Self {
+            runner,
+            ticket_key: tickets::TicketKey::default(),
+            room: uploads::Room::default(),
+            courier: hooks::Courier::default(),
+            pages: maintenance::Pages::default(),
+        }
     }
 
     /// The runner underneath.

@@ -200,7 +200,7 @@ impl Deployer {
 /// What to do about an operation that goes forward.
 fn instead(record: &OpRecord) -> &'static str {
     match record.verb {
-        Verb::Deploy | Verb::Rollback | Verb::Configure | Verb::Transfer => {
+        Verb::Deploy | Verb::Rollback | Verb::Configure | Verb::Transfer | Verb::Maintenance => {
             "a release that does not get healthy is taken back by itself; \
              once this one runs, `terreau rollback` goes back to the one before"
         }

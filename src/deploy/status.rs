@@ -183,6 +183,7 @@ impl Deployer {
                 summary: l.summary.clone(),
             }),
             stopped: head.stopped.as_ref().map(|s| StoppedBy { by: s.by.clone(), at: s.at.clone() }),
+            maintenance: head.maintenance.as_ref().map(|m| StoppedBy { by: m.by.clone(), at: m.at.clone() }),
             ..AppStatus::default()
         }
     }

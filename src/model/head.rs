@@ -66,6 +66,9 @@ pub struct Head {
     /// Who stopped it, where somebody did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<Stopped>,
+    /// Who put a maintenance page in its place, where somebody did: its visitors see that, whatever runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Maintenance>,
     /// The current version of each value of `terreau env set`, deployed or staged.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<EnvName, u64>,
@@ -112,6 +115,7 @@ impl Head {
             counts: BTreeMap::new(),
             processes: BTreeMap::new(),
             stopped: None,
+            maintenance: None,
             env: BTreeMap::new(),
             intent: None,
             held: None,
@@ -134,6 +138,15 @@ pub enum Wanted {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stopped {
     /// Who.
+    pub by: String,
+    /// When (RFC 3339, UTC).
+    pub at: String,
+}
+
+/// A maintenance page in the place of an app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Maintenance {
+    /// Who put it there.
     pub by: String,
     /// When (RFC 3339, UTC).
     pub at: String,

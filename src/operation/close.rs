@@ -117,7 +117,8 @@ fn done(next: &mut Head, record: &OpRecord, registered: Option<u64>) {
     next.processes.clone_from(&after.processes);
     next.counts.clone_from(&after.counts);
     if record.verb == Verb::Delete {
-        // Its names are held until the sweep has taken what is doomed.
+        // Its names are held until the sweep has taken what is doomed; its maintenance page goes with it.
+        next.maintenance = None;
         next.state = AppState::Deleted;
         next.release = None;
         next.spec_hash = None;

@@ -243,7 +243,10 @@ impl Runner {
         let summary = match (outcome, op.verb) {
             (Outcome::Done, Verb::Delete) => "deleted".to_owned(),
             (Outcome::Done, Verb::Rollback) => format!("{release} runs, with the content of an older one"),
-            (Outcome::Done, Verb::Deploy | Verb::Configure | Verb::Transfer | Verb::Promote) => {
+            (
+                Outcome::Done,
+                Verb::Deploy | Verb::Configure | Verb::Transfer | Verb::Promote | Verb::Maintenance,
+            ) => {
                 format!("{release} runs")
             }
             (Outcome::Done, Verb::Revert) => format!("the canaries are gone; {release} serves on"),

@@ -128,7 +128,7 @@ impl Runner {
         given: &Given,
         summary: String,
     ) -> Result<(), OpenError> {
-        let done = self.write_stage(&lock, head, (by, Verb::Configure), given, summary).await;
+        let done = self.write_stage(&lock, head, (by, Verb::Configure), given, summary, Vec::new()).await;
         self.unlock(lock).await;
         done
     }
@@ -143,7 +143,19 @@ impl Runner {
         verb: Verb,
         summary: String,
     ) -> Result<(), OpenError> {
-        let done = self.write_stage(&lock, head, (by, verb), &Given::default(), summary).await;
+        self.amend_with(lock, head, (by, verb), summary, Vec::new()).await
+    }
+
+    /// The same, and more in the same transaction.
+    pub(super) async fn amend_with(
+        &self,
+        lock: Lock,
+        head: Versioned<Head>,
+        (by, verb): (&By, Verb),
+        summary: String,
+        more: Vec<TxnOp>,
+    ) -> Result<(), OpenError> {
+        let done = self.write_stage(&lock, head, (by, verb), &Given::default(), summary, more).await;
         self.unlock(lock).await;
         done
     }
@@ -155,6 +167,7 @@ impl Runner {
         (by, verb): (&By, Verb),
         given: &Given,
         summary: String,
+        more: Vec<TxnOp>,
     ) -> Result<(), OpenError> {
         let id = lock.operation.clone();
         let audit = Audit {
@@ -172,6 +185,7 @@ impl Runner {
             TxnOp::Cas { key: keys::head(&lock.app), value: encode(&head.value)?, index: head.index },
             TxnOp::Create { key: keys::audit(&id), value: encode(&audit)? },
         ];
+        ops.extend(more);
         ops.extend(self.given_change(lock, &head.value.uid, by, None, given)?);
         ops.extend(self.write_early(lock, ops.len(), given.ops(&lock.app)).await?);
         let consul = self.inner.hands.consul.clone().with_gate(lock.lease.gate());

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::run::{Runner, encode};
-use super::sweep;
+use super::{maintenance, sweep};
 use crate::engines::EngineError;
 use crate::store::keys;
 
@@ -72,6 +72,10 @@ async fn pass(
     runner.take_over_intents().await?;
     let now = runner.now();
     let due = swept.is_none_or(|at| now.duration_since(at).unsigned_abs() >= SWEEP);
+    let pages = runner.store().maintenance().await?;
+    if due || !pages.is_empty() {
+        maintenance::keep(runner, &lease, pages).await?;
+    }
     if due {
         sweep::sweep(runner, &lease).await?;
         *swept = Some(now);

@@ -261,6 +261,30 @@ mod tests {
     }
 
     #[test]
+    fn ends_that_a_person_asked_for_are_no_crashes() {
+        let mut s = snapshot();
+        let event = |kind: &str, signal| TaskEvent {
+            kind: kind.into(),
+            signal,
+            display_message: "User requested running tasks to restart".into(),
+            ..TaskEvent::default()
+        };
+        let restart = || [event("Restart Signaled", 0), event("Terminated", 15), event("Started", 0)];
+        let state = TaskState { events: (0..3).flat_map(|_| restart()).collect(), ..TaskState::default() };
+        s.allocations = vec![Allocation {
+            id: "a".into(),
+            job_version: Some(1),
+            client_status: "running".into(),
+            task_states: BTreeMap::from([("web".into(), state)]),
+            ..Allocation::default()
+        }];
+        assert!(matches!(judge(&s, 20), Judgement::Waiting(_)), "{:?}", judge(&s, 20));
+        let state = s.allocations[0].task_states.get_mut("web").unwrap();
+        state.events.extend([event("Terminated", 9), event("Started", 0), event("Terminated", 9)]);
+        assert!(matches!(judge(&s, 20), Judgement::GiveUp(..)));
+    }
+
+    #[test]
     fn an_instance_that_nomad_calls_unhealthy_is_given_up_on() {
         let mut s = snapshot();
         s.allocations = vec![Allocation {

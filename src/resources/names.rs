@@ -9,6 +9,9 @@ use crate::model::{Head, Uid};
 use crate::store::records::NameRecord;
 use crate::store::{Versioned, keys};
 
+/// What stands at the hosts of apps under maintenance is called in Consul's catalogue.
+pub const MAINTENANCE_SERVICE: &str = "terreau-maintenance";
+
 /// Who owns each of these names.
 pub async fn owners(
     hands: &Hands,
@@ -46,7 +49,8 @@ pub async fn foreign_hosts(
     let own: BTreeSet<&str> = of(Space::Service).chain(before).collect();
     let mut found = Vec::new();
     for (service, tags) in hands.consul.services().await? {
-        if own.contains(service.as_str()) {
+        // A page stands at hosts of apps in their place; who holds those is in our own index.
+        if own.contains(service.as_str()) || service == MAINTENANCE_SERVICE {
             continue;
         }
         let claimed: BTreeSet<&str> =

@@ -25,6 +25,8 @@ pub const BELL: &str = "terreau/v1/bell";
 pub const PEOPLE: &str = "terreau/v1/audit-people/";
 /// Changes of apps' configuration.
 pub const CONFIG: &str = "terreau/v1/config/";
+/// Maintenance pages.
+pub const MAINTENANCE: &str = "terreau/v1/maintenance/";
 /// Live agents.
 pub const AGENTS: &str = "terreau/v1/agent/";
 
@@ -102,6 +104,10 @@ pub fn people(id: &Uid) -> String {
 /// Something doomed.
 pub fn doomed(id: &Uid) -> String {
     format!("{DOOMED}{id}")
+}
+/// The maintenance page of an app.
+pub fn maintenance(app: &Placement) -> String {
+    format!("{MAINTENANCE}{}", app.path())
 }
 /// A live agent, held by its session.
 pub fn agent(id: &Uid) -> String {

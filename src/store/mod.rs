@@ -23,7 +23,8 @@ pub use config::{ConfigChange, ConfigMade, EnvMade};
 pub use kept::{KeptInstance, KeptStream};
 pub use objects::Objects;
 pub use records::{
-    Audit, Direction, Doomed, LockHolder, NameRecord, OpRecord, OpenIntent, Step, StepSpec, StepState,
+    AgentRecord, Audit, Direction, Doomed, LockHolder, MaintenancePage, NameRecord, OpRecord, OpenIntent,
+    Step, StepSpec, StepState,
 };
 
 /// A record and the index at which it was read: what a CAS needs.
@@ -89,6 +90,18 @@ impl Store {
     /// Every open plan of one step.
     pub async fn intents(&self) -> Result<Vec<Versioned<OpenIntent>>, EngineError> {
         self.list(keys::INTENTS).await
+    }
+
+    /// Every maintenance page.
+    pub async fn maintenance(&self) -> Result<Vec<Versioned<MaintenancePage>>, EngineError> {
+        self.list(keys::MAINTENANCE).await
+    }
+
+    /// The agents that live.
+    pub async fn agents(&self) -> Result<Vec<AgentRecord>, EngineError> {
+        let entries = self.consul.kv_list(keys::AGENTS).await?;
+        let live = entries.iter().filter(|e| e.session.is_some());
+        Ok(live.filter_map(|e| serde_json::from_slice(&e.value).ok()).collect())
     }
 
     /// Audit records that wait for their export, oldest first.

@@ -43,6 +43,8 @@ pub enum Verb {
     Configure,
     /// Other owners.
     Transfer,
+    /// A maintenance page in its place, or none any more.
+    Maintenance,
 }
 
 impl Verb {
@@ -56,6 +58,7 @@ impl Verb {
             Self::Delete => "delete",
             Self::Configure => "configure",
             Self::Transfer => "transfer",
+            Self::Maintenance => "maintenance",
         }
     }
 }
@@ -283,4 +286,39 @@ pub struct Ended {
     pub urls: Vec<String>,
     /// When (RFC 3339, UTC).
     pub at: String,
+}
+
+/// A maintenance page that visitors of an app see (`terreau/v1/maintenance/<tenant>/<env>/<project>`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MaintenancePage {
+    /// Schema version: 1.
+    pub v: u32,
+    /// Of which app.
+    pub app: Placement,
+    /// The hosts that it stands at.
+    pub hosts: Vec<String>,
+    /// What it says, in plain words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The whole page, as HTML, in the place of ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page: Option<String>,
+}
+
+/// A live agent, as others find it (`terreau/v1/agent/<ulid>`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentRecord {
+    /// Schema version: 1.
+    pub v: u32,
+    /// Where its API listens.
+    pub address: String,
+    /// Its version.
+    pub version: String,
+    /// The schemas that it reads.
+    pub reads: Vec<u32>,
+    /// Since when it runs (RFC 3339, UTC).
+    pub since: String,
+    /// Where it serves maintenance pages to the proxy; `None`: it serves none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pages: Option<std::net::SocketAddr>,
 }

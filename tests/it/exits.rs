@@ -66,6 +66,8 @@ const TABLE: &[(&str, &[&str], Needs)] = &[
     ("stop", &["APP"], Needs::Lock),
     ("restart", &["APP"], Needs::Lock),
     ("scale", &["APP", "web=2"], Needs::Lock),
+    ("maintenance on", &["APP"], Needs::Lock),
+    ("maintenance off", &["APP"], Needs::Lock),
     ("server list", &[], Needs::Nothing),
     ("server use", &["nowhere"], Needs::Nothing),
     ("server remove", &["nowhere"], Needs::Nothing),

@@ -23,6 +23,7 @@ mod descriptor;
 mod dev;
 mod dev_proxy;
 mod directory;
+mod examples;
 mod exits;
 mod faults;
 mod harness;

@@ -10,6 +10,9 @@ use crate::model::names::Placement;
 
 /// `terreau plan`
 #[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Examples:\n  terreau plan\n  terreau plan --out review.plan\n  terreau plan carnet@preproduction --file preproduction.hcl --json"
+)]
 pub struct PlanArgs {
     /// Which app.
     #[command(flatten)]
@@ -35,7 +38,7 @@ pub struct PlanArgs {
 #[derive(Debug, Clone, Args)]
 #[command(
     after_help = "Examples:\n  terreau deploy\n  terreau deploy --message \"the search is quicker\"\n  \
-                  terreau deploy carnet --promote\n  terreau plan --out review.plan && terreau deploy --plan review.plan"
+                  terreau deploy carnet --promote\n  terreau deploy --plan review.plan\n  terreau deploy carnet@preproduction --file preproduction.hcl --detach"
 )]
 pub struct DeployArgs {
     /// Which app.
@@ -71,6 +74,9 @@ pub struct DeployArgs {
 ///
 /// Removes the job and the routes and makes credentials useless at once. Databases, buckets and volumes stay.
 #[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Examples:\n  terreau delete carnet\n  terreau delete carnet@preproduction --yes --with-data"
+)]
 pub struct DeleteArgs {
     /// Which app.
     #[command(flatten)]
@@ -96,6 +102,9 @@ pub struct DeleteArgs {
 ///
 /// Code and configuration are the old release's, credentials the current ones. It is a new release with a new number.
 #[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Examples:\n  terreau rollback\n  terreau rollback 3 --message \"the search was slower\"\n  terreau rollback 1 --app carnet@preproduction"
+)]
 pub struct RollbackArgs {
     /// The release to go back to [default: the one before the running one]
     #[arg(value_name = "RELEASE", value_parser = clap::value_parser!(u64).range(1..))]

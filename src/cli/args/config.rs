@@ -11,16 +11,24 @@ use crate::model::names::{EnvName, Placement, SecretName};
 #[derive(Debug, Clone, Subcommand)]
 pub enum EnvCommand {
     /// List the environment of an app: what is set, by whom, and what the descriptor says
+    #[command(
+        after_help = "Examples:\n  terreau env list\n  terreau env list --app carnet@preproduction --json"
+    )]
     List(ConfigListArgs),
     /// Set values, by a new release of what runs
     Set(EnvSetArgs),
     /// Set values no more: what the descriptor says counts again
     Unset(EnvUnsetArgs),
     /// Set what a dotenv file says
+    #[command(
+        after_help = "Examples:\n  terreau env import .env\n  terreau env export --app carnet | terreau env import - --app carnet@preproduction"
+    )]
     Import(ConfigImportArgs),
     /// Print what is set as a dotenv file, values included
+    #[command(after_help = "Examples:\n  terreau env export > carnet.env")]
     Export(ConfigExportArgs),
     /// Edit what is set in your editor
+    #[command(after_help = "Examples:\n  EDITOR=nano terreau env edit")]
     Edit(ConfigEditArgs),
     /// List the versions of values: who made them, and when
     History(EnvHistoryArgs),
@@ -30,14 +38,22 @@ pub enum EnvCommand {
 #[derive(Debug, Clone, Subcommand)]
 pub enum SecretCommand {
     /// List the secrets of an app, without their values
+    #[command(
+        after_help = "Examples:\n  terreau secret list\n  terreau secret list --app carnet@preproduction --json"
+    )]
     List(ConfigListArgs),
     /// Give a secret another value, by a new release of what runs
     Set(SecretSetArgs),
     /// Give secrets the values of a dotenv file
+    #[command(
+        after_help = "Examples:\n  terreau secret import secrets.env\n  terreau secret export --app carnet | terreau secret import - --app carnet@preproduction"
+    )]
     Import(ConfigImportArgs),
     /// Print the values that people gave as a dotenv file
+    #[command(after_help = "Examples:\n  terreau secret export > secrets.env")]
     Export(ConfigExportArgs),
     /// Edit the values that people gave in your editor
+    #[command(after_help = "Examples:\n  EDITOR=nano terreau secret edit --stage")]
     Edit(ConfigEditArgs),
     /// List the versions of secrets: who gave them, and when
     History(SecretHistoryArgs),
@@ -78,9 +94,6 @@ pub struct HowArgs {
 ///
 /// Values that were set are not shown; with --show they are, and that they were looked at is written down.
 #[derive(Debug, Clone, Args)]
-#[command(
-    after_help = "Examples:\n  terreau env list\n  terreau env list --app carnet@staging --json\n  terreau secret list"
-)]
 pub struct ConfigListArgs {
     /// Which app.
     #[command(flatten)]
@@ -162,9 +175,6 @@ pub struct SecretSetArgs {
 /// Reads lines NAME=VALUE: bare, in single quotes (as it stands, over several lines too), or in double quotes (\n \r \t \" \\
 /// \$ \` \uXXXX are one character each). `$` is never expanded. Names that the file does not have stay as they are.
 #[derive(Debug, Clone, Args)]
-#[command(
-    after_help = "Examples:\n  terreau env import .env\n  terreau env export --app carnet | terreau env import - --app carnet@staging"
-)]
 pub struct ConfigImportArgs {
     /// The file; `-` is standard input
     #[arg(value_name = "FILE")]
@@ -178,7 +188,6 @@ pub struct ConfigImportArgs {
 ///
 /// Values are shown, and that they were is written down. `import` reads the same values again, byte for byte.
 #[derive(Debug, Clone, Args)]
-#[command(after_help = "Examples:\n  terreau env export > carnet.env")]
 pub struct ConfigExportArgs {
     /// Which app.
     #[command(flatten)]
@@ -193,7 +202,6 @@ pub struct ConfigExportArgs {
 /// Opens what is set in $VISUAL or $EDITOR (else vi), in a file that only you can read and that is removed afterwards. What was changed
 /// is sent, and nothing else; where somebody else changed the same value meanwhile, nothing is.
 #[derive(Debug, Clone, Args)]
-#[command(after_help = "Examples:\n  EDITOR=nano terreau env edit")]
 pub struct ConfigEditArgs {
     /// How.
     #[command(flatten)]

@@ -13,8 +13,10 @@ pub enum HookCommand {
     /// List who is told of an app, what arrived last, and what waits
     List(HookListArgs),
     /// Tell a URL no more
+    #[command(after_help = "Examples:\n  terreau hook remove carnet@preproduction 3f9a")]
     Remove(HookIdArgs),
     /// Send a test to a hook, now, and show what it answers
+    #[command(after_help = "Examples:\n  terreau hook test 3f9a\n  terreau hook test 3f9a --json")]
     Test(HookIdArgs),
 }
 
@@ -28,7 +30,7 @@ pub enum HookCommand {
 /// Only public addresses are sent to, and those that the server's configuration allows (webhooks.allow).
 #[derive(Debug, Clone, Args)]
 #[command(
-    after_help = "Examples:\n  terreau hook add https://example.org/told\n  terreau hook add carnet@staging https://example.org/told --on failure,crash-loop\n  \
+    after_help = "Examples:\n  terreau hook add https://example.org/told\n  terreau hook add carnet@preproduction https://example.org/told --on failure,crash-loop\n  \
                   terreau hook add https://example.org/told --secret-stdin < secret"
 )]
 pub struct HookAddArgs {
@@ -60,7 +62,6 @@ pub struct HookListArgs {
 
 /// `terreau hook remove`, `terreau hook test`
 #[derive(Debug, Clone, Args)]
-#[command(after_help = "Examples:\n  terreau hook test 3f9a\n  terreau hook remove carnet@staging 3f9a")]
 pub struct HookIdArgs {
     /// [APP[@ENV]] ID: the app, where it is not the folder's, and the hook's id or the beginning of it
     #[arg(value_name = "ID", required = true, num_args = 1..=2)]

@@ -31,7 +31,9 @@ pub use people::{
     OwnersCommand, ProjectsArgs, ProjectsCommand, ServerCommand, TokensCommand, UserRemoveArgs, UsersCommand,
 };
 pub use reach::{CpArgs, ExecArgs, OnceArgs, OpenArgs, Place, PortArg, ProxyArgs, WhichArgs};
-pub use run::{Count, RestartArgs, RunArgs, ScaleArgs, Word};
+pub use run::{
+    Count, MaintenanceCommand, MaintenanceOffArgs, MaintenanceOnArgs, RestartArgs, RunArgs, ScaleArgs, Word,
+};
 
 use super::server::Server;
 use crate::model::names::Placement;
@@ -79,8 +81,10 @@ pub enum Command {
     /// Log in with your directory account
     Login(LoginArgs),
     /// End the session, on the server and here
+    #[command(after_help = "Examples:\n  terreau logout")]
     Logout,
     /// Show who is logged in, where, and for how long
+    #[command(after_help = "Examples:\n  terreau whoami\n  terreau whoami --json")]
     Whoami(JsonArgs),
     /// Write a terreau.hcl for what is in this folder
     Init(InitArgs),
@@ -95,6 +99,9 @@ pub enum Command {
     /// Take an app offline and its credentials out of use
     Delete(DeleteArgs),
     /// Show what apps are doing
+    #[command(
+        after_help = "Examples:\n  terreau status\n  terreau status carnet\n  terreau status carnet@preproduction --json"
+    )]
     Status(AppJsonArgs),
     /// Show what an app writes to stdout and stderr
     Logs(LogsArgs),
@@ -109,6 +116,7 @@ pub enum Command {
     /// Open an app's address in a browser
     Open(OpenArgs),
     /// List an app's releases
+    #[command(after_help = "Examples:\n  terreau releases\n  terreau releases carnet --json")]
     Releases(AppJsonArgs),
     /// Take a release out as a file, or bring one in
     #[command(subcommand)]
@@ -124,13 +132,18 @@ pub enum Command {
     /// Show what happened to an app
     Events(EventsArgs),
     /// Bring a stopped app back
+    #[command(after_help = "Examples:\n  terreau start\n  terreau start carnet@preproduction --detach")]
     Start(RunArgs),
     /// Stop an app until somebody starts or deploys it
+    #[command(after_help = "Examples:\n  terreau stop\n  terreau stop carnet@preproduction --no-wait")]
     Stop(RunArgs),
     /// Restart an app's instances, one after the other
     Restart(RestartArgs),
     /// Set how many instances processes have
     Scale(ScaleArgs),
+    /// Put a page in the place of an app, and take it away again
+    #[command(subcommand)]
+    Maintenance(MaintenanceCommand),
     /// Draw apps, what they are made of, and what they need
     Graph(GraphArgs),
     /// List and choose the servers that you are logged in to
@@ -229,6 +242,9 @@ pub struct FileArg {
 ///
 /// The password comes from a prompt or from standard input, never from the command line or the environment.
 #[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Examples:\n  terreau login --server https://terreau.example.org --user alice\n  pass show terreau | terreau login --server https://terreau.example.org --user alice --password-stdin"
+)]
 pub struct LoginArgs {
     /// Your login in the directory
     #[arg(long, short, value_name = "NAME")]
@@ -246,6 +262,7 @@ pub struct LoginArgs {
 
 /// `terreau init`
 #[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:\n  terreau init\n  terreau init carnet --dir ./carnet")]
 pub struct InitArgs {
     /// The project's name [default: the folder's]
     #[arg(value_name = "NAME")]
@@ -257,6 +274,7 @@ pub struct InitArgs {
 
 /// `terreau validate`
 #[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:\n  terreau validate\n  terreau validate --file carnet/terreau.hcl --json")]
 pub struct ValidateArgs {
     /// Where the descriptor is.
     #[command(flatten)]
@@ -270,6 +288,9 @@ pub struct ValidateArgs {
 ///
 /// Works offline: what only a cluster knows is a placeholder, named in a first comment.
 #[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Examples:\n  terreau render\n  terreau render --json > job.json\n  terreau render --environment preproduction"
+)]
 pub struct RenderArgs {
     /// Where the descriptor is.
     #[command(flatten)]
@@ -287,6 +308,9 @@ pub struct RenderArgs {
 
 /// `terreau completions`
 #[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Examples:\n  terreau completions bash >> ~/.bashrc\n  terreau completions zsh >> ~/.zshrc"
+)]
 pub struct CompletionsArgs {
     /// For which shell
     #[arg(value_enum)]
@@ -295,6 +319,7 @@ pub struct CompletionsArgs {
 
 /// `terreau man`
 #[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:\n  terreau man ~/.local/share/man/man1")]
 pub struct ManArgs {
     /// Where: `terreau man ~/.local/share/man/man1`, then `man terreau-deploy`
     #[arg(value_name = "DIR")]
@@ -303,6 +328,9 @@ pub struct ManArgs {
 
 /// `terreau agent`
 #[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Examples:\n  terreau agent --config /etc/terreau/agent.toml\n  terreau agent --config /etc/terreau/agent.toml --set log.level=debug"
+)]
 pub struct AgentArgs {
     /// The agent's configuration (TOML)
     #[arg(long, value_name = "FILE", env = "TERREAU_AGENT_CONFIG")]

@@ -10,16 +10,18 @@ use crate::model::project::Owner;
 #[derive(Debug, Clone, Subcommand)]
 pub enum ServerCommand {
     /// List the servers that you are logged in to, and the one that is meant when none is named
+    #[command(after_help = "Examples:\n  terreau server list\n  terreau server list --json")]
     List(super::JsonArgs),
     /// Mean another server from now on
+    #[command(after_help = "Examples:\n  terreau server use terreau.example.org")]
     Use(ServerArg),
     /// Log out of a server and forget it
+    #[command(after_help = "Examples:\n  terreau server remove terreau.example.org")]
     Remove(ServerArg),
 }
 
 /// A saved server.
 #[derive(Debug, Clone, Args)]
-#[command(after_help = "Examples:\n  terreau server use terreau.example.org")]
 pub struct ServerArg {
     /// Its URL, or a part of it that no other saved server has
     #[arg(value_name = "SERVER")]
@@ -32,6 +34,7 @@ pub enum TokensCommand {
     /// Make a token for a program, and print it: once
     Create(TokenCreateArgs),
     /// List your tokens
+    #[command(after_help = "Examples:\n  terreau tokens list\n  terreau tokens list --all --json")]
     List(TokenListArgs),
     /// End a token, at once and everywhere
     Revoke(TokenRevokeArgs),
@@ -43,7 +46,7 @@ pub enum TokensCommand {
 /// long as you may yourself: it ends with your account, and when you change your password. It can make no other tokens.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:\n  terreau tokens create ci --app carnet --verb deploy --expires 90d\n  \
-                  terreau tokens create watch --app carnet --app carnet@staging --verb read --verb logs")]
+                  terreau tokens create watch --app carnet --app carnet@preproduction --verb read --verb logs")]
 pub struct TokenCreateArgs {
     /// What it is called in lists
     #[arg(value_name = "NAME")]
@@ -145,10 +148,13 @@ pub struct TransferArgs {
 #[derive(Debug, Clone, Subcommand)]
 pub enum OwnersCommand {
     /// List who owns an app
+    #[command(after_help = "Examples:\n  terreau owners list\n  terreau owners list carnet --json")]
     List(OwnersListArgs),
     /// Let somebody own an app too
+    #[command(after_help = "Examples:\n  terreau owners add alice group:gardeners")]
     Add(OwnersChangeArgs),
     /// Let somebody own an app no more
+    #[command(after_help = "Examples:\n  terreau owners remove alice --app carnet@preproduction")]
     Remove(OwnersChangeArgs),
 }
 
@@ -167,9 +173,6 @@ pub struct OwnersListArgs {
 ///
 /// Owners may do everything with an app but raw job parts. The last one cannot be removed: hand it over with `terreau projects transfer`.
 #[derive(Debug, Clone, Args)]
-#[command(
-    after_help = "Examples:\n  terreau owners add alice group:gardeners\n  terreau owners remove alice --app carnet@staging"
-)]
 pub struct OwnersChangeArgs {
     /// Who: logins, and groups as group:NAME
     #[arg(value_name = "OWNER", required = true)]
@@ -189,8 +192,10 @@ pub struct OwnersChangeArgs {
 #[derive(Debug, Clone, Subcommand)]
 pub enum UsersCommand {
     /// List the people of the directory, their groups and their apps (admins)
+    #[command(after_help = "Examples:\n  terreau users list\n  terreau users list --json")]
     List(super::JsonArgs),
     /// Show one of them (admins)
+    #[command(after_help = "Examples:\n  terreau users show alice")]
     Show(UserArgs),
     /// Remove somebody: their sessions, their access, and what is theirs (admins)
     Remove(UserRemoveArgs),

@@ -113,7 +113,7 @@ kept on the way. Links in what comes from an instance are refused, because they 
     after_help = "Examples:
   terreau cp carnet:local/app/report.csv .
   terreau cp ./seed.sql carnet:/tmp/seed.sql
-  terreau cp :alloc/data ./data --process worker"
+  terreau cp :local/app ./app-there --process worker"
 )]
 pub struct CpArgs {
     /// What to copy
@@ -170,7 +170,7 @@ address that it listens at, and goes on until Ctrl-C.",
     after_help = "Examples:
   terreau proxy http
   terreau proxy carnet 8080:http
-  terreau proxy carnet --process store 5232"
+  terreau proxy carnet metrics --process worker"
 )]
 pub struct ProxyArgs {
     /// The app [default: the project of the terreau.hcl in this folder or above it]

@@ -1,8 +1,9 @@
 //! The command line of what runs: start, stop, restart, scale.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use super::{AppArg, TurnArgs};
 use crate::model::ProcessName;
@@ -16,9 +17,6 @@ use crate::model::names::Placement;
 ///
 /// Waits until it is so, and says how it goes; Ctrl-C stops waiting, not the change.
 #[derive(Debug, Clone, Args)]
-#[command(
-    after_help = "Examples:\n  terreau stop\n  terreau start carnet\n  terreau stop carnet@preproduction --detach"
-)]
 pub struct RunArgs {
     /// Which app.
     #[command(flatten)]
@@ -82,6 +80,57 @@ pub struct ScaleArgs {
     /// Return as soon as it is accepted
     #[arg(long)]
     pub detach: bool,
+    /// Whether it waits for its turn.
+    #[command(flatten)]
+    pub turn: TurnArgs,
+    /// Print JSON for programs
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `terreau maintenance`
+#[derive(Debug, Clone, Subcommand)]
+pub enum MaintenanceCommand {
+    /// Show visitors a page instead of the app, which runs on
+    On(MaintenanceOnArgs),
+    /// Show visitors the app again
+    Off(MaintenanceOffArgs),
+}
+
+/// `terreau maintenance on`
+///
+/// Visitors of every route of the app get status 503 (and Retry-After) and a page that says so, within a moment. What runs
+/// goes on, and can be deployed, stopped and started meanwhile: the page stays until `terreau maintenance off`.
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Examples:\n  terreau maintenance on\n  terreau maintenance on carnet --message \"Back at 14:00.\"\n  \
+                  terreau maintenance on --page maintenance.html"
+)]
+pub struct MaintenanceOnArgs {
+    /// Which app.
+    #[command(flatten)]
+    pub app: AppArg,
+    /// What the page says
+    #[arg(long, short, value_name = "TEXT")]
+    pub message: Option<String>,
+    /// A page of your own, in HTML; at most 64 KiB
+    #[arg(long, value_name = "FILE", conflicts_with = "message")]
+    pub page: Option<PathBuf>,
+    /// Whether it waits for its turn.
+    #[command(flatten)]
+    pub turn: TurnArgs,
+    /// Print JSON for programs
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `terreau maintenance off`
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:\n  terreau maintenance off\n  terreau maintenance off carnet --json")]
+pub struct MaintenanceOffArgs {
+    /// Which app.
+    #[command(flatten)]
+    pub app: AppArg,
     /// Whether it waits for its turn.
     #[command(flatten)]
     pub turn: TurnArgs,

@@ -80,6 +80,9 @@ pub struct AppStatus {
     /// Who stopped it, where somebody did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<StoppedBy>,
+    /// Who put a maintenance page in its place, where somebody did: its visitors see that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<StoppedBy>,
     /// Its instances: of one app only, not in lists.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub instances: Vec<InstanceView>,
@@ -107,7 +110,7 @@ pub struct LastChange {
     pub summary: String,
 }
 
-/// A stop by a person.
+/// A stop, or a maintenance page, by a person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StoppedBy {
     /// Who.

@@ -25,6 +25,34 @@ pub struct RestartRequest {
     pub alloc: Option<String>,
 }
 
+/// `POST /v1/apps/{app}/maintenance`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MaintenanceRequest {
+    /// Whether visitors see a page, or the app.
+    pub on: bool,
+    /// What the page says, in plain words; at most 2,000 bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The whole page as HTML, in the place of ours; at most 64 KiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page: Option<String>,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MaintenanceView {
+    /// The app.
+    pub app: String,
+    /// Whether its visitors see a page from now on, or the app.
+    pub on: bool,
+    /// The change's id, also in the audit log; absent where nothing was to be done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<String>,
+    /// Where the page stands, or stood.
+    pub urls: Vec<String>,
+}
+
 /// A change that Nomad has taken, or that was not needed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Changed {

@@ -197,6 +197,7 @@ async fn pt_11_a_second_person_finds_nothing_on_any_route_of_an_app() {
         "owners" => json!({"add": ["bob"]}),
         "hooks" => json!({"url": "http://127.0.0.1:9/"}),
         "import" => json!({"file": "{}"}),
+        "maintenance" => json!({"on": true}),
         "scale" => json!({"counts": {"web": 1}}),
         _ => json!({"descriptor": "project \"x\" {}"}),
     };

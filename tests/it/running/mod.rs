@@ -3,6 +3,7 @@
 mod changes;
 mod kills;
 mod look;
+mod maintenance;
 mod many;
 mod nodes;
 

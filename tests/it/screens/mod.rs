@@ -113,7 +113,10 @@ fn said(svg: &str) -> Vec<String> {
 pub fn essence(lines: &[String]) -> Vec<String> {
     let id = |w: &str| w.len() >= 8 && w.chars().all(|c| c.is_ascii_hexdigit());
     let word = |w: &str| {
-        if id(w) || w.starts_with(|c: char| c.is_ascii_digit()) {
+        // Also in brackets, as `(1a2b3c4d):`.
+        if id(w.trim_matches(|c: char| !c.is_ascii_alphanumeric()))
+            || w.starts_with(|c: char| c.is_ascii_digit())
+        {
             return "#".to_owned();
         }
         w.chars().map(|c| if c.is_ascii_digit() { '#' } else { c }).collect()

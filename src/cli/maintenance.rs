@@ -1,0 +1,64 @@
+//! `terreau maintenance`: a page in the place of an app, and the app again.
+
+use http::Method;
+
+use super::args::MaintenanceCommand;
+use super::client::app_path;
+use super::context::Context;
+use super::exit::ExitStatus;
+use super::failure::{Failure, Ran, harmless};
+use super::printer::GREEN;
+use super::{local, turn, waiting};
+use crate::model::wire::{MaintenanceRequest, MaintenanceView};
+
+/// The most bytes that are read of a page; the server says how many it takes.
+const MOST: u64 = 1 << 20;
+
+/// Runs it.
+pub fn run(command: &MaintenanceCommand, cx: &Context) -> Ran {
+    let (named, turn, json, request) = match command {
+        MaintenanceCommand::On(args) => {
+            let page = args.page.as_deref().map(read).transpose()?;
+            let message = args.message.clone();
+            let request = MaintenanceRequest { on: true, message, page };
+            (&args.app.app, args.turn, args.json, request)
+        }
+        MaintenanceCommand::Off(args) => {
+            let request = MaintenanceRequest { on: false, message: None, page: None };
+            (&args.app.app, args.turn, args.json, request)
+        }
+    };
+    let app = local::app(named.as_ref(), cx.printer)?;
+    let client = cx.client()?;
+    let path = app_path(&app, "/maintenance");
+    waiting(async {
+        let done: MaintenanceView =
+            turn::take(cx, &client, turn, async || client.call(Method::POST, &path, &request).await).await?;
+        if json {
+            cx.printer.json(&done)?;
+            return Ok(ExitStatus::Done);
+        }
+        for url in &done.urls {
+            cx.printer.data(harmless(url))?;
+        }
+        match done.on {
+            true => {
+                cx.printer.say(format!("{GREEN}done{GREEN:#}: visitors of {app} see the maintenance page"));
+                cx.printer.hint(format!("`terreau maintenance off {app}` shows them the app again"));
+            }
+            false if done.change.is_none() => {
+                cx.printer.say(format!("there is no maintenance page in the place of {app}"));
+            }
+            false => cx.printer.say(format!("{GREEN}done{GREEN:#}: visitors see {app} again")),
+        }
+        Ok(ExitStatus::Done)
+    })
+}
+
+fn read(path: &std::path::Path) -> Result<String, Failure> {
+    use std::io::Read;
+    let wrong = |e: std::io::Error| Failure::file("read", path, &e);
+    let mut text = String::new();
+    std::fs::File::open(path).map_err(wrong)?.take(MOST).read_to_string(&mut text).map_err(wrong)?;
+    Ok(text)
+}
