@@ -31,7 +31,7 @@ pub enum HookCommand {
 #[derive(Debug, Clone, Args)]
 #[command(
     after_help = "Examples:\n  terreau hook add https://example.org/told\n  terreau hook add carnet@preproduction https://example.org/told --on failure,crash-loop\n  \
-                  terreau hook add https://example.org/told --secret-stdin < secret"
+                  terreau hook add https://example.org/signed --secret-stdin < secret"
 )]
 pub struct HookAddArgs {
     /// [APP[@ENV]] URL: the app, where it is not the folder's, and where to

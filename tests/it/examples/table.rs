@@ -86,7 +86,7 @@ pub const LINES: &[Special] = &[
     Special { line: "terreau secret set smtp_password", how: How::Terminal(": "), typed: "another-password\n", ..PLAIN },
     Special { line: "terreau secret set api_key --file key.txt", before: "echo 0123456789 > key.txt", ..PLAIN },
     Special { line: "terreau secret import secrets.env", before: "echo api_key=9876543210 > secrets.env", ..PLAIN },
-    Special { line: "terreau hook add https://example.org/told --secret-stdin < secret", before: "echo whsec_$(head -c 32 /dev/urandom | base64 -w0) > secret", ..PLAIN },
+    Special { line: "terreau hook add https://example.org/signed --secret-stdin < secret", before: "echo whsec_$(head -c 32 /dev/urandom | base64 -w0) > secret", ..PLAIN },
     // What cannot be undone asks.
     Special { line: "terreau projects transfer carnet --to group:gardeners", typed: "y\n", ..PLAIN },
     Special { line: "terreau projects transfer carnet --to alice", typed: "y\n", ..PLAIN },

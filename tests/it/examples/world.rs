@@ -21,6 +21,7 @@ const OPERATION: &str = "01jc5zxq6e1v2m3n4p5q6r7s8t";
 const INSTANCE: &str = "1a2b3c4d";
 const TOKEN: &str = "tokens revoke 3f9a";
 const TOLD: &str = "https://example.org/told";
+const SIGNED: &str = "https://example.org/signed";
 const HOOK: &str = " 3f9a";
 const AGENT: &str = "/etc/terreau/agent.toml";
 /// How long an example may take.
@@ -146,7 +147,7 @@ impl World {
             let list = self.json(&["tokens", "list", "--json"]);
             line = line.replace("3f9a", list["tokens"][0]["id"].as_str().unwrap());
         }
-        line = line.replace(TOLD, &self.told);
+        line = line.replace(TOLD, &self.told).replace(SIGNED, &format!("{}/signed", self.told));
         if line.contains("terreau hook ") && line.contains(HOOK) {
             let app = if line.contains('@') { "carnet@preproduction" } else { "carnet" };
             let list = self.json(&["hook", "list", app, "--json"]);
