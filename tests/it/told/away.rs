@@ -91,13 +91,16 @@ async fn a_receiver_that_was_away_gets_everything_in_order_and_holds_up_no_other
         .await;
     assert_eq!(q.last.as_ref().map(|l| l.result), Some(DeliveryResult::Failed), "{q:?}");
     assert!(q.last.unwrap().error.unwrap().contains("cannot be reached"));
+    it.until_line(&refusing, "the other one is tried too", |q| q.tries == 1 && q.pending.len() == 2).await;
     // Nothing happens before its time.
     it.bare.clock.advance(Duration::from_secs(3));
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!((it.line(&away).await.tries, ill.all().await.len()), (1, 1));
     for (n, pause) in [(2, 4), (3, 40)] {
         it.bare.clock.advance(Duration::from_secs(pause));
-        it.until_line(&away, &format!("it is tried for the {n}th time"), |q| q.tries == n).await;
+        for hook in [&away, &refusing] {
+            it.until_line(hook, &format!("it is tried for the {n}th time"), |q| q.tries == n).await;
+        }
     }
     let back = Receiver::at(port).await;
     it.bare.clock.advance(Duration::from_mins(3));
