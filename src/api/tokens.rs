@@ -85,7 +85,12 @@ fn scope(request: &TokenRequest, lasts: Duration) -> Answer<TokenScope> {
         if known.contains(&verb.as_str()) {
             verbs.insert(verb.clone());
         } else {
-            fault("verbs", format!("{:?} is no verb; there are {}", body::brief(verb), known.join(", ")));
+            let near = crate::model::nearest(verb, known.iter().copied());
+            let near = near.map(|n| format!(", did you mean {n}?")).unwrap_or_default();
+            fault(
+                "verbs",
+                format!("{:?} is no verb{near} There are {}", body::brief(verb), known.join(", ")),
+            );
         }
     }
     if request.verbs.is_empty() {

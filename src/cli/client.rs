@@ -253,7 +253,10 @@ pub fn problem_failure(problem: Problem, server: &Server) -> Failure {
     let mut failure = Failure::new(status, problem.detail);
     failure.busy = problem.operation.map(String::into_boxed_str);
     for fault in &problem.errors {
-        failure = failure.detail(fault_text(fault));
+        // A single fault may be the sentence already.
+        if !failure.message.ends_with(&fault.message) {
+            failure = failure.detail(fault_text(fault));
+        }
     }
     // Most conflicts name their holder in the sentence itself.
     if let Some(holder) = problem.holder

@@ -16,8 +16,10 @@ pub fn run(args: &DeleteArgs, cx: &Context) -> Ran {
     let client = cx.client()?;
     if !args.yes {
         let data = if args.with_data { " and its data" } else { "" };
-        let question =
-            format!("This takes {app}{data} offline at {}. Type the app's name to go on: ", client.server());
+        let question = format!(
+            "This takes {app}{data} offline at {}; nobody can use the name for an hour. Type the app's name to go on: ",
+            client.server()
+        );
         match cx.printer.ask(&question)? {
             Some(answer) if answer.trim() == app.to_string() => {}
             Some(_) => return Err(Failure::failed("that is not the app's name: nothing was deleted")),

@@ -43,9 +43,15 @@ enum Verb {
     /// End everything; the data stays
     #[command(after_help = "Examples:\n  terreau dev stop")]
     Stop(Place),
-    /// End everything and forget the data
-    #[command(after_help = "Examples:\n  terreau dev reset")]
-    Reset(Place),
+    /// End everything and forget the data, once you have said yes
+    #[command(after_help = "Examples:\n  terreau dev reset\n  terreau dev reset --yes")]
+    Reset {
+        #[command(flatten)]
+        place: Place,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
 }
 
 /// Runs the command.
@@ -59,12 +65,30 @@ pub async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
             say(&format!("stopped; `terreau dev{}` starts it again with its data", dir_option(&place.dir)))?;
             Ok(ExitCode::SUCCESS)
         }
-        Some(Verb::Reset(place)) => {
+        Some(Verb::Reset { place, yes }) => {
+            if !yes && !is_meant(&place.dir)? {
+                anyhow::bail!("nothing was forgotten: `yes` was not the answer; scripts say --yes");
+            }
             dev::reset(&place.dir).await?;
             say("ended and forgotten")?;
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// Asks: what a reset takes never comes back.
+fn is_meant(dir: &Path) -> anyhow::Result<bool> {
+    use std::io::Write;
+    let mut err = std::io::stderr();
+    write!(
+        err,
+        "This ends the cluster in {} and deletes all of its data. Type yes to go on: ",
+        dir.display()
+    )?;
+    err.flush()?;
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line)?;
+    Ok(line.trim() == "yes")
 }
 
 fn options(dir: &Path) -> anyhow::Result<DevOptions> {

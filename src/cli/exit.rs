@@ -25,6 +25,8 @@ pub enum ExitStatus {
     Changes,
     /// 125: our own failure, where other codes are a program's (`run`, `exec`).
     Ours,
+    /// 130: Ctrl-C; what was begun goes on, and is followed as the last line says.
+    Left,
 }
 
 impl ExitStatus {
@@ -41,6 +43,7 @@ impl ExitStatus {
             Self::EngineAway => 7,
             Self::Changes => 10,
             Self::Ours => 125,
+            Self::Left => 130,
         }
     }
 }

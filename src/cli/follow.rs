@@ -88,7 +88,7 @@ pub struct Course {
 
 /// Watches something until it ends. Ctrl-C stops the watching and nothing else.
 pub async fn walk(cx: &Context, client: &Client, course: &Course, form: Form) -> Ran {
-    let Some(end) = to_its_end(cx, client, course).await? else { return Ok(ExitStatus::Done) };
+    let Some(end) = to_its_end(cx, client, course).await? else { return Ok(ExitStatus::Left) };
     if form == Form::Json {
         let (kind, id) = &course.named;
         cx.printer.json(&json!({

@@ -41,10 +41,26 @@ pub fn find(named: Option<&Path>) -> Result<PathBuf, Failure> {
     }
     let here = std::env::current_dir()
         .map_err(|e| Failure::failed("cannot tell the folder").because(e.to_string()))?;
-    here.ancestors().skip(1).map(|d| d.join(FILE_NAME)).find(|p| p.is_file()).ok_or_else(|| {
-        Failure::failed(format!("there is no {FILE_NAME} in {} or above it", here.display()))
-            .hint("`terreau init` writes one")
-    })
+    here.ancestors()
+        .skip(1)
+        .filter(|d| is_ours(d))
+        .map(|d| d.join(FILE_NAME))
+        .find(|p| p.is_file())
+        .ok_or_else(|| {
+            Failure::failed(format!("there is no {FILE_NAME} in {} or above it", here.display()))
+                .hint("`terreau init` writes one")
+        })
+}
+
+/// Whether what lies in a folder above is this person's own word: not where anybody may put a file, as in `/tmp`, and not
+/// where the file is somebody else's.
+fn is_ours(folder: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    const ANYBODY_WRITES: u32 = 0o002;
+    let me = rustix::process::geteuid().as_raw();
+    let file = std::fs::metadata(folder.join(FILE_NAME));
+    let of_us = file.is_ok_and(|f| f.uid() == me || f.uid() == 0);
+    of_us && std::fs::metadata(folder).is_ok_and(|d| d.mode() & ANYBODY_WRITES == 0)
 }
 
 /// Reads a file that cannot be larger than a descriptor may be.

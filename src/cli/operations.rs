@@ -111,7 +111,7 @@ async fn cancel(args: &OperationArgs, client: &Client, cx: &Context) -> Ran {
     let path = format!("/v1/operations/{}/cancel", args.id);
     let it: Accepted = client.read(client.send(client.request(Method::POST, &path)).await?).await?;
     let end = follow::to_its_end(cx, client, &follow::of_operation(&it.operation)).await?;
-    let Some(end) = end else { return Ok(ExitStatus::Done) };
+    let Some(end) = end else { return Ok(ExitStatus::Left) };
     if args.json {
         cx.printer.json(&end)?;
     }

@@ -137,7 +137,8 @@ impl Deployer {
         }
         let end = match condition {
             AppCondition::Stopped => Some(over(Outcome::Done, &format!("{app} is stopped"), vec![])),
-            AppCondition::Running if surplus(&processes) == 0 => {
+            // Held canaries stand beside the others for as long as a person takes.
+            AppCondition::Running if surplus(&processes) == 0 || head.held.is_some() => {
                 Some(over(Outcome::Done, &format!("{app} runs: {}", healthy(&processes)), vec![]))
             }
             _ if head.wanted == Wanted::Stopped => {

@@ -351,8 +351,16 @@ impl Deployer {
     }
 
     async fn head(&self, app: &Placement) -> Result<Versioned<crate::model::Head>, Error> {
-        let head = self.runner.store().head(app).await?.filter(|h| h.value.state != AppState::Deleted);
-        head.ok_or_else(|| no_such(app))
+        let Some(head) = self.runner.store().head(app).await? else { return Err(no_such(app)) };
+        if head.value.state != AppState::Deleted {
+            return Ok(head);
+        }
+        Err(match self.free_at(&head.value.uid).await? {
+            Some(at) => {
+                Error::NotFound(format!("there is no app {app}: it was deleted; its name is free at {at}"))
+            }
+            None => no_such(app),
+        })
     }
 
     /// When the names of a deleted app are free (UTC, to the minute); `None`: now.

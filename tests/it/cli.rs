@@ -562,7 +562,7 @@ fn ctrl_c_stops_the_watching_and_says_how_to_go_on() {
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     let mut rest = String::new();
     std::io::Read::read_to_string(&mut err, &mut rest).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(child.wait().unwrap().code(), Some(130));
     assert!(rest.contains(&format!("terreau operations follow {OPERATION}")), "{rest}");
 }
 

@@ -97,13 +97,16 @@ pub enum Command {
     /// Put an app online, or a new release of it
     Deploy(DeployArgs),
     /// Take an app offline and its credentials out of use
+    #[command(alias = "destroy")]
     Delete(DeleteArgs),
     /// Show what apps are doing
     #[command(
+        alias = "ls",
         after_help = "Examples:\n  terreau status\n  terreau status carnet\n  terreau status carnet@preproduction --json"
     )]
     Status(AppJsonArgs),
     /// Show what an app writes to stdout and stderr
+    #[command(alias = "log")]
     Logs(LogsArgs),
     /// Run a program in a running instance: a shell, where none is named
     Exec(ExecArgs),
@@ -147,30 +150,31 @@ pub enum Command {
     /// Draw apps, what they are made of, and what they need
     Graph(GraphArgs),
     /// List and choose the servers that you are logged in to
-    #[command(subcommand)]
+    #[command(subcommand, alias = "servers")]
     Server(ServerCommand),
     /// Make and end tokens for programs
-    #[command(subcommand)]
+    #[command(subcommand, alias = "token")]
     Tokens(TokensCommand),
     /// List the projects that you may see, with their owners
+    #[command(alias = "apps")]
     Projects(ProjectsArgs),
     /// List and change who owns an app
-    #[command(subcommand)]
+    #[command(subcommand, alias = "owner")]
     Owners(OwnersCommand),
     /// List and remove people (admins)
-    #[command(subcommand)]
+    #[command(subcommand, alias = "user")]
     Users(UsersCommand),
     /// Set what an app finds in its environment
     #[command(subcommand)]
     Env(EnvCommand),
     /// Give the secrets of an app their values
-    #[command(subcommand)]
+    #[command(subcommand, alias = "secrets")]
     Secret(SecretCommand),
     /// Have others told of what happens to an app
-    #[command(subcommand)]
+    #[command(subcommand, alias = "hooks")]
     Hook(HookCommand),
     /// List, follow and cancel changes
-    #[command(subcommand)]
+    #[command(subcommand, alias = "ops")]
     Operations(OperationsCommand),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),

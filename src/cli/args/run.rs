@@ -161,6 +161,9 @@ impl FromStr for Word {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let Some((process, count)) = text.split_once('=') else {
+            if text.bytes().all(|b| b.is_ascii_digit()) {
+                return Err(format!("which process? `web={text}` scales the process web"));
+            }
             let app =
                 text.parse().map_err(|e| format!("neither PROCESS=COUNT, as web=2, nor an app: {e}"))?;
             return Ok(Self::App(app));

@@ -209,12 +209,12 @@ impl Deployer {
             return Err(Error::Moved(why, None));
         }
         prepare::unfinished(head)?;
-        if let (Some(held), When::Staged) = (&head.held, input.when) {
+        if let Some(held) = &head.held {
             let why = format!(
                 "the canaries of release {} wait for a word, with what they are configured with",
                 held.release.number
             );
-            let hint = "`terreau deploy --promote` lets them go on, `terreau deploy --revert` takes them back; then stage";
+            let hint = "`terreau deploy --promote` lets them go on, `terreau deploy --revert` takes them back; then change it";
             return Err(Error::Refused { why, hint: hint.to_owned() });
         }
         moved(app, head, input)?;
