@@ -254,7 +254,7 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        let mut reset = self.bash(&self.person.home, self.dev.path(), "terreau dev reset");
+        let mut reset = self.bash(&self.person.home, self.dev.path(), "terreau dev reset --yes");
         let _ = reset.stdout(Stdio::null()).stderr(Stdio::null()).status();
     }
 }
@@ -268,7 +268,7 @@ fn receiver() -> String {
         for stream in listener.incoming() {
             let Ok(mut stream) = stream else { continue };
             // Who is cut off here tries again.
-            let _ = stream.read(&mut [0; 64 << 10]);
+            let _ = stream.read(&mut vec![0; 64 << 10]);
             let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n");
         }
     });
