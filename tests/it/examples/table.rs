@@ -94,6 +94,7 @@ pub const LINES: &[Special] = &[
     Special { line: "terreau users remove alice", before: "terreau projects transfer carnet --to me --yes", typed: "alice\n", ..PLAIN },
     Special { line: "terreau users remove alice --transfer-to bob", typed: "alice\n", ..PLAIN },
     Special { line: "terreau users remove alice --cascade", typed: "alice\n", ..PLAIN },
+    Special { line: "terreau dev reset", typed: "yes\n", ..PLAIN },
     Special { line: "terreau delete carnet", typed: "carnet\n", ..PLAIN },
 ];
 
