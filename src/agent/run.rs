@@ -92,7 +92,7 @@ pub async fn run_until(config: Config, stop: CancellationToken) -> Result<(), Ru
     // What runs as long as the agent has a session; it outlives the door.
     let background = CancellationToken::new();
     // Engines start in any order: an agent without one of them serves, and says which.
-    let session = AgentSession::begin(consul.clone(), format!("terreau {}", config.name));
+    let session = AgentSession::begin(consul.clone().aside(), format!("terreau {}", config.name));
     let objects = Objects::new(s3.clone(), &g.records);
     let hands = Hands {
         nomad: nomad.clone(),
@@ -146,8 +146,8 @@ pub async fn run_until(config: Config, stop: CancellationToken) -> Result<(), Ru
     ));
 
     let probes = api::Probes::new(api::Probed {
-        nomad,
-        consul: consul.clone(),
+        nomad: nomad.aside(),
+        consul: consul.clone().aside(),
         session: session.clone(),
         directory,
         account: config.directory.bind_dn.clone(),
@@ -162,6 +162,7 @@ pub async fn run_until(config: Config, stop: CancellationToken) -> Result<(), Ru
         access,
         deployer,
         probes,
+        shares: api::Shares::default(),
         metrics: api::Metrics::default(),
         metrics_token: config.metrics_token.clone(),
         cluster: config.cluster.name.clone(),

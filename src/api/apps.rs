@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::Api;
 use super::caller::{App, Caller, Query};
 use super::problem::{Answer, Fail};
+use super::share::{Holding, Kind};
 use crate::access::{Decision, Object, Verb, decide};
 use crate::deploy::history::{Fate, Told};
 use crate::deploy::{LogForm, LogQuery, LogStreamName};
@@ -180,6 +181,7 @@ fn instant(text: &str, now: jiff::Timestamp) -> Option<jiff::Timestamp> {
     (status = 401, body = Problem, content_type = "application/problem+json"),
     (status = 404, body = Problem, content_type = "application/problem+json"),
     (status = 422, body = Problem, content_type = "application/problem+json"),
+    (status = 429, body = Problem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn logs(
     State(api): State<Api>,
@@ -193,9 +195,11 @@ pub(super) async fn logs(
         LogForm::Raw => "application/octet-stream",
         LogForm::Lines => "application/jsonl",
     };
+    let place = query.follow.then(|| api.shares.take(&caller, Kind::Followed)).transpose()?;
     let chunks = api.deployer.logs(&app, query).await?;
     // An error in the middle cuts the chunked body, which a client can see; an end says that all was told.
-    let body = Body::from_stream(chunks.take_until(Box::pin(caller.until_refused(&api))));
+    let body =
+        Body::from_stream(Holding::new(chunks.take_until(Box::pin(caller.until_refused(&api))), place));
     Ok(([(header::CONTENT_TYPE, content), (header::CACHE_CONTROL, "no-store")], body).into_response())
 }
 

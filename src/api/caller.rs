@@ -11,7 +11,8 @@ use secrecy::SecretString;
 
 use super::Api;
 use super::problem::{Answer, Fail};
-use crate::access::{AccessError, Decision, Object, Session, Verb, decide};
+use crate::access::{AccessError, Decision, Object, Session, Standing, Verb, decide};
+use crate::deploy::Old;
 use crate::model::wire::ProblemCode;
 use crate::model::{Placement, Sha256Hex, Uid};
 use crate::store::records::By;
@@ -60,6 +61,11 @@ impl Caller {
         let subject = &self.session.subject;
         let address = subject.address.map_or_else(String::new, |a| a.to_string());
         By { login: subject.login.to_string(), address }
+    }
+
+    /// Whether they are told what may be another app's, which had the name before.
+    pub(super) fn old(&self) -> Old {
+        if self.session.subject.standing == Standing::Admin { Old::Told } else { Old::Hidden }
     }
 
     /// Lets somebody do something with an app, or says why not. Who would be refused is looked at again first:
@@ -224,6 +230,26 @@ impl FromRequestParts<Api> for HookId {
     async fn from_request_parts(parts: &mut RequestParts, _: &Api) -> Result<Self, Fail> {
         let segments = segments(parts).await?;
         Ok(Self(segments.into_iter().find(|(k, _)| k == "hook").map(|(_, v)| v).unwrap_or_default()))
+    }
+}
+
+/// `{run}` of a path.
+#[derive(Debug)]
+pub(super) struct RunName(pub String);
+
+impl FromRequestParts<Api> for RunName {
+    type Rejection = Fail;
+
+    async fn from_request_parts(parts: &mut RequestParts, _: &Api) -> Result<Self, Fail> {
+        let segments = segments(parts).await?;
+        let text = segments.iter().find(|(k, _)| k == "run").map_or("", |(_, v)| v.as_str());
+        // What cannot be a name names nothing.
+        let is_name = text.len() == 8 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        if is_name {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Fail::new(ProblemCode::NotFound, "there is no such run"))
+        }
     }
 }
 

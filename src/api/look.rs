@@ -12,7 +12,8 @@ use serde::Deserialize;
 use super::Api;
 use super::caller::{App, Caller, Query};
 use super::operations::HEARTBEAT;
-use super::problem::Answer;
+use super::problem::{Answer, Fail};
+use super::share::{Holding, Kind};
 use crate::access::Verb;
 use crate::deploy::Ended;
 use crate::model::wire::{Events, Instances, Problem, Stats};
@@ -29,7 +30,7 @@ pub(super) struct InstancesParams {
     all: bool,
 }
 
-/// An app's instances, oldest first.
+/// An app's instances, oldest first, and the commands of it that run once.
 #[utoipa::path(get, path = "/v1/apps/{app}/instances", tag = "apps", params(("app" = String, Path), InstancesParams), responses(
     (status = 200, body = Instances),
     (status = 401, body = Problem, content_type = "application/problem+json"),
@@ -44,7 +45,8 @@ pub(super) async fn instances(
 ) -> Answer<Json<Instances>> {
     caller.may(&api, Verb::Read, &app).await?;
     let ended = if params.all { Ended::Too } else { Ended::Not };
-    Ok(Json(Instances { instances: api.deployer.instances(&app, ended).await? }))
+    let (instances, runs) = tokio::try_join!(api.deployer.instances(&app, ended), api.deployer.runs(&app))?;
+    Ok(Json(Instances { instances, runs }))
 }
 
 /// What each running instance uses now.
@@ -72,10 +74,11 @@ pub(super) struct EventsParams {
 
 /// What happened to an app, newest last.
 #[utoipa::path(get, path = "/v1/apps/{app}/events", tag = "apps", params(("app" = String, Path), EventsParams), responses(
-    (status = 200, description = "With `follow` a stream (`text/event-stream`) of events named `event`, each one of these", body = Events),
+    (status = 200, description = "With `follow` a stream (`text/event-stream`) of events named `event`, each one of these; last, where it cannot go on, one named `failed`, a problem", body = Events),
     (status = 401, body = Problem, content_type = "application/problem+json"),
     (status = 404, body = Problem, content_type = "application/problem+json"),
     (status = 503, body = Problem, content_type = "application/problem+json"),
+    (status = 429, body = Problem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn events(
     State(api): State<Api>,
@@ -84,16 +87,21 @@ pub(super) async fn events(
     Query(params): Query<EventsParams>,
 ) -> Answer<Response> {
     caller.may(&api, Verb::Read, &app).await?;
-    let tail = params.tail.unwrap_or(100).min(MOST);
+    let (tail, old) = (params.tail.unwrap_or(100).min(MOST), caller.old());
     if !params.follow {
-        return Ok(Json(Events { events: api.deployer.events(&app, tail).await? }).into_response());
+        return Ok(Json(Events { events: api.deployer.events(&app, tail, old).await? }).into_response());
     }
-    let told = api.deployer.follow_events(app, tail);
-    let events = told.map(|e| {
+    let place = api.shares.take(&caller, Kind::Followed)?;
+    let told = api.deployer.follow_events(app, tail, old);
+    let events = told.map(|told| {
         // Plain data of ours: serialising it cannot fail.
-        let data = serde_json::to_string(&e).unwrap_or_default();
-        Ok::<_, Infallible>(Event::default().event("event").data(data))
+        let (name, data) = match told {
+            Ok(e) => ("event", serde_json::to_string(&e)),
+            Err(e) => ("failed", serde_json::to_string(&Fail::from(e).document())),
+        };
+        Ok::<_, Infallible>(Event::default().event(name).data(data.unwrap_or_default()))
     });
     let events = events.take_until(Box::pin(caller.until_refused(&api)));
+    let events = Holding::new(Box::pin(events), place);
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT).text("alive")).into_response())
 }

@@ -23,6 +23,7 @@ mod problem;
 mod run;
 mod serve;
 mod sessions;
+mod share;
 mod tokens;
 mod tunnel;
 mod tunnels;
@@ -41,6 +42,7 @@ pub use self::maintenance::pages;
 pub use self::metrics::Metrics;
 pub use self::openapi::document;
 pub use self::serve::serve;
+pub use self::share::Shares;
 
 use crate::access::Access;
 use crate::deploy::Deployer;
@@ -54,6 +56,8 @@ pub struct Parts {
     pub deployer: Deployer,
     /// What `/readyz` asks.
     pub probes: Probes,
+    /// Who holds what open.
+    pub shares: Shares,
     /// What `/metrics` tells.
     pub metrics: Metrics,
     /// Opens `/metrics` and nothing else.
@@ -106,6 +110,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(run::restart))
         .routes(routes!(maintenance::set))
         .routes(routes!(run::course))
+        .routes(routes!(run::stop_run))
         .routes(routes!(config::env, config::set_env))
         .routes(routes!(config::reveal_env))
         .routes(routes!(config::env_history))

@@ -14,14 +14,14 @@ use super::Api;
 use super::caller::{Caller, Id, Query};
 use super::deploys::whole;
 use super::problem::{Answer, Fail};
+use super::share::{Holding, Kind};
 use crate::access::{Decision, Object, Verb, decide};
 use crate::deploy::{Course, Line};
 use crate::model::wire::{
-    Accepted, OperationEnd, OperationLine, OperationView, Operations, Problem, ProblemCode, StepView,
+    Accepted, OperationEnd, OperationLine, OperationView, Operations, Problem, ProblemCode,
 };
 use crate::model::{Placement, Uid};
 use crate::operation::Progress;
-use crate::store::records::{Audit, OpRecord, StepState};
 
 /// Proxies close what is silent for longer.
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -34,11 +34,11 @@ async fn course(api: &Api, caller: &mut Caller, id: &Uid) -> Answer<Course> {
         Err(crate::deploy::Error::NotFound(_)) => return Err(absent()),
         Err(e) => return Err(e.into()),
     };
-    match caller.may(api, Verb::Read, &course.record.app).await {
+    match caller.may(api, Verb::Read, &course.app).await {
         Ok(()) => Ok(course),
         // A first deploy that was undone leaves no app that could be read: whoever asked for it hears how it ended.
-        Err(fail) if fail.is_not_found() && asked_for_it(caller, &course.record) => {
-            match api.deployer.owners(&course.record.app).await? {
+        Err(fail) if fail.is_not_found() && asked_for_it(caller, &course) => {
+            match api.deployer.owners(&course.app).await? {
                 None => Ok(course),
                 Some(_) => Err(absent()),
             }
@@ -49,7 +49,7 @@ async fn course(api: &Api, caller: &mut Caller, id: &Uid) -> Answer<Course> {
     }
 }
 
-fn asked_for_it(caller: &Caller, record: &OpRecord) -> bool {
+fn asked_for_it(caller: &Caller, record: &Course) -> bool {
     let login = caller.session.subject.login.as_str();
     record.by.login == login || record.cancel.as_ref().is_some_and(|c| c.by.login == login)
 }
@@ -93,11 +93,12 @@ pub(super) async fn list(
     if let Some(app) = &app {
         caller.may(&api, Verb::Read, app).await?;
     }
+    let old = caller.old();
     // A list hides instead of refusing, so there is no second look later: groups are asked now.
     let session = api.access.look_again(&caller.session).await?.unwrap_or(caller.session);
     let listed = api
         .deployer
-        .operations(app.as_ref(), ended, |head| {
+        .operations(app.as_ref(), ended, old, |head| {
             let object = Object::App { app: &head.app, owners: Some(&head.owners) };
             decide(&session.subject, Verb::Read, &object) == Decision::Allowed
         })
@@ -142,14 +143,7 @@ pub(super) async fn cancel(
     mut caller: Caller,
     Id(id): Id,
 ) -> Answer<(StatusCode, Json<Accepted>)> {
-    let app = match found(&api, &mut caller, &id).await? {
-        Found::Operation(course) => course.record.app,
-        Found::OneStep(audit) => {
-            caller.may(&api, Verb::Cancel, &audit.app).await?;
-            let text = format!("operation {id} has ended already: {}", audit.summary);
-            return Err(Fail::new(ProblemCode::Conflict, text));
-        }
-    };
+    let app = course(&api, &mut caller, &id).await?.app;
     caller.may(&api, Verb::Cancel, &app).await?;
     let (by, deployer, operation) = (caller.by(), api.deployer.clone(), id.to_string());
     let app = whole(async move { deployer.cancel(&by, &id).await }).await?;
@@ -167,74 +161,23 @@ pub(super) async fn show(
     mut caller: Caller,
     Id(id): Id,
 ) -> Answer<Json<OperationView>> {
-    let Course { record, ended } = match found(&api, &mut caller, &id).await? {
-        Found::Operation(course) => *course,
-        Found::OneStep(audit) => return Ok(Json(one_step(*audit))),
-    };
-    let steps = record.steps.iter().zip(1..).map(|(step, n)| StepView {
-        n,
-        kind: step.spec.kind().to_owned(),
-        target: step.spec.describe(),
-        state: match step.state {
-            StepState::Todo => "todo",
-            StepState::Begun => "begun",
-            StepState::Done => "done",
-            StepState::Undone => "undone",
-        }
-        .to_owned(),
-    });
+    let course = course(&api, &mut caller, &id).await?;
     Ok(Json(OperationView {
-        id: record.id.to_string(),
-        app: record.app.to_string(),
-        verb: record.verb.as_str().to_owned(),
-        actor: record.by.login.clone(),
-        at: record.at.clone(),
-        steps: steps.collect(),
-        turned: record.turned.clone(),
-        cancelled_by: record.cancel.as_ref().map(|c| c.by.login.clone()),
-        end: ended.map(|e| OperationEnd {
+        id: course.id.to_string(),
+        app: course.app.to_string(),
+        verb: course.verb,
+        actor: course.by.login,
+        at: course.at,
+        steps: course.steps,
+        turned: course.turned,
+        cancelled_by: course.cancel.map(|c| c.by.login),
+        end: course.end.map(|e| OperationEnd {
             outcome: e.outcome,
             summary: e.summary,
             url: e.urls.into_iter().next(),
             why: text(&e.why),
         }),
     }))
-}
-
-/// What stands under an id.
-enum Found {
-    Operation(Box<Course>),
-    /// A change of one step that has ended.
-    OneStep(Box<Audit>),
-}
-
-async fn found(api: &Api, caller: &mut Caller, id: &Uid) -> Answer<Found> {
-    let none = match course(api, caller, id).await {
-        Ok(course) => return Ok(Found::Operation(Box::new(course))),
-        Err(none) if none.is_not_found() => none,
-        Err(fail) => return Err(fail),
-    };
-    match api.deployer.one_step(id).await {
-        Ok(Some(audit)) if caller.may(api, Verb::Read, &audit.app).await.is_ok() => {
-            Ok(Found::OneStep(Box::new(audit)))
-        }
-        // One of somebody else's reads like one that is not there.
-        _ => Err(none),
-    }
-}
-
-fn one_step(audit: Audit) -> OperationView {
-    OperationView {
-        id: audit.operation.to_string(),
-        app: audit.app.to_string(),
-        verb: audit.verb,
-        actor: audit.by.login,
-        at: audit.at,
-        steps: Vec::new(),
-        turned: None,
-        cancelled_by: None,
-        end: Some(OperationEnd { outcome: audit.outcome, summary: audit.summary, url: None, why: None }),
-    }
 }
 
 fn text(lines: &[String]) -> Option<String> {
@@ -247,6 +190,7 @@ fn text(lines: &[String]) -> Option<String> {
     (status = 200, content_type = "text/event-stream", body = String),
     (status = 401, body = Problem, content_type = "application/problem+json"),
     (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 429, body = Problem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn events(
     State(api): State<Api>,
@@ -254,22 +198,15 @@ pub(super) async fn events(
     Id(id): Id,
     headers: HeaderMap,
 ) -> Answer<Sse<impl Stream<Item = Result<Event, Infallible>>>> {
-    let over = match found(&api, &mut caller, &id).await? {
-        Found::Operation(_) => None,
-        Found::OneStep(audit) => {
-            let (outcome, summary) = (audit.outcome, audit.summary);
-            Some(Progress::End { outcome, summary, why: Vec::new(), urls: Vec::new() })
-        }
-    };
+    course(&api, &mut caller, &id).await?;
     let last =
         headers.get("last-event-id").and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok());
     let skip = last.map_or(0, |n| n.saturating_add(1));
-    let told = match over {
-        Some(end) => futures::stream::iter([end]).left_stream(),
-        None => api.deployer.follow(id, skip).right_stream(),
-    };
+    let place = api.shares.take(&caller, Kind::Course)?;
+    let told = api.deployer.follow(id, skip);
     let events = told.enumerate().map(move |(n, progress)| Ok(event(skip.saturating_add(n), progress)));
     let events = events.take_until(Box::pin(caller.until_refused(&api)));
+    let events = Holding::new(Box::pin(events), place);
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT).text("alive")))
 }
 

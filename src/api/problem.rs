@@ -119,7 +119,7 @@ impl IntoResponse for Fail {
         if code == ProblemCode::NotLoggedIn {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if code == ProblemCode::EngineAway {
+        if matches!(code, ProblemCode::EngineAway | ProblemCode::TooMany) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
         }
         response
@@ -162,6 +162,10 @@ impl From<EngineError> for Fail {
                 }
             }
             Fault::Fenced => away("is not written to: the agent has lost its session"),
+            Fault::Busy => {
+                let fail = away("was not asked: too much is being asked of it here already");
+                fail.hint("try again in a moment")
+            }
             Fault::Conflict => {
                 Self::new(ProblemCode::Conflict, format!("{engine}: {}: {}", e.doing, e.message))
             }
@@ -275,6 +279,7 @@ mod tests {
             (Fault::Broken, ProblemCode::EngineAway),
             (Fault::Denied, ProblemCode::EngineAway),
             (Fault::Fenced, ProblemCode::EngineAway),
+            (Fault::Busy, ProblemCode::EngineAway),
             (Fault::Conflict, ProblemCode::Conflict),
             (Fault::Invalid, ProblemCode::Invalid),
             (Fault::TooLarge, ProblemCode::TooLarge),

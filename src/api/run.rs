@@ -1,5 +1,6 @@
 //! Starting, stopping, scaling and restarting apps, and the course of an app towards what was asked of it.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 use axum::Json;
@@ -10,10 +11,11 @@ use futures::{Stream, StreamExt};
 
 use super::Api;
 use super::body;
-use super::caller::{App, Caller};
+use super::caller::{App, Caller, RunName};
 use super::deploys::whole;
 use super::operations::{HEARTBEAT, event};
 use super::problem::Answer;
+use super::share::{Holding, Kind};
 use crate::access::Verb;
 use crate::deploy::Change;
 use crate::model::Placement;
@@ -103,12 +105,39 @@ pub(super) async fn restart(
     change(&api, &mut caller, app, what).await
 }
 
+/// Asks a command that runs once to end, whoever began it.
+#[utoipa::path(post, path = "/v1/apps/{app}/runs/{run}/stop", tag = "apps", params(("app" = String, Path), ("run" = String, Path)), responses(
+    (status = 200, description = "Nomad has taken it, or it had ended already", body = Changed),
+    (status = 401, body = Problem, content_type = "application/problem+json"),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 503, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn stop_run(
+    State(api): State<Api>,
+    mut caller: Caller,
+    App(app): App,
+    RunName(name): RunName,
+) -> Answer<Json<Changed>> {
+    caller.may(&api, Verb::Exec, &app).await?;
+    let (by, deployer, on) = (caller.by(), api.deployer.clone(), app.clone());
+    let summary = whole(async move { deployer.stop_named_run(&by, &on, &name).await }).await?;
+    Ok(Json(Changed {
+        app: app.to_string(),
+        unchanged: summary.ends_with("already"),
+        change: None,
+        summary,
+        counts: BTreeMap::new(),
+    }))
+}
+
 /// The course of an app towards what was asked of it: events `progress`, then one event `end` when its instances are
 /// healthy or have stopped, or will not be.
 #[utoipa::path(get, path = "/v1/apps/{app}/course", tag = "apps", params(("app" = String, Path)), responses(
     (status = 200, content_type = "text/event-stream", body = String),
     (status = 401, body = Problem, content_type = "application/problem+json"),
     (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 429, body = Problem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn course(
     State(api): State<Api>,
@@ -116,8 +145,10 @@ pub(super) async fn course(
     App(app): App,
 ) -> Answer<Sse<impl Stream<Item = Result<Event, Infallible>>>> {
     caller.may(&api, Verb::Read, &app).await?;
+    let place = api.shares.take(&caller, Kind::Course)?;
     // It tells what is now: who comes back after a cut needs no more than that.
     let events = api.deployer.course(app).enumerate().map(|(n, progress)| Ok(event(n, progress)));
     let events = events.take_until(Box::pin(caller.until_refused(&api)));
+    let events = Holding::new(Box::pin(events), place);
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT).text("alive")))
 }

@@ -180,6 +180,12 @@ impl Mouth {
         true
     }
 
+    /// Ends once the client takes nothing any more: it has gone. Without somebody who hears it this is noticed by the
+    /// questions whether it is there, within two of them.
+    pub(super) async fn gone(&self) {
+        self.tx.closed().await;
+    }
+
     /// Says a word. `false`: the client has gone.
     pub(super) async fn say(&self, word: &ToClient) -> bool {
         let Ok(text) = serde_json::to_string(word) else { return false };

@@ -2,18 +2,20 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
 use futures::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::Api;
 use super::caller::{App, Caller};
 use super::problem::{Answer, Fail};
+use super::share::Kind;
 use super::tunnel::{self, Asked, Ears, Heard, Mouth};
 use crate::access::Verb;
 use crate::deploy::{Program, RunOutput};
@@ -27,6 +29,10 @@ use crate::model::wire::{
 const BEGIN: Duration = Duration::from_secs(20);
 /// How long a program may be without a byte either way, where nobody says otherwise; and the most that may be said.
 const IDLE: (Duration, Duration) = (Duration::from_mins(30), Duration::from_hours(24));
+/// How long a connection may be so, where nobody says otherwise.
+const IDLE_CONNECTION: Duration = Duration::from_hours(1);
+/// How long a run whose time is over may take to say its last words.
+const LAST_WORDS: Duration = Duration::from_secs(10);
 /// How often Nomad is told that we are there.
 const BEAT: Duration = Duration::from_secs(10);
 
@@ -37,6 +43,7 @@ const BEAT: Duration = Duration::from_secs(10);
     (status = 403, body = Problem, content_type = "application/problem+json"),
     (status = 404, body = Problem, content_type = "application/problem+json"),
     (status = 422, body = Problem, content_type = "application/problem+json"),
+    (status = 429, body = Problem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn exec(
     State(api): State<Api>,
@@ -45,8 +52,10 @@ pub(super) async fn exec(
     request: Request,
 ) -> Answer<Response> {
     caller.may(&api, Verb::Exec, &app).await?;
+    let place = api.shares.take(&caller, Kind::Followed)?;
     let (response, asked) = tunnel::accept(request)?;
     tokio::spawn(async move {
+        let _place = place;
         let Some((first, ears, mouth)) = begin(asked).await else { return };
         match first {
             ToServer::Exec(what) => exec_in(&api, &caller, &app, &what, ears, &mouth).await,
@@ -64,6 +73,7 @@ pub(super) async fn exec(
     (status = 403, body = Problem, content_type = "application/problem+json"),
     (status = 404, body = Problem, content_type = "application/problem+json"),
     (status = 422, body = Problem, content_type = "application/problem+json"),
+    (status = 429, body = Problem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn connect(
     State(api): State<Api>,
@@ -72,13 +82,15 @@ pub(super) async fn connect(
     request: Request,
 ) -> Answer<Response> {
     caller.may(&api, Verb::Connect, &app).await?;
+    let place = api.shares.take(&caller, Kind::Connection)?;
     let (response, asked) = tunnel::accept(request)?;
     tokio::spawn(async move {
+        let _place = place;
         let Some((first, ears, mouth)) = begin(asked).await else { return };
         match first {
             ToServer::Connect(what) => {
                 tokio::select! {
-                    () = connect_to(&api, &app, &what, ears, &mouth) => {}
+                    () = connect_to(&api, &caller, &app, &what, ears, &mouth) => {}
                     () = caller.until_refused(&api) => mouth.fail(refused(&api)).await,
                 }
             }
@@ -96,6 +108,7 @@ pub(super) async fn connect(
     (status = 403, body = Problem, content_type = "application/problem+json"),
     (status = 404, body = Problem, content_type = "application/problem+json"),
     (status = 422, body = Problem, content_type = "application/problem+json"),
+    (status = 429, body = Problem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn run(
     State(api): State<Api>,
@@ -104,8 +117,10 @@ pub(super) async fn run(
     request: Request,
 ) -> Answer<Response> {
     caller.may(&api, Verb::Exec, &app).await?;
+    let place = api.shares.take(&caller, Kind::Followed)?;
     let (response, asked) = tunnel::accept(request)?;
     tokio::spawn(async move {
+        let _place = place;
         let Some((first, ears, mouth)) = begin(asked).await else { return };
         match first {
             ToServer::Run(what) => Box::pin(run_once(&api, &caller, &app, &what, ears, &mouth)).await,
@@ -162,12 +177,16 @@ impl Activity {
     }
 }
 
+fn idle(asked: Option<u32>, otherwise: Duration) -> Duration {
+    asked.map_or(otherwise, |s| Duration::from_secs(u64::from(s.max(1)))).min(IDLE.1)
+}
+
 async fn exec_in(api: &Api, caller: &Caller, app: &Placement, what: &ExecBegin, ears: Ears, mouth: &Mouth) {
     let mut program = match api.deployer.exec(&caller.by(), app, what).await {
         Ok(program) => program,
         Err(e) => return mouth.fail(e).await,
     };
-    let limit = what.idle_seconds.map_or(IDLE.0, |s| Duration::from_secs(u64::from(s.max(1)))).min(IDLE.1);
+    let limit = idle(what.idle_seconds, IDLE.0);
     mouth.say(&ToClient::Started(program.at.started())).await;
     let Program { at, input, output, ended, .. } = &mut program;
     let activity = Activity::new();
@@ -274,6 +293,11 @@ async fn run_once(
         mouth.say(&ToClient::Exit(0)).await;
         return;
     }
+    let is_over = AtomicBool::new(false);
+    let over = || {
+        let why = format!("ended after {} s, its time", run.time().as_secs());
+        Fail::new(ProblemCode::Conflict, why).hint("--timeout allows more")
+    };
     let telling = async {
         let mut output = match api.deployer.run_output(&run).await {
             Ok(output) => output,
@@ -283,6 +307,9 @@ async fn run_once(
             let goes_on = match said {
                 Ok(RunOutput::Stdout(bytes)) => mouth.bytes(channel::OUTPUT, &bytes).await,
                 Ok(RunOutput::Stderr(bytes)) => mouth.bytes(channel::ERRORS, &bytes).await,
+                Ok(RunOutput::Exited(_)) if is_over.load(Ordering::Relaxed) => {
+                    return mouth.fail(over()).await;
+                }
                 Ok(RunOutput::Exited(code)) => mouth.say(&ToClient::Exit(code)).await,
                 Err(e) => return mouth.fail(e).await,
             };
@@ -304,23 +331,65 @@ async fn run_once(
             }
         }
     };
+    let timed = async {
+        tokio::time::sleep(run.time()).await;
+        is_over.store(true, Ordering::Relaxed);
+        if let Err(e) = api.deployer.stop_run(&run).await {
+            tracing::warn!(error = %e, "a run was not stopped; it is purged with its client");
+        }
+        // What it still says is told first.
+        tokio::time::sleep(LAST_WORDS).await;
+        mouth.fail(over()).await;
+    };
     tokio::select! {
         () = telling => {}
         () = stopping => {}
+        () = timed => {}
         () = caller.until_refused(api) => mouth.fail(refused(api)).await,
     }
     api.deployer.purge_run(&run).await;
 }
 
 /// Bytes both ways, each way ended by itself.
-async fn connect_to(api: &Api, app: &Placement, what: &ConnectBegin, mut ears: Ears, mouth: &Mouth) {
-    let (at, stream) = match api.deployer.connect(app, what).await {
+async fn connect_to(
+    api: &Api,
+    caller: &Caller,
+    app: &Placement,
+    what: &ConnectBegin,
+    ears: Ears,
+    mouth: &Mouth,
+) {
+    let (at, stream) = match api.deployer.connect(&caller.by(), app, what).await {
         Ok(connected) => connected,
         Err(e) => return mouth.fail(e).await,
     };
     if !mouth.say(&ToClient::Started(at.started())).await {
         return;
     }
+    let (activity, limit) = (Activity::new(), idle(what.idle_seconds, IDLE_CONNECTION));
+    tokio::select! {
+        ended = carry(stream, ears, mouth, &activity) => {
+            if let Err(Some(e)) = ended {
+                let why = format!("{at} broke the connection: {e}");
+                mouth.fail(Fail::new(ProblemCode::EngineAway, why)).await;
+            }
+        }
+        // While the instance takes nothing, nobody hears the client.
+        () = mouth.gone() => {}
+        () = activity.until_idle(limit) => {
+            let why = format!("ended after {} s without a byte", limit.as_secs());
+            mouth.fail(Fail::new(ProblemCode::Conflict, why).hint("--idle allows more")).await;
+        }
+    }
+}
+
+/// Carries bytes until both ways have ended. `Err(None)`: the client has gone.
+async fn carry(
+    stream: TcpStream,
+    mut ears: Ears,
+    mouth: &Mouth,
+    activity: &Activity,
+) -> Result<(), Option<std::io::Error>> {
     let (mut reader, mut writer) = stream.into_split();
     let there = async {
         let mut buffer = vec![0; 32 << 10];
@@ -330,7 +399,7 @@ async fn connect_to(api: &Api, app: &Placement, what: &ConnectBegin, mut ears: E
                     mouth.say(&ToClient::Eof).await;
                     return Ok(());
                 }
-                Ok(n) if mouth.bytes(channel::INPUT, &buffer[..n]).await => {}
+                Ok(n) if mouth.bytes(channel::INPUT, &buffer[..n]).await => activity.note(),
                 Ok(_) => return Err(None),
                 Err(e) => return Err(Some(e)),
             }
@@ -339,7 +408,10 @@ async fn connect_to(api: &Api, app: &Placement, what: &ConnectBegin, mut ears: E
     let here = async {
         loop {
             match ears.next().await {
-                Heard::Bytes(channel::INPUT, bytes) => writer.write_all(&bytes).await.map_err(Some)?,
+                Heard::Bytes(channel::INPUT, bytes) => {
+                    writer.write_all(&bytes).await.map_err(Some)?;
+                    activity.note();
+                }
                 Heard::Said(ToServer::Eof) => {
                     writer.shutdown().await.map_err(Some)?;
                     return Ok(ears);
@@ -349,7 +421,7 @@ async fn connect_to(api: &Api, app: &Placement, what: &ConnectBegin, mut ears: E
         }
     };
     let (mut there, mut here) = (pin!(there), pin!(here));
-    let ended = tokio::select! {
+    tokio::select! {
         ended = &mut there => match ended {
             Ok(()) => here.await.map(drop),
             Err(e) => Err(e),
@@ -362,8 +434,5 @@ async fn connect_to(api: &Api, app: &Placement, what: &ConnectBegin, mut ears: E
             },
             Err(e) => Err(e),
         },
-    };
-    if let Err(Some(e)) = ended {
-        mouth.fail(Fail::new(ProblemCode::EngineAway, format!("{at} broke the connection: {e}"))).await;
     }
 }

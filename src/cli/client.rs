@@ -248,7 +248,9 @@ pub fn problem_failure(problem: Problem, server: &Server) -> Failure {
         ProblemCode::NotFound => ExitStatus::NotFound,
         ProblemCode::NameNotAvailable | ProblemCode::Conflict => ExitStatus::Conflict,
         ProblemCode::EngineAway => ExitStatus::EngineAway,
-        ProblemCode::Invalid | ProblemCode::TooLarge | ProblemCode::Internal => ExitStatus::Failed,
+        ProblemCode::Invalid | ProblemCode::TooLarge | ProblemCode::TooMany | ProblemCode::Internal => {
+            ExitStatus::Failed
+        }
     };
     let mut failure = Failure::new(status, problem.detail);
     failure.busy = problem.operation.map(String::into_boxed_str);
@@ -360,6 +362,7 @@ mod tests {
             (ProblemCode::Conflict, 5),
             (ProblemCode::Invalid, 1),
             (ProblemCode::TooLarge, 1),
+            (ProblemCode::TooMany, 1),
             (ProblemCode::EngineAway, 7),
             (ProblemCode::Internal, 1),
         ];

@@ -3,13 +3,13 @@
 use futures::StreamExt;
 
 use super::args::EventsArgs;
-use super::client::app_path;
+use super::client::{app_path, problem_failure};
 use super::context::Context;
 use super::exit::ExitStatus;
 use super::failure::{Failure, Ran, harmless};
 use super::printer::{DIM, when};
 use super::{local, sse, waiting};
-use crate::model::wire::{EventKind, EventView, Events};
+use crate::model::wire::{EventKind, EventView, Events, Problem};
 
 /// Runs it.
 pub fn run(args: &EventsArgs, cx: &Context) -> Ran {
@@ -49,6 +49,11 @@ pub fn run(args: &EventsArgs, cx: &Context) -> Ran {
                 _ = tokio::signal::ctrl_c() => return Ok(ExitStatus::Done),
             };
             let events = reader.feed(&bytes).map_err(|e| Failure::failed(e).because("an event stream"))?;
+            if let Some(last) = events.iter().find(|e| e.name == "failed") {
+                let problem: Problem = serde_json::from_str(&last.data)
+                    .map_err(|_| Failure::new(ExitStatus::EngineAway, "the server ended the stream"))?;
+                return Err(problem_failure(problem, client.server()));
+            }
             for event in events.iter().filter(|e| e.name == "event") {
                 // Kinds that a newer server tells are passed over.
                 let Ok(seen) = serde_json::from_str::<EventView>(&event.data) else { continue };

@@ -80,7 +80,8 @@ fn begin_run(args: &OnceArgs, cx: &Context) -> Result<u8, Failure> {
     let app = local::app(args.app.app.as_ref(), cx.printer)?;
     let client = cx.client()?.tunnel()?;
     let process = args.process.as_ref().map(ToString::to_string);
-    let what = RunBegin { process, command: args.command.clone(), detach: args.detach };
+    let timeout_seconds = args.timeout.map(|d| u32::try_from(d.as_secs()).unwrap_or(u32::MAX));
+    let what = RunBegin { process, command: args.command.clone(), detach: args.detach, timeout_seconds };
     waiting(async {
         let path = app_path(&app, "/run");
         let (mouth, mut ears, started) = tunnel::open(&client, &path, &ToServer::Run(what)).await?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 
 use super::args::ProxyArgs;
@@ -16,15 +17,18 @@ use super::tunnel::{self, Heard};
 use super::{local, waiting};
 use crate::model::wire::{ConnectBegin, ToServer, channel};
 
-/// Connections at once; more wait.
-const CONNECTIONS: usize = 256;
+/// Connections at once; more wait. A server takes 128 of one person.
+const CONNECTIONS: usize = 96;
 
 /// Runs it.
 pub fn run(args: &ProxyArgs, cx: &Context) -> Ran {
     let app = local::app(args.app.as_ref(), cx.printer)?;
     let client = cx.client()?.tunnel()?;
     let path = app_path(&app, "/connect");
-    let what = ConnectBegin { which: args.which.which(), port: args.port.remote.clone() };
+    let purpose = Some(hex::encode(rand::random::<[u8; 8]>()));
+    let idle_seconds = args.idle.and_then(|i| u32::try_from(i.as_secs()).ok());
+    let what =
+        ConnectBegin { which: args.which.which(), port: args.port.remote.clone(), purpose, idle_seconds };
     waiting(async {
         // What is wrong is said now, and not at the first connection.
         let (mut mouth, _, started) = tunnel::open(&client, &path, &ToServer::Connect(what.clone())).await?;
@@ -46,10 +50,16 @@ pub fn run(args: &ProxyArgs, cx: &Context) -> Ran {
         }
         // The same instance for all, as long as it is not chosen by process.
         let places = Arc::new(Semaphore::new(CONNECTIONS));
-        loop {
+        // One for all: a Ctrl-C between two waits is not lost.
+        let mut interrupted = signal(SignalKind::interrupt())
+            .map_err(|e| Failure::failed("cannot listen for Ctrl-C").because(e.to_string()))?;
+        let next = async || {
             let place = places.clone().acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        loop {
             tokio::select! {
-                accepted = listener.accept() => {
+                (place, accepted) = next() => {
                     let (stream, _) = match accepted {
                         Ok(accepted) => accepted,
                         Err(e) => {
@@ -66,7 +76,7 @@ pub fn run(args: &ProxyArgs, cx: &Context) -> Ran {
                         drop(place);
                     });
                 }
-                _ = tokio::signal::ctrl_c() => return Ok(ExitStatus::Done),
+                Some(()) = interrupted.recv() => return Ok(ExitStatus::Done),
             }
         }
     })

@@ -7,7 +7,7 @@ use super::exit::ExitStatus;
 use super::failure::{Ran, harmless};
 use super::printer::{age, table};
 use super::{local, waiting};
-use crate::model::wire::{InstanceState, InstanceView, Instances};
+use crate::model::wire::{InstanceState, InstanceView, Instances, RunState, RunView};
 
 /// Runs it.
 pub fn run(args: &PsArgs, cx: &Context) -> Ran {
@@ -18,14 +18,47 @@ pub fn run(args: &PsArgs, cx: &Context) -> Ran {
         let found: Instances = client.get(&path).await?;
         if args.json {
             cx.printer.json(&found)?;
-        } else if found.instances.is_empty() {
+            return Ok(ExitStatus::Done);
+        }
+        if found.instances.is_empty() {
             cx.printer.say(format!("{app} has no instance now"));
             cx.printer.hint(format!("`terreau status {app}` says why"));
         } else {
             cx.printer.data(lines(&found.instances))?;
         }
+        let runs: Vec<&RunView> =
+            found.runs.iter().filter(|r| args.all || r.state != RunState::Ended).collect();
+        if !runs.is_empty() {
+            // A line between the two tables.
+            cx.printer.data(format!("\n{}", run_lines(&runs)))?;
+        }
         Ok(ExitStatus::Done)
     })
+}
+
+/// A table of commands that run once.
+fn run_lines(runs: &[&RunView]) -> String {
+    let now = jiff::Timestamp::now();
+    let rows: Vec<Vec<String>> = runs
+        .iter()
+        .map(|r| {
+            let state = match r.state {
+                RunState::Waiting => "waiting",
+                RunState::Running => "running",
+                RunState::Ended => "ended",
+            };
+            vec![
+                harmless(&r.name),
+                harmless(&r.program),
+                harmless(&r.process),
+                state.to_owned(),
+                harmless(&r.by),
+                age(&r.begun, now),
+                harmless(&r.until),
+            ]
+        })
+        .collect();
+    table(&["RUN", "PROGRAM", "PROCESS", "STATE", "BY", "SINCE", "UNTIL"], &rows)
 }
 
 /// A table of instances.

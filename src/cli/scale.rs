@@ -6,7 +6,7 @@ use http::Method;
 use serde::Serialize;
 use serde_json::json;
 
-use super::args::{RestartArgs, RunArgs, ScaleArgs, TurnArgs, Word};
+use super::args::{RestartArgs, RunArgs, ScaleArgs, StopArgs, TurnArgs, Word};
 use super::client::app_path;
 use super::context::Context;
 use super::exit::ExitStatus;
@@ -42,8 +42,23 @@ pub fn start(args: &RunArgs, cx: &Context) -> Ran {
 }
 
 /// `stop`
-pub fn stop(args: &RunArgs, cx: &Context) -> Ran {
+pub fn stop(args: &StopArgs, cx: &Context) -> Ran {
+    let (args, run) = (&args.how, &args.run);
     let app = local::app(args.app.app.as_ref(), cx.printer)?;
+    if let Some(run) = run {
+        let client = cx.client()?;
+        return waiting(async {
+            let path = app_path(&app, &format!("/runs/{run}/stop"));
+            let done: Changed = client.call(Method::POST, &path, &json!({})).await?;
+            if args.json {
+                cx.printer.json(&done)?;
+            } else {
+                cx.printer.say(harmless(&done.summary));
+                cx.printer.hint(format!("its last words: `terreau logs {app} --run {run}`"));
+            }
+            Ok(ExitStatus::Done)
+        });
+    }
     ask(cx, &app, "stop", &json!({}), Manner::of(args.detach, args.json, args.turn))
 }
 

@@ -50,8 +50,9 @@ impl Deployer {
         let mut follower = self.runner.hands().world.subscribe().await;
         let mut said = BTreeSet::new();
         let mut failures = 0_u32;
+        let mut key = self.runner.hands().world.follow_key(&keys::head(app));
         loop {
-            let (head, index) = match self.look(app).await {
+            let index = match self.look(app).await {
                 Ok(Look { notes, end: Some(end), .. }) => {
                     tell(tx, &mut said, notes).await;
                     // Whoever asked may have had enough.
@@ -61,7 +62,7 @@ impl Deployer {
                 Ok(look) => {
                     tell(tx, &mut said, look.notes).await;
                     failures = 0;
-                    (look.head, look.index)
+                    look.index
                 }
                 Err(Error::Engine(e)) if e.is_passing() => {
                     failures += 1;
@@ -71,12 +72,9 @@ impl Deployer {
                 }
                 Err(e) => return Err(e),
             };
-            // The head is there, so that a call for its next change wakes of nothing else.
-            let key = keys::head(&head.app);
-            let consul = self.runner.store().consul();
             tokio::select! {
                 _ = follower.changed(namespace, &job) => {}
-                _ = consul.kv_wait(&key, index, LONGEST) => {}
+                () = key.changed(index, LONGEST) => {}
             }
         }
     }
@@ -110,7 +108,7 @@ impl Deployer {
         let over = |outcome, summary: &str, why| end(self, Some(&head), outcome, summary, why);
         if head.operation.is_some() {
             let end = over(Outcome::Done, "a deploy is under way, which ends with a running app", vec![]);
-            return Ok(Look { head, index, notes, end: Some(end) });
+            return Ok(Look { index, notes, end: Some(end) });
         }
         if let Some(intent) = &head.intent {
             let left = allocations
@@ -127,13 +125,13 @@ impl Deployer {
                     intent.restarts.len()
                 )];
             }
-            return Ok(Look { head, index, notes, end: None });
+            return Ok(Look { index, notes, end: None });
         }
         let refused =
-            head.last_operation.as_ref().filter(|l| l.outcome == Outcome::Failed && is_intent(&l.verb));
+            head.last_operation.as_ref().filter(|l| l.outcome == Outcome::Failed && is_of_one_step(&l.verb));
         if let Some(last) = refused {
             let end = over(Outcome::Failed, &format!("the {} failed", last.verb), vec![last.summary.clone()]);
-            return Ok(Look { head, index, notes, end: Some(end) });
+            return Ok(Look { index, notes, end: Some(end) });
         }
         let end = match condition {
             AppCondition::Stopped => Some(over(Outcome::Done, &format!("{app} is stopped"), vec![])),
@@ -181,19 +179,19 @@ impl Deployer {
                 }
             }
         };
-        Ok(Look { head, index, notes, end })
+        Ok(Look { index, notes, end })
     }
 }
 
 /// What a look found.
 struct Look {
-    head: Head,
     index: u64,
     notes: Vec<String>,
     end: Option<Progress>,
 }
 
-fn is_intent(verb: &str) -> bool {
+/// True of the verbs of plans of one step.
+pub(super) fn is_of_one_step(verb: &str) -> bool {
     matches!(verb, "start" | "stop" | "scale" | "restart")
 }
 

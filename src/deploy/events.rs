@@ -8,10 +8,12 @@ use std::time::Duration;
 use futures::Stream;
 use tokio::sync::mpsc;
 
+use super::lineage::{Old, born};
 use super::{Deployer, Error};
+use crate::engines::Fault;
 use crate::engines::nomad::{Allocation, Deployment, TaskEvent};
-use crate::model::Placement;
 use crate::model::wire::{EventKind, EventView};
+use crate::model::{Placement, Uid};
 use crate::resources::crash;
 use crate::resources::judge::short;
 use crate::store::keys;
@@ -29,6 +31,9 @@ const FAULTS: [&str; 6] = [
 /// The longest wait for a change of the head; then it is looked again.
 const LONGEST: Duration = Duration::from_secs(30);
 
+/// The pause before engines that are away are asked again.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// An event, and its place in time.
 #[derive(Debug)]
 pub(super) struct Placed {
@@ -44,15 +49,20 @@ pub(super) struct Placed {
 
 impl Deployer {
     /// What happened to an app, newest last; the last `tail` of it.
-    pub async fn events(&self, app: &Placement, tail: usize) -> Result<Vec<EventView>, Error> {
-        self.head(app).await?;
-        let mut all = self.placed_events(app).await?;
+    pub async fn events(&self, app: &Placement, tail: usize, old: Old) -> Result<Vec<EventView>, Error> {
+        let uid = self.head(app).await?.value.uid;
+        let mut all = self.placed_events(app, &uid, old).await?;
         let first = all.len().saturating_sub(tail);
         Ok(all.drain(first..).map(|p| p.event).collect())
     }
 
     /// What happened to an app, oldest first.
-    pub(super) async fn placed_events(&self, app: &Placement) -> Result<Vec<Placed>, Error> {
+    pub(super) async fn placed_events(
+        &self,
+        app: &Placement,
+        uid: &Uid,
+        old: Old,
+    ) -> Result<Vec<Placed>, Error> {
         let nomad = &self.runner.hands().nomad;
         let id = app.flat();
         let (audits, allocations, deployments) = tokio::try_join!(
@@ -61,9 +71,11 @@ impl Deployer {
             nomad.deployments(app.namespace(), &id),
         )?;
         let mut all: Vec<Placed> = Vec::new();
-        all.extend(audits.iter().filter(|a| a.value.app == *app).map(|a| change(&a.value)));
-        all.extend(deployments.iter().filter_map(rollout));
-        all.extend(allocations.iter().flat_map(instance));
+        let born = born(uid).as_nanosecond();
+        let audits = audits.iter().filter(|a| a.value.app == *app && old.tells(&a.value, uid));
+        all.extend(audits.map(|a| change(&a.value)));
+        all.extend(deployments.iter().filter_map(rollout).filter(|p| p.at >= born));
+        all.extend(allocations.iter().flat_map(instance).filter(|p| p.at >= born));
         all.sort_by_key(|p| (p.at, p.event.kind));
         Ok(all)
     }
@@ -73,14 +85,17 @@ impl Deployer {
         &self,
         app: Placement,
         tail: usize,
-    ) -> impl Stream<Item = EventView> + Send + 'static + use<> {
+        old: Old,
+    ) -> impl Stream<Item = Result<EventView, Error>> + Send + 'static + use<> {
         let (tx, rx) = mpsc::channel(64);
         let deployer = self.clone();
         tokio::spawn(async move {
             tokio::select! {
-                told = deployer.tell_events(&app, tail, &tx) => {
+                told = deployer.tell_events(&app, tail, old, &tx) => {
                     if let Err(e) = told {
                         tracing::debug!(%app, error = %e, "its events are not followed any more");
+                        // Whoever followed them may have had enough.
+                        let _ = tx.send(Err(e)).await;
                     }
                 }
                 // Nobody listens any more.
@@ -94,29 +109,40 @@ impl Deployer {
         &self,
         app: &Placement,
         tail: usize,
-        tx: &mpsc::Sender<EventView>,
+        old: Old,
+        tx: &mpsc::Sender<Result<EventView, Error>>,
     ) -> Result<(), Error> {
         let mut follower = self.runner.hands().world.subscribe().await;
-        let (key, id, mut told, mut is_first) = (keys::head(app), app.flat(), BTreeSet::new(), true);
+        let mut key = self.runner.hands().world.follow_key(&keys::head(app));
+        let (id, mut told, mut is_first) = (app.flat(), BTreeSet::new(), true);
         loop {
-            let index = self.head(app).await?.index;
-            match self.placed_events(app).await {
-                Ok(all) => {
+            let looked = async {
+                let head = self.head(app).await?;
+                let all = self.placed_events(app, &head.value.uid, old).await?;
+                Ok((head.index, all))
+            };
+            let index = match looked.await {
+                Ok((index, all)) => {
                     let skip = if is_first { all.len().saturating_sub(tail) } else { 0 };
                     for (n, Placed { at, event, .. }) in all.into_iter().enumerate() {
                         let mark = (at, event.instance.clone(), event.what.clone(), event.text.clone());
-                        if told.insert(mark) && n >= skip && tx.send(event).await.is_err() {
+                        if told.insert(mark) && n >= skip && tx.send(Ok(event)).await.is_err() {
                             return Ok(());
                         }
                     }
                     is_first = false;
+                    index
                 }
-                Err(Error::Engine(e)) if e.is_passing() => tokio::time::sleep(Duration::from_secs(1)).await,
+                // It comes back: what happens meanwhile is told then.
+                Err(Error::Engine(e)) if e.is_passing() || e.fault == Fault::Denied => {
+                    tokio::time::sleep(AGAIN).await;
+                    continue;
+                }
                 Err(e) => return Err(e),
-            }
+            };
             tokio::select! {
                 _ = follower.changed(app.namespace(), &id) => {}
-                _ = self.runner.store().consul().kv_wait(&key, index, LONGEST) => {}
+                () = key.changed(index, LONGEST) => {}
             }
         }
     }

@@ -6,6 +6,7 @@ use quick_xml::events::{BytesDecl, BytesText, Event};
 use sha2::{Digest, Sha256};
 
 use super::events::Placed;
+use super::lineage::Old;
 use super::{Deployer, Error};
 use crate::model::wire::{EventKind, EventView};
 use crate::model::{Placement, Uid};
@@ -17,7 +18,7 @@ impl Deployer {
     /// The feed of an app, which is found at `place`.
     pub async fn feed(&self, app: &Placement, place: &str) -> Result<String, Error> {
         let uid = self.head(app).await?.value.uid;
-        let mut all = self.placed_events(app).await?;
+        let mut all = self.placed_events(app, &uid, Old::Hidden).await?;
         all.retain(|p| p.matters);
         all.reverse();
         all.truncate(ENTRIES);

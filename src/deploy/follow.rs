@@ -5,44 +5,157 @@ use std::time::Duration;
 use futures::Stream;
 use tokio::sync::mpsc;
 
+use super::course::is_of_one_step;
+use super::lineage::began;
 use super::{Deployer, Error};
 use crate::model::head::Outcome;
+use crate::model::wire::StepView;
 use crate::model::{Placement, Uid};
 use crate::operation::Progress;
+use crate::operation::intended::{back, words};
 use crate::store::keys;
-use crate::store::records::{Audit, Ended, OpRecord, StepState};
+use crate::store::records::{Audit, By, Cancel, Ended, OpRecord, StepState};
 
-/// An operation as it stands.
+/// The longest wait for a change of a record; then it is looked again.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// An operation, or a change of one step, as it stands.
 #[derive(Debug, Clone)]
 pub struct Course {
-    /// Its record: the last one, where it has ended.
-    pub record: OpRecord,
+    /// Its id.
+    pub id: Uid,
+    /// On which app.
+    pub app: Placement,
+    /// What it does.
+    pub verb: String,
+    /// Who asked for it.
+    pub by: By,
+    /// Accepted when (RFC 3339, UTC).
+    pub at: String,
+    /// Its steps, in order; those that a record no longer tells are none.
+    pub steps: Vec<StepView>,
+    /// Why it turned back, in one line.
+    pub turned: Option<String>,
+    /// Who has asked that it turns back.
+    pub cancel: Option<Cancel>,
     /// How it ended.
-    pub ended: Option<Ended>,
+    pub end: Option<End>,
+}
+
+/// How something ended.
+#[derive(Debug, Clone)]
+pub struct End {
+    /// How.
+    pub outcome: Outcome,
+    /// One line for people.
+    pub summary: String,
+    /// Why, in full.
+    pub why: Vec<String>,
+    /// Where the app answers.
+    pub urls: Vec<String>,
+}
+
+impl From<OpRecord> for Course {
+    fn from(record: OpRecord) -> Self {
+        let steps = record.steps.iter().zip(1..).map(|(step, n)| StepView {
+            n,
+            kind: step.spec.kind().to_owned(),
+            target: step.spec.describe(),
+            state: step.state.as_str().to_owned(),
+        });
+        Self {
+            steps: steps.collect(),
+            id: record.id,
+            app: record.app,
+            verb: record.verb.as_str().to_owned(),
+            by: record.by,
+            at: record.at,
+            turned: record.turned,
+            cancel: record.cancel,
+            end: None,
+        }
+    }
+}
+
+impl From<Ended> for Course {
+    fn from(e: Ended) -> Self {
+        let end = End { outcome: e.outcome, summary: e.summary, why: e.why, urls: e.urls };
+        Self { end: Some(end), ..e.record.into() }
+    }
+}
+
+impl From<Audit> for Course {
+    fn from(a: Audit) -> Self {
+        let end = End { outcome: a.outcome, summary: a.summary, why: Vec::new(), urls: Vec::new() };
+        Self {
+            at: began(&a.operation).unwrap_or(a.at),
+            id: a.operation,
+            app: a.app,
+            verb: a.verb,
+            by: a.by,
+            steps: Vec::new(),
+            turned: None,
+            cancel: None,
+            end: Some(end),
+        }
+    }
 }
 
 impl Deployer {
-    /// An operation, open or ended.
+    /// An operation or a change of one step, open or ended.
     pub async fn operation(&self, id: &Uid) -> Result<Course, Error> {
         let store = self.runner.store();
         if let Some(open) = store.operation(id).await? {
-            return Ok(Course { record: open.value, ended: None });
+            return Ok(open.value.into());
         }
-        match store.objects().get_ended::<Ended>(id).await? {
-            Some(ended) => Ok(Course { record: ended.record.clone(), ended: Some(ended) }),
-            None => Err(Error::NotFound(format!("there is no operation {id}"))),
+        if let Some(open) = self.open_intent(id).await? {
+            return Ok(open);
+        }
+        // Of a change of one step nothing is in Garage: its audit record tells, also while that is away.
+        let audit = store.audit(id).await?.map(|a| a.value).filter(|a| a.operation == *id);
+        if let Some(audit) = audit.as_ref().filter(|a| is_of_one_step(&a.verb)) {
+            return Ok(audit.clone().into());
+        }
+        match (store.objects().get_ended::<Ended>(id).await?, audit) {
+            (Some(ended), _) => Ok(ended.into()),
+            (None, Some(audit)) => Ok(audit.into()),
+            (None, None) => Err(Error::NotFound(format!("there is no operation {id}"))),
         }
     }
 
-    /// A change of one step, once it has ended: it has no record of its own, only the audit's.
-    pub async fn one_step(&self, id: &Uid) -> Result<Option<Audit>, Error> {
-        let audit = self.runner.store().audit(id).await?.map(|a| a.value);
-        Ok(audit.filter(|a| a.operation == *id))
+    /// A change of one step that is under way.
+    async fn open_intent(&self, id: &Uid) -> Result<Option<Course>, Error> {
+        let store = self.runner.store();
+        let Some(open) = store.intent(id).await? else { return Ok(None) };
+        let head = store.head(&open.value.app).await?.map(|h| h.value);
+        // Between the two looks it may have ended: then the audit record tells.
+        let Some((head, intent)) = head.and_then(|h| Some((h.clone(), h.intent?))) else { return Ok(None) };
+        if intent.id != *id {
+            return Ok(None);
+        }
+        let step = StepView {
+            n: 1,
+            kind: intent.verb.clone(),
+            target: words(&head, &intent),
+            state: StepState::Begun.as_str().to_owned(),
+        };
+        let turned = open.value.cancel.as_ref().map(|c| back(&c.by.login));
+        Ok(Some(Course {
+            id: intent.id,
+            app: head.app,
+            verb: intent.verb,
+            by: By { login: intent.actor, address: intent.address },
+            at: intent.at,
+            steps: vec![step],
+            turned,
+            cancel: open.value.cancel,
+            end: None,
+        }))
     }
 
     /// On which app an operation is.
     pub async fn operation_app(&self, id: &Uid) -> Result<Placement, Error> {
-        Ok(self.operation(id).await?.record.app)
+        Ok(self.operation(id).await?.app)
     }
 
     /// What happens in an operation, from its beginning to its end. `skip`: how many were seen already.
@@ -113,23 +226,40 @@ impl Deployer {
         id: &Uid,
         tx: &mpsc::Sender<Progress>,
     ) -> Result<(), mpsc::error::SendError<Progress>> {
-        let key = keys::operation(id);
-        let (mut index, mut told): (u64, Vec<StepState>) = (0, Vec::new());
+        let mut key = self.runner.hands().world.follow_key(&keys::operation(id));
+        let mut told: Vec<String> = Vec::new();
         let mut misses = 0;
         while !tx.is_closed() {
-            match self.runner.store().consul().kv_wait(&key, index, Duration::from_secs(30)).await {
-                Ok((Some(entry), at)) => {
-                    index = at;
-                    if let Ok(record) = serde_json::from_slice::<OpRecord>(&entry.value) {
-                        for p in news(&record, &told) {
-                            tx.send(p).await?;
-                        }
-                        told = record.steps.iter().map(|s| s.state).collect();
+            match self.runner.store().operation(id).await {
+                Ok(Some(open)) => {
+                    misses = 0;
+                    let steps = Course::from(open.value).steps;
+                    for p in news(&steps, &told) {
+                        tx.send(p).await?;
+                    }
+                    told = steps.into_iter().map(|s| s.state).collect();
+                    tokio::select! {
+                        () = key.changed(open.index, LONGEST) => {}
+                        () = tx.closed() => return Ok(()),
                     }
                 }
-                Ok((None, _)) => match self.runner.store().objects().get_ended::<Ended>(id).await {
-                    Ok(Some(e)) => {
-                        for p in news(&e.record, &told) {
+                Ok(None) => match self.operation(id).await {
+                    Ok(Course { end: None, steps, .. }) => {
+                        // A change of one step: it is over once its key is gone.
+                        for s in steps.into_iter().filter(|_| misses == 0) {
+                            let (what, state) = (s.target, s.state);
+                            tx.send(Progress::Step { n: 1, of: 1, what, state }).await?;
+                        }
+                        misses = 1;
+                        let mut key = self.runner.hands().world.follow_key(&keys::intent(id));
+                        tokio::select! {
+                            // Whatever it was changed at: it is looked at again, at once where it is gone.
+                            () = key.changed(u64::MAX, LONGEST) => {}
+                            () = tx.closed() => return Ok(()),
+                        }
+                    }
+                    Ok(Course { end: Some(e), steps, .. }) => {
+                        for p in news(&steps, &told) {
                             tx.send(p).await?;
                         }
                         let end = Progress::End {
@@ -140,7 +270,7 @@ impl Deployer {
                         };
                         return tx.send(end).await;
                     }
-                    Ok(None) => {
+                    Err(Error::NotFound(_)) => {
                         let end = Progress::End {
                             outcome: Outcome::Abandoned,
                             summary: "there is no record of how it ended; see the app's status".to_owned(),
@@ -167,22 +297,15 @@ impl Deployer {
 }
 
 /// The steps whose state is another than when it was last told.
-fn news(record: &OpRecord, told: &[StepState]) -> Vec<Progress> {
-    let word = |s: StepState| match s {
-        StepState::Begun => Some("begun"),
-        StepState::Done => Some("done"),
-        StepState::Undone => Some("undone"),
-        StepState::Todo => None,
-    };
-    let steps = record.steps.iter().enumerate().filter(|(n, s)| told.get(*n) != Some(&s.state));
-    steps
-        .filter_map(|(n, s)| {
-            word(s.state).map(|state| Progress::Step {
-                n: n + 1,
-                of: record.steps.len(),
-                what: s.spec.describe(),
-                state: state.to_owned(),
-            })
+fn news(steps: &[StepView], told: &[String]) -> Vec<Progress> {
+    let moved = steps.iter().enumerate().filter(|(n, s)| told.get(*n) != Some(&s.state));
+    moved
+        .filter(|(_, s)| s.state != StepState::Todo.as_str())
+        .map(|(n, s)| Progress::Step {
+            n: n + 1,
+            of: steps.len(),
+            what: s.target.clone(),
+            state: s.state.clone(),
         })
         .collect()
 }

@@ -3,6 +3,7 @@
 //! Reads the world, renders, plans, and hands the plan to `operation`. Who may do it was decided before.
 
 pub mod config;
+mod connects;
 mod course;
 pub mod diff;
 mod events;
@@ -14,6 +15,7 @@ pub mod history;
 pub mod hooks;
 mod instances;
 pub mod leave;
+mod lineage;
 mod logs;
 mod maintenance;
 mod one_off;
@@ -48,6 +50,7 @@ pub use crate::operation::Front;
 pub use crate::plan::Data;
 pub use follow::Course;
 pub use history::Ill;
+pub use lineage::Old;
 pub use logs::{Keeper, LogForm, LogQuery, LogStreamName};
 pub use maintenance::Maintained;
 pub use one_off::{Run, RunOutput};
@@ -164,6 +167,7 @@ pub struct Deployer {
     room: uploads::Room,
     courier: hooks::Courier,
     pages: maintenance::Pages,
+    connects: connects::Connects,
 }
 
 impl Deployer {
@@ -175,6 +179,7 @@ impl Deployer {
             room: uploads::Room::default(),
             courier: hooks::Courier::default(),
             pages: maintenance::Pages::default(),
+            connects: connects::Connects::default(),
         }
     }
 
@@ -203,7 +208,7 @@ impl Deployer {
             // Before the lock: it may take a while.
             let head = self.any_head(app).await?;
             let capability = self.capability(by, app, head.as_ref(), source.ticket.as_deref()).await?;
-            self.look_for_given(&capability, artifact, &source.given).await?;
+            Box::pin(self.look_for_given(&capability, artifact, &source.given)).await?;
         }
         self.release(by, app, &source, Verb::Deploy).await
     }
@@ -231,8 +236,8 @@ impl Deployer {
         verb: Verb,
     ) -> Result<Accepted, Error> {
         let lock = self.runner.lock(app, by, verb).await?;
-        match self.prepare_opening(by, app, source, verb, lock.operation()).await {
-            Ok(Ok(opening)) => Ok(Accepted::Operation(self.runner.open(lock, opening).await?)),
+        match Box::pin(self.prepare_opening(by, app, source, verb, lock.operation())).await {
+            Ok(Ok(opening)) => Ok(Accepted::Operation(Box::pin(self.runner.open(lock, opening)).await?)),
             Ok(Err(number)) => {
                 self.runner.unlock(lock).await;
                 Ok(Accepted::Unchanged(number))
@@ -320,7 +325,13 @@ impl Deployer {
         self.deletable(app, data).await?;
         let lock = self.runner.lock(app, by, Verb::Delete).await?;
         match self.delete_opening(by, app, data).await {
-            Ok(opening) => Ok(Accepted::Operation(self.runner.open(lock, opening).await?)),
+            Ok(opening) => {
+                let (uid, of) = (opening.head.value.uid.clone(), app.clone());
+                let operation = Box::pin(self.runner.open(lock, opening)).await?;
+                let deployer = self.clone();
+                tokio::spawn(async move { deployer.purge_runs_of(&of, &uid).await });
+                Ok(Accepted::Operation(operation))
+            }
             Err(e) => {
                 self.give_back(lock).await;
                 Err(e)

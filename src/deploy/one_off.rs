@@ -4,6 +4,7 @@
 //! It is no part of the app: no head, no release, no route knows it. What an agent leaves behind by its own end, the
 //! leader purges ([`Deployer::purge_runs`]): runs without a living agent that waits for them, and those that ended.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,18 +14,27 @@ use futures::stream::BoxStream;
 use super::logs::{JobLogs, LogQuery, LogStreamName, Tail};
 use super::{Deployer, Error, is_missing};
 use crate::engines::EngineError;
-use crate::engines::nomad::{AllocStub, Evaluation, JobDetail, Purge, Registration};
-use crate::model::wire::{RunBegin, Started};
-use crate::model::{Placement, Uid};
+use crate::engines::nomad::{AllocStub, Evaluation, JobDetail, JobStub, Purge, Registration};
+use crate::model::head::AppState;
+use crate::model::wire::{RunBegin, RunState, RunView, Started};
+use crate::model::{Head, Placement, Uid};
 use crate::operation::points;
-use crate::render::{AGENT_META, OneOff, RUN_META, one_off, render, run_job};
+use crate::render::{
+    AGENT_META, BEGUN_META, BY_META, OneOff, PROCESS_META, PROGRAM_META, RUN_META, UNTIL_META, one_off,
+    render, run_job,
+};
 use crate::resources::judge::placement;
-use crate::store::keys;
 use crate::store::records::By;
+use crate::store::{Versioned, keys};
 
 /// How long a run that has ended may lie there before the leader purges it: its agent does so at once, and the keeper
 /// of logs has copied what it wrote.
 const LEFT: jiff::SignedDuration = jiff::SignedDuration::from_mins(2);
+
+/// How many commands of one app may run at once.
+const MOST: usize = 10;
+/// How long one may run where nobody says otherwise, and the most that may be said.
+const TIME: (u32, u32) = (86_400, 7 * 86_400);
 
 /// A command that was begun.
 #[derive(Debug, Clone)]
@@ -33,6 +43,7 @@ pub struct Run {
     process: String,
     logs: JobLogs,
     evaluation: String,
+    time: Duration,
 }
 
 /// What a run says.
@@ -47,6 +58,11 @@ pub enum RunOutput {
 }
 
 impl Run {
+    /// How long it may run.
+    pub fn time(&self) -> Duration {
+        self.time
+    }
+
     /// As it is told to people and programs.
     pub fn started(&self) -> Started {
         let instance = format!("{}-run.{}", self.process, self.name);
@@ -74,10 +90,30 @@ impl Deployer {
         let name = hex::encode(rand::random::<[u8; 4]>());
         let agent = self.runner.agent().to_string();
         let waits = (!what.detach).then_some(agent.as_str());
-        let one = OneOff { process: &process, run: &name, agent: waits, words: &what.command };
+        let seconds = what.timeout_seconds.unwrap_or(TIME.0).clamp(1, TIME.1);
+        let (time, now) = (Duration::from_secs(u64::from(seconds)), self.runner.now());
+        let until = now.checked_add(time).unwrap_or(now);
+        let notes = [
+            (BY_META, by.login.clone()),
+            (BEGUN_META, now.to_string()),
+            (UNTIL_META, until.to_string()),
+            (PROCESS_META, process.clone()),
+            (PROGRAM_META, program.to_owned()),
+        ];
+        let one = OneOff { process: &process, run: &name, agent: waits, words: &what.command, notes: &notes };
         let job = one_off(&job.json, &one)
             .ok_or_else(|| Error::NotFound(format!("{app} has no process {process}")))?;
-        self.runner.tell(by, app, "run", format!("{program} as run {name}, with what {process} has")).await?;
+        let there = self.run_jobs(app, &head.uid).await?;
+        if there.iter().filter(|j| j.status != "dead").count() >= MOST {
+            return Err(Error::Refused {
+                why: format!("{MOST} commands of {app} are running already, the most at once"),
+                hint: format!(
+                    "see them with `terreau ps {app}`; end one with `terreau stop {app} --run NAME`"
+                ),
+            });
+        }
+        let told = format!("{program} as run {name}, with what {process} has");
+        self.runner.tell(by, (app, &head.uid), "run", told).await?;
         tracing::info!(login = by.login, %app, run = name, program, "run");
         let lease = self.runner.session().lease().ok_or_else(|| Error::Unready("no session".to_owned()))?;
         let nomad = self.runner.hands().nomad.clone().with_gate(lease.gate());
@@ -92,10 +128,10 @@ impl Deployer {
             uid: head.uid,
         };
         match registered {
-            Ok(registered) => Ok(Run { name, process, logs, evaluation: registered.eval_id }),
+            Ok(registered) => Ok(Run { name, process, logs, evaluation: registered.eval_id, time }),
             Err(e) => {
                 // Its answer may have been lost after the effect, and nobody waits for it any more.
-                let lost = Run { name, process, logs, evaluation: String::new() };
+                let lost = Run { name, process, logs, evaluation: String::new(), time };
                 let deployer = self.clone();
                 tokio::spawn(async move { deployer.purge_run(&lost).await });
                 Err(e.into())
@@ -179,38 +215,140 @@ impl Deployer {
         }
     }
 
-    /// Purges runs that nobody will: for a timer of the leader. Gives their number.
+    /// The jobs of an app's runs, oldest first.
+    async fn run_jobs(&self, app: &Placement, uid: &Uid) -> Result<Vec<JobStub>, EngineError> {
+        let prefix = run_job(&app.flat(), "");
+        let nomad = &self.runner.hands().nomad;
+        let mut jobs = nomad.jobs(app.namespace(), &prefix, JobDetail::Meta).await?;
+        // Another app's name may begin so.
+        jobs.retain(|j| is_run(j) && j.meta.get("terreau").is_some_and(|u| u == uid.as_str()));
+        jobs.sort_by_key(|j| j.create_index);
+        Ok(jobs)
+    }
+
+    /// The commands of an app that Nomad knows of, oldest first.
+    pub async fn runs(&self, app: &Placement) -> Result<Vec<RunView>, Error> {
+        let head = self.head(app).await?.value;
+        Ok(self.run_jobs(app, &head.uid).await?.iter().map(view).collect())
+    }
+
+    /// Asks a command of this name to end, whoever began it; one line on it for people. What it still writes is kept.
+    pub async fn stop_named_run(&self, by: &By, app: &Placement, name: &str) -> Result<String, Error> {
+        let head = self.head(app).await?.value;
+        let found = self.run_jobs(app, &head.uid).await?;
+        let Some(job) = found.into_iter().find(|j| j.meta.get(RUN_META).is_some_and(|n| n == name)) else {
+            return Err(Error::NotFound(format!("{app} has no run {name}; see `terreau ps {app}`")));
+        };
+        if job.status == "dead" {
+            return Ok(format!("run {name} has ended already"));
+        }
+        self.runner.tell(by, (app, &head.uid), "run-stop", format!("run {name}")).await?;
+        self.deregister_run(&job.namespace, &job.id, Purge::Keep).await?;
+        Ok(format!("run {name} was asked to end"))
+    }
+
+    /// Takes away whatever runs of an app that is being deleted. What is left goes with the leader's next look.
+    pub(super) async fn purge_runs_of(&self, app: &Placement, uid: &Uid) {
+        let purged = async {
+            for job in self.run_jobs(app, uid).await? {
+                self.deregister_run(&job.namespace, &job.id, Purge::Purge).await?;
+            }
+            Ok::<_, EngineError>(())
+        };
+        if let Err(e) = purged.await {
+            tracing::warn!(%app, error = %e, "the runs of a deleted app are left to the leader");
+        }
+    }
+
+    /// Purges runs that nobody will, and ends those whose time is over: for a timer of the leader. Gives their number.
     pub async fn purge_runs(&self) -> Result<usize, Error> {
         let nomad = &self.runner.hands().nomad;
-        let (jobs, _) = nomad.jobs_at("*", "", JobDetail::Meta).await?;
+        let (mut jobs, _) = nomad.jobs_at("*", "", JobDetail::Meta).await?;
+        jobs.retain(is_run);
+        if jobs.is_empty() {
+            return Ok(0);
+        }
+        let living = self.living().await?;
         let mut purged = 0;
-        for job in
-            jobs.into_iter().filter(|j| j.meta.contains_key(RUN_META) && j.meta.contains_key("terreau"))
-        {
-            let is_waited_for = match job.meta.get(AGENT_META).map(|a| Uid::new(a.as_str())) {
-                Some(Ok(agent)) => {
-                    let record = self.runner.store().consul().kv_get(&keys::agent(&agent)).await?;
-                    record.is_some_and(|r| r.session.is_some())
+        for job in jobs {
+            match self.fate_of_run(&job, living.as_ref()).await? {
+                Fate::Goes => {}
+                Fate::Ends => self.deregister_run(&job.namespace, &job.id, Purge::Keep).await?,
+                Fate::Purged => {
+                    self.deregister_run(&job.namespace, &job.id, Purge::Purge).await?;
+                    purged += 1;
                 }
-                // Nobody waits for a detached one: it ends by itself.
-                _ => job.status != "dead",
-            };
-            if is_waited_for && job.status != "dead" {
-                continue;
             }
-            if job.status == "dead" && !self.is_long_over(&job.namespace, &job.id).await? {
-                continue;
-            }
-            self.deregister_run(&job.namespace, &job.id, Purge::Purge).await?;
-            purged += 1;
         }
         Ok(purged)
+    }
+
+    /// The identities of the apps that there are; `None` where a head cannot be read, which may be of any.
+    async fn living(&self) -> Result<Option<BTreeSet<String>>, EngineError> {
+        let heads = self.runner.store().each_head().await?;
+        let uid = |head: Result<Versioned<Head>, EngineError>| head.ok().map(|h| h.value);
+        let heads: Option<Vec<Head>> = heads.into_iter().map(|(_, head)| uid(head)).collect();
+        let living = |h: Head| (h.state != AppState::Deleted).then(|| h.uid.to_string());
+        Ok(heads.map(|heads| heads.into_iter().filter_map(living).collect()))
+    }
+
+    async fn fate_of_run(&self, job: &JobStub, living: Option<&BTreeSet<String>>) -> Result<Fate, Error> {
+        let is_orphan =
+            living.is_some_and(|l| job.meta.get("terreau").is_some_and(|uid| !l.contains(uid.as_str())));
+        if is_orphan {
+            return Ok(Fate::Purged);
+        }
+        if job.status == "dead" {
+            let is_over = self.is_long_over(&job.namespace, &job.id).await?;
+            return Ok(if is_over { Fate::Purged } else { Fate::Goes });
+        }
+        if let Some(Ok(agent)) = job.meta.get(AGENT_META).map(|a| Uid::new(a.as_str())) {
+            let record = self.runner.store().consul().kv_get(&keys::agent(&agent)).await?;
+            if record.is_none_or(|r| r.session.is_none()) {
+                return Ok(Fate::Purged);
+            }
+        }
+        let until = job.meta.get(UNTIL_META).and_then(|at| at.parse::<jiff::Timestamp>().ok());
+        Ok(if until.is_some_and(|at| at < self.runner.now()) { Fate::Ends } else { Fate::Goes })
     }
 
     async fn is_long_over(&self, namespace: &str, job: &str) -> Result<bool, EngineError> {
         let all = self.runner.hands().nomad.allocations(namespace, job).await?;
         let last = all.iter().map(super::logs::ended).max();
         Ok(last.is_none_or(|at| self.runner.now().duration_since(at) > LEFT))
+    }
+}
+
+/// What becomes of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It goes on, or has just ended.
+    Goes,
+    /// Its time is over.
+    Ends,
+    /// Nobody waits for it any more.
+    Purged,
+}
+
+fn is_run(job: &JobStub) -> bool {
+    job.meta.contains_key(RUN_META) && job.meta.contains_key("terreau")
+}
+
+fn view(job: &JobStub) -> RunView {
+    let meta = |key: &str| job.meta.get(key).cloned().unwrap_or_default();
+    RunView {
+        name: meta(RUN_META),
+        state: match job.status.as_str() {
+            "dead" => RunState::Ended,
+            "running" => RunState::Running,
+            _ => RunState::Waiting,
+        },
+        process: meta(PROCESS_META),
+        program: meta(PROGRAM_META),
+        by: meta(BY_META),
+        begun: meta(BEGUN_META),
+        until: meta(UNTIL_META),
+        detached: !job.meta.contains_key(AGENT_META),
     }
 }
 

@@ -1,10 +1,12 @@
 //! The changes that are under way and those that have ended, and turning one back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use futures::StreamExt;
 
+use super::lineage::{Old, began};
 use super::{Deployer, Error};
+use crate::engines::Fault;
 use crate::model::head::Outcome;
 use crate::model::{Head, Placement, Uid};
 use crate::operation::{CancelError, NoCancel};
@@ -73,13 +75,6 @@ impl Line {
     }
 }
 
-/// When an operation was accepted: its id says so.
-fn began(id: &Uid) -> Option<String> {
-    let ulid = ulid::Ulid::from_string(&id.as_str().to_uppercase()).ok()?;
-    let at = jiff::Timestamp::from_millisecond(i64::try_from(ulid.timestamp_ms()).ok()?).ok()?;
-    Some(at.to_string())
-}
-
 /// The step in hand: `2/4 register job carnet`.
 fn in_hand(record: &OpRecord) -> String {
     let of = record.steps.len();
@@ -96,26 +91,32 @@ impl Deployer {
         &self,
         app: Option<&Placement>,
         ended: usize,
+        old: Old,
         may_see: impl Fn(&Head) -> bool,
     ) -> Result<Listed, Error> {
         let store = self.runner.store();
-        let seen: BTreeSet<Placement> = match app {
+        let seen: BTreeMap<Placement, Head> = match app {
             Some(app) => store.head(app).await?.into_iter().collect::<Vec<_>>(),
             None => store.heads().await?,
         }
         .into_iter()
         .filter(|h| may_see(&h.value))
-        .map(|h| h.value.app)
+        .map(|h| (h.value.app.clone(), h.value))
         .collect();
         let mut open: BTreeMap<Uid, Line> = BTreeMap::new();
         for record in store.operations().await?.into_iter().map(|o| o.value) {
-            if seen.contains(&record.app) {
+            if seen.contains_key(&record.app) {
                 open.insert(record.id.clone(), Line::open(record));
             }
         }
         // Changes of one step, and those that are being planned, have no record: their lock says that they are there.
         for (app, holder) in store.holders().await? {
-            if seen.contains(&app) && !open.contains_key(&holder.operation) {
+            if seen.contains_key(&app) && !open.contains_key(&holder.operation) {
+                // A lock is given back a moment after the end was recorded.
+                let id = &holder.operation;
+                if store.intent(id).await?.is_none() && store.audit(id).await?.is_some() {
+                    continue;
+                }
                 let line = Line {
                     at: began(&holder.operation).unwrap_or_default(),
                     id: holder.operation,
@@ -129,10 +130,49 @@ impl Deployer {
                 open.insert(line.id.clone(), line);
             }
         }
-        Ok(Listed { open: open.into_values().collect(), ended: self.ended(&seen, ended).await? })
+        for head in seen.values() {
+            let Some(id) = head.operation.as_ref().or(head.intent.as_ref().map(|i| &i.id)) else { continue };
+            if open.contains_key(id) {
+                continue;
+            }
+            // Looked at by itself: it may have ended since the head was read.
+            let (verb, login, step) = match (store.operation(id).await, &head.intent) {
+                (Ok(Some(record)), _) => {
+                    open.insert(id.clone(), Line::open(record.value));
+                    continue;
+                }
+                (Err(e), _) if e.fault == Fault::Broken => ("?", "?", "its record is newer than this agent"),
+                (Err(e), _) => return Err(e.into()),
+                // Its agent is gone, and another takes it up in a moment.
+                (Ok(None), Some(i)) if store.intent(id).await?.is_some() => {
+                    (i.verb.as_str(), i.actor.as_str(), "waits for an agent")
+                }
+                (Ok(None), _) => continue,
+            };
+            let line = Line {
+                id: id.clone(),
+                app: head.app.clone(),
+                verb: verb.to_owned(),
+                login: login.to_owned(),
+                at: began(id).unwrap_or_default(),
+                step: Some(step.to_owned()),
+                turned: None,
+                end: None,
+            };
+            open.insert(id.clone(), line);
+        }
+        // The audit record of a change of one step is written before it is carried out.
+        let ended = self.ended(&seen, &open, ended, old).await?;
+        Ok(Listed { open: open.into_values().collect(), ended })
     }
 
-    async fn ended(&self, of: &BTreeSet<Placement>, wanted: usize) -> Result<Vec<Line>, Error> {
+    async fn ended(
+        &self,
+        of: &BTreeMap<Placement, Head>,
+        open: &BTreeMap<Uid, Line>,
+        wanted: usize,
+        old: Old,
+    ) -> Result<Vec<Line>, Error> {
         let mut found = Vec::new();
         if wanted == 0 || of.is_empty() {
             return Ok(found);
@@ -143,9 +183,18 @@ impl Deployer {
             .map(|id| async move { store.audit(&id).await.map(|a| (id, a)) })
             .buffered(AT_ONCE);
         while let Some(look) = looks.next().await {
-            let (id, audit) = look?;
+            let (id, audit) = match look {
+                // Of a newer schema: it hides no other.
+                Err(e) if e.fault == Fault::Broken => continue,
+                look => look?,
+            };
             // Who cancelled an operation stands under an id of its own; here each operation stands once.
-            let audit = audit.map(|a| a.value).filter(|a| a.operation == id && of.contains(&a.app));
+            let is_told = |a: &Audit| {
+                a.operation == id
+                    && !open.contains_key(&id)
+                    && of.get(&a.app).is_some_and(|h| old.tells(a, &h.uid))
+            };
+            let audit = audit.map(|a| a.value).filter(is_told);
             found.extend(audit.map(Line::ended));
             if found.len() == wanted {
                 break;
@@ -184,8 +233,14 @@ impl Deployer {
                 instead(&record).to_owned(),
             ),
             Err(CancelError::NotOpen) => {
-                let ended = self.operation(id).await?.ended;
-                let summary = ended.map(|e| format!(": {}", e.summary)).unwrap_or_default();
+                match self.runner.cancel_intent(id, by).await {
+                    Ok(app) => return Ok(app),
+                    Err(CancelError::NotOpen | CancelError::Not(..)) => {}
+                    Err(e @ CancelError::NoSession) => return Err(Error::Unready(e.to_string())),
+                    Err(CancelError::Engine(e)) => return Err(e.into()),
+                }
+                let end = self.operation(id).await?.end;
+                let summary = end.map(|e| format!(": {}", e.summary)).unwrap_or_default();
                 refused(
                     format!("operation {id} has ended already{summary}"),
                     "`terreau releases` shows what there is to go back to".to_owned(),
@@ -212,17 +267,5 @@ fn instead(record: &OpRecord) -> &'static str {
         Verb::Delete => {
             "once it is done, `terreau deploy` brings the app back; data stays unless --with-data was said"
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_operations_id_says_when_it_began() {
-        let at: jiff::Timestamp = "2026-03-04T05:06:07.089Z".parse().unwrap();
-        let id = crate::operation::run::fresh_uid(at);
-        assert_eq!(began(&id).unwrap(), at.to_string());
     }
 }

@@ -3,19 +3,22 @@
 
 use std::cmp::Reverse;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use super::connects::Use;
 use super::{Deployer, Error, is_missing};
-use crate::engines::nomad::{AllocStub, Allocation, ExecOutput, ExecReader, ExecWriter, Port, Terminal};
+use crate::engines::nomad::{
+    AllocStub, Allocation, ExecOutput, ExecReader, ExecWriter, Nomad, Port, Terminal,
+};
 use crate::engines::{EngineError, Fault};
 use crate::model::names::PartName;
 use crate::model::project::port_label;
 use crate::model::wire::{ConnectBegin, ExecBegin, Started, Which};
-use crate::model::{Head, Placement};
+use crate::model::{Head, Placement, Uid};
 use crate::store::records::By;
 
 /// How long an instance's port may take to answer.
@@ -38,6 +41,8 @@ const COMMAND: usize = 6 << 10;
 /// An instance that something is done in.
 #[derive(Debug, Clone)]
 pub struct Reached {
+    /// The app's identity.
+    uid: Uid,
     alloc: String,
     process: String,
     task: String,
@@ -126,12 +131,12 @@ impl Deployer {
     pub async fn exec(&self, by: &By, app: &Placement, what: &ExecBegin) -> Result<Program, Error> {
         let name = program(&what.command)?;
         let at = self.instance(app, &what.which).await?;
-        self.runner.tell(by, app, "exec", format!("{name} in {at}")).await?;
+        self.runner.tell(by, (app, &at.uid), "exec", format!("{name} in {at}")).await?;
         tracing::info!(login = by.login, %app, instance = %at, program = name, "exec");
         let terminal = if what.terminal.is_some() { Terminal::Yes } else { Terminal::No };
         let nomad = &self.runner.hands().nomad;
         let opened = |e| not_there(app, &at, e);
-        let has_shell = self.ends_well(&at, &["sh", "-c", "true"]).await.map_err(opened)?;
+        let has_shell = self.ends_well(nomad, &at, &["sh", "-c", "true"]).await.map_err(opened)?;
         let mark = has_shell.then(|| hex::encode(rand::random::<[u8; 16]>()));
         let mut command = Vec::with_capacity(what.command.len() + 5);
         let mut last = None;
@@ -154,9 +159,8 @@ impl Deployer {
     }
 
     /// Runs a program that reads and says nothing; whether it ended with 0.
-    async fn ends_well(&self, at: &Reached, command: &[&str]) -> Result<bool, EngineError> {
+    async fn ends_well(&self, nomad: &Nomad, at: &Reached, command: &[&str]) -> Result<bool, EngineError> {
         let command: Vec<String> = command.iter().map(|w| (*w).to_owned()).collect();
-        let nomad = &self.runner.hands().nomad;
         let (mut input, mut output) = nomad.exec(&at.alloc, &at.task, &command, Terminal::No).await?;
         input.end_of_input().await?;
         let ending = async {
@@ -180,16 +184,24 @@ impl Deployer {
         let Program { at, mark, mut input, output, .. } = program;
         input.close().await;
         drop(output);
+        // Its own place is free, and another is not waited for: it must not go on because others do.
+        drop(input);
         let Some(mark) = mark else { return };
-        match self.ends_well(&at, &["sh", "-c", END, "sh", &mark]).await {
+        let nomad = self.runner.hands().nomad.clone().aside();
+        match self.ends_well(&nomad, &at, &["sh", "-c", END, "sh", &mark]).await {
             Ok(true) => {}
             Ok(false) => tracing::debug!(instance = %at, "a program may outlive its session"),
             Err(e) => tracing::debug!(error = %e, instance = %at, "a program may outlive its session"),
         }
     }
 
-    /// Opens a connection to a declared port of an instance.
-    pub async fn connect(&self, app: &Placement, what: &ConnectBegin) -> Result<(Reached, TcpStream), Error> {
+    /// Opens a connection to a declared port of an instance. The audit log hears of each use of it once, before.
+    pub async fn connect(
+        &self,
+        by: &By,
+        app: &Placement,
+        what: &ConnectBegin,
+    ) -> Result<(Reached, TcpStream), Error> {
         let at = self.instance(app, &what.which).await?;
         let whole = self.runner.hands().nomad.allocation(&at.alloc).await?;
         let ports = whole.as_ref().map(Allocation::ports).unwrap_or_default();
@@ -199,6 +211,20 @@ impl Deployer {
             let has = if names.is_empty() { "no port".to_owned() } else { names.join(", ") };
             Error::NotFound(format!("{at} of {app} has no port {:?}; it has {has}", what.port))
         })?;
+        let it = Use {
+            login: by.login.clone(),
+            app: app.clone(),
+            alloc: at.alloc.clone(),
+            port: port.port,
+            purpose: what.purpose.clone().unwrap_or_default(),
+        };
+        if !self.connects.is_told(&it, Instant::now()) {
+            let name = port.label.trim_end_matches("_port");
+            let told = format!("port {name} ({}) of {at}", port.port);
+            self.runner.tell(by, (app, &at.uid), "connect", told).await?;
+            tracing::info!(login = by.login, %app, instance = %at, port = port.port, "connect");
+            self.connects.remember(it, Instant::now());
+        }
         let address = format!("{}:{}", port.host, port.port);
         let connected =
             tokio::time::timeout(CONNECT, TcpStream::connect((port.host.as_str(), port.port))).await;
@@ -218,7 +244,7 @@ impl Deployer {
         if let Some(prefix) = &which.alloc {
             let found: Vec<_> = all.iter().filter(|a| a.id.starts_with(prefix.as_str())).collect();
             return match found.as_slice() {
-                [one] if one.client_status == "running" => Ok(reached(one)),
+                [one] if one.client_status == "running" => Ok(reached(&head.uid, one)),
                 [one] => Err(Error::NotFound(format!(
                     "instance {prefix} of {app} does not run: it is {}",
                     one.client_status
@@ -238,7 +264,7 @@ impl Deployer {
         let meant = living.into_iter().filter(|a| a.task_group == process);
         let is_ill = |a: &AllocStub| a.deployment_status.as_ref().is_some_and(|d| d.healthy != Some(true));
         let found = meant.min_by_key(|a| (is_ill(a), Reverse(a.create_index)));
-        found.map(reached).ok_or_else(|| {
+        found.map(|a| reached(&head.uid, a)).ok_or_else(|| {
             let of = which.process.as_ref().map_or(String::new(), |p| format!(" of process {p}"));
             Error::NotFound(format!("no instance{of} of {app} runs"))
         })
@@ -267,11 +293,11 @@ pub(super) fn program(command: &[String]) -> Result<&str, Error> {
     }
 }
 
-fn reached(a: &AllocStub) -> Reached {
+fn reached(uid: &Uid, a: &AllocStub) -> Reached {
     let runs = |name: &&String| a.task_states[*name].state == "running";
     let own = a.task_states.keys().find(|t| **t == a.task_group);
     let task = own.or_else(|| a.task_states.keys().find(runs)).unwrap_or(&a.task_group);
-    Reached { alloc: a.id.clone(), process: a.task_group.clone(), task: task.clone() }
+    Reached { uid: uid.clone(), alloc: a.id.clone(), process: a.task_group.clone(), task: task.clone() }
 }
 
 /// `http` means the descriptor's port of this name, `8080` the one of this number.

@@ -4,11 +4,13 @@
 //! than 400 bytes into a message. Tokens go into headers marked sensitive and never into an address.
 
 mod call;
+mod lanes;
 mod reply;
 mod socket;
 mod tls;
 
 pub use call::{ByteStream, Call, lines};
+pub use lanes::{LONG, Place};
 pub(super) use reply::fault_of;
 pub use reply::{Reply, shorten};
 pub use socket::Socket;
@@ -25,6 +27,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{Engine, EngineError, Fault, Open, SharedGate};
 use call::Effect;
+use lanes::{Lane, Lanes};
 
 /// What may stand unescaped in a path segment. `/` is escaped: segments are joined by us.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -47,6 +50,8 @@ pub struct Http {
     auth: Option<(HeaderName, HeaderValue)>,
     timeout: Duration,
     gate: SharedGate,
+    /// `None`: its calls go past them.
+    lanes: Option<Arc<Lanes>>,
 }
 
 impl std::fmt::Debug for Http {
@@ -103,6 +108,7 @@ impl Http {
             auth: None,
             timeout: options.timeout,
             gate: Arc::new(Open),
+            lanes: Some(Lanes::of(engine)),
         })
     }
 
@@ -124,6 +130,13 @@ impl Http {
     #[must_use]
     pub fn with_gate(mut self, gate: SharedGate) -> Self {
         self.gate = gate;
+        self
+    }
+
+    /// The same pool, whose calls wait behind nobody's: for the agent's session and its own few watches alone.
+    #[must_use]
+    pub fn aside(mut self) -> Self {
+        self.lanes = None;
         self
     }
 
@@ -153,7 +166,7 @@ impl Http {
         if let Some((name, value)) = &self.auth {
             request = request.header(name, value);
         }
-        Call { http: self, request, doing, effect, limit: self.timeout }
+        Call { http: self, request, doing, effect, limit: self.timeout, lane: Lane::Brief }
     }
 
     fn error(&self, fault: Fault, doing: &str, message: impl Into<String>) -> EngineError {

@@ -56,6 +56,8 @@ pub enum Fault {
     TooLarge,
     /// Our own fence is closed (the session may be gone); nothing was sent.
     Fenced,
+    /// So many of this agent's calls to it are under way that there was no place for this one; nothing was sent.
+    Busy,
 }
 
 /// Which of the agent's credentials an engine is asked with.
@@ -147,7 +149,7 @@ impl EngineError {
 
     /// True where the same read may well succeed in a moment.
     pub fn is_passing(&self) -> bool {
-        matches!(self.fault, Fault::Away | Fault::Broken)
+        matches!(self.fault, Fault::Away | Fault::Broken | Fault::Busy)
     }
 }
 

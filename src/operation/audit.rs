@@ -14,12 +14,12 @@ impl Runner {
     pub async fn tell(
         &self,
         by: &By,
-        app: &Placement,
+        (app, uid): (&Placement, &Uid),
         verb: &str,
         summary: String,
     ) -> Result<Uid, OpenError> {
         let lease = self.session().lease().ok_or(OpenError::NoSession)?;
-        let audit = self.done_by(by, app, verb, summary);
+        let audit = self.done_by(by, (app, uid), verb, summary);
         points::pass(&format!("{verb}.audit.before"));
         let consul = self.hands().consul.clone().with_gate(lease.gate());
         let id = audit.operation.clone();
@@ -37,13 +37,13 @@ impl Runner {
     pub async fn write_told(
         &self,
         by: &By,
-        app: &Placement,
+        (app, uid): (&Placement, &Uid),
         verb: &str,
         summary: String,
         mut ops: Vec<TxnOp>,
     ) -> Result<(), OpenError> {
         let lease = self.session().lease().ok_or(OpenError::NoSession)?;
-        let audit = self.done_by(by, app, verb, summary);
+        let audit = self.done_by(by, (app, uid), verb, summary);
         ops.push(TxnOp::Create { key: keys::audit(&audit.operation), value: encode(&audit)? });
         let consul = self.hands().consul.clone().with_gate(lease.gate());
         match consul.txn(&ops).await {
@@ -53,12 +53,13 @@ impl Runner {
         }
     }
 
-    fn done_by(&self, by: &By, app: &Placement, verb: &str, summary: String) -> Audit {
+    fn done_by(&self, by: &By, (app, uid): (&Placement, &Uid), verb: &str, summary: String) -> Audit {
         Audit {
             v: SCHEMA,
             at: self.now().to_string(),
             by: by.clone(),
             app: app.clone(),
+            uid: Some(uid.clone()),
             verb: verb.to_owned(),
             operation: fresh_uid(self.now()),
             outcome: Outcome::Done,

@@ -11,10 +11,10 @@ use super::points;
 use super::run::{Runner, backoff, encode, fresh_uid};
 use crate::engines::consul::TxnOp;
 use crate::engines::{EngineError, Fault};
-use crate::model::Uid;
 use crate::model::head::Outcome;
+use crate::model::{Placement, Uid};
 use crate::store::keys;
-use crate::store::records::{Audit, By, Cancel, OpRecord, SCHEMA};
+use crate::store::records::{Audit, By, Cancel, OpRecord, OpenIntent, SCHEMA};
 
 /// How often a record that moves on is tried again: each step of an operation moves it at most three times.
 const TRIES: u32 = 50;
@@ -37,6 +37,62 @@ pub enum CancelError {
 }
 
 impl Runner {
+    /// Orders an open plan of one step back. Gives its app; it ends undone where Nomad has not done it yet, as whoever
+    /// follows it hears. [`CancelError::NotOpen`]: there is none of this id.
+    pub async fn cancel_intent(&self, id: &Uid, by: &By) -> Result<Placement, CancelError> {
+        let mut failures = 0;
+        loop {
+            let Some(found) = self.inner.store.intent(id).await? else { return Err(CancelError::NotOpen) };
+            if found.value.cancel.is_some() {
+                return Ok(found.value.app);
+            }
+            let lease = self.inner.session.lease().ok_or(CancelError::NoSession)?;
+            let order = Cancel { by: by.clone(), at: self.now().to_string() };
+            let open = OpenIntent { cancel: Some(order), ..found.value };
+            let summary = "ordered the change back".to_owned();
+            let ops = [
+                TxnOp::Cas { key: keys::intent(id), value: encode(&open)?, index: found.index },
+                self.told_cancel(&open.app, None, id, by, summary)?,
+            ];
+            let consul = self.inner.hands.consul.clone().with_gate(lease.gate());
+            points::pass("cancel.intent.before");
+            match consul.txn(&ops).await {
+                Ok(_) => {
+                    points::pass("cancel.intent.after");
+                    tracing::info!(intent = %id, login = %by.login, "cancelled");
+                    return Ok(open.app);
+                }
+                Err(e) if (e.fault == Fault::Conflict || e.is_passing()) && failures < TRIES => {
+                    failures += 1;
+                    tokio::time::sleep(backoff(failures.min(2))).await;
+                }
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+
+    fn told_cancel(
+        &self,
+        app: &Placement,
+        uid: Option<Uid>,
+        operation: &Uid,
+        by: &By,
+        summary: String,
+    ) -> Result<TxnOp, EngineError> {
+        let audit = Audit {
+            v: SCHEMA,
+            at: self.now().to_string(),
+            by: by.clone(),
+            app: app.clone(),
+            uid,
+            verb: "cancel".to_owned(),
+            operation: operation.clone(),
+            outcome: Outcome::Done,
+            summary,
+        };
+        Ok(TxnOp::Set { key: keys::audit(&fresh_uid(self.now())), value: encode(&audit)? })
+    }
+
     /// Orders an open operation to turn back. Gives its record with the order in it; the operation goes on, backward,
     /// and is followed to its end like any other.
     pub async fn cancel(&self, id: &Uid, by: &By) -> Result<OpRecord, CancelError> {
@@ -53,20 +109,10 @@ impl Runner {
             }
             let lease = self.inner.session.lease().ok_or(CancelError::NoSession)?;
             let record = OpRecord { cancel: Some(ours.clone()), ..found.value };
-            let audit = Audit {
-                v: SCHEMA,
-                at: ours.at.clone(),
-                by: by.clone(),
-                app: record.app.clone(),
-                verb: "cancel".to_owned(),
-                operation: id.clone(),
-                outcome: Outcome::Done,
-                summary: format!("turned the {} of {} back", record.verb.as_str(), record.by.login),
-            };
-            let ops = [
-                TxnOp::Cas { key: keys::operation(id), value: encode(&record)?, index: found.index },
-                TxnOp::Set { key: keys::audit(&fresh_uid(self.now())), value: encode(&audit)? },
-            ];
+            let summary = format!("turned the {} of {} back", record.verb.as_str(), record.by.login);
+            let told = self.told_cancel(&record.app, Some(record.uid.clone()), id, by, summary)?;
+            let ops =
+                [TxnOp::Cas { key: keys::operation(id), value: encode(&record)?, index: found.index }, told];
             let consul = self.inner.hands.consul.clone().with_gate(lease.gate());
             points::pass("cancel.record.before");
             match consul.txn(&ops).await {

@@ -266,7 +266,7 @@ fn judge(done: Result<Evidence, EngineError>, bound: Bound) -> Seen {
     match done {
         Ok(evidence) => Seen::Effected(evidence),
         Err(e) => match e.fault {
-            Fault::Fenced | Fault::Away | Fault::Broken => Seen::Unknown(e.to_string()),
+            Fault::Fenced | Fault::Busy | Fault::Away | Fault::Broken => Seen::Unknown(e.to_string()),
             Fault::Denied if bound == Bound::Yes => Seen::Unknown(e.to_string()),
             Fault::Denied | Fault::NotFound | Fault::Conflict | Fault::Invalid | Fault::TooLarge => {
                 Seen::Refused(e.to_string())

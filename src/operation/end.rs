@@ -174,6 +174,7 @@ impl Runner {
             at: self.now().to_string(),
             by: op.by.clone(),
             app: op.app.clone(),
+            uid: Some(op.uid.clone()),
             verb: op.verb.as_str().to_owned(),
             operation: op.id.clone(),
             outcome,

@@ -7,16 +7,18 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::lock::{Lock, OpenError};
 use super::points;
-use super::run::{Runner, encode};
+use super::run::{Runner, encode, fresh_uid};
 use crate::engines::consul::{TXN_OPS, TxnOp};
 use crate::engines::{EngineError, Fault};
 use crate::model::head::Outcome;
 use crate::model::names::EnvName;
 use crate::model::{Head, Placement, SecretName, Uid};
 use crate::resources::{env, secret};
-use crate::store::records::{Audit, By, OpRecord, SCHEMA, Verb};
+use crate::store::records::{Audit, By, Doomed, DoomedThing, OpRecord, SCHEMA, Verb};
 use crate::store::{ConfigChange, ConfigMade, EnvMade, Versioned, keys};
 
+/// How long values that no record names yet are left alone: whoever wrote them is about to.
+const UNNAMED: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
 /// So many values, and so many bytes of them, go into one transaction, beside the records.
 const TOGETHER: (usize, usize) = (24, 192 << 10);
 
@@ -56,8 +58,8 @@ impl Given {
 }
 
 /// Writes in transactions of a size that Consul takes; at most `first` of them in the first.
-fn rooms(values: Vec<(TxnOp, usize)>, first: usize) -> Vec<Vec<TxnOp>> {
-    let mut rooms: Vec<Vec<TxnOp>> = vec![Vec::new()];
+fn rooms<T>(values: Vec<(T, usize)>, first: usize) -> Vec<Vec<T>> {
+    let mut rooms: Vec<Vec<T>> = vec![Vec::new()];
     let (mut free, mut bytes) = (first.min(TOGETHER.0), 0);
     for (op, size) in values {
         if free == 0 || bytes + size > TOGETHER.1 {
@@ -98,21 +100,46 @@ impl Runner {
         Ok(Some(TxnOp::Create { key, value: encode(&change)? }))
     }
 
-    /// Gives what fits into a transaction that holds `others` already. What does not is written before it: versions
-    /// that no record names are read by nobody, and their numbers are not used again.
+    /// Gives what fits into a transaction that holds `others` already. What does not is written before it, each room in
+    /// one transaction with a doomed record that names it; the transaction that is given takes those records back. So
+    /// what an agent that dies in between has written is the sweep's.
     pub(super) async fn write_early(
         &self,
         lock: &Lock,
+        uid: &Uid,
         others: usize,
         values: Vec<(TxnOp, usize)>,
     ) -> Result<Vec<TxnOp>, EngineError> {
-        let rooms = rooms(values, TXN_OPS.saturating_sub(others));
-        let mut rooms = rooms.into_iter();
-        let fitting = rooms.next().unwrap_or_default();
+        // For each room but the first, one more operation in the transaction that names them all.
+        let count = |first| rooms(values.iter().map(|(_, size)| ((), *size)).collect(), first).len();
+        let first = TXN_OPS.saturating_sub(others + count(0));
+        let mut rooms = rooms(values, first).into_iter();
+        let mut fitting = rooms.next().unwrap_or_default();
         let consul = self.inner.hands.consul.clone().with_gate(lock.lease.gate());
         for room in rooms {
-            let check = TxnOp::CheckSession { key: keys::lock(&lock.app), session: lock.lease.id.clone() };
-            consul.txn(&std::iter::once(check).chain(room).collect::<Vec<_>>()).await?;
+            let id = fresh_uid(self.now());
+            let prefix = lock.app.secrets_prefix();
+            let thing = |op: &TxnOp| match op {
+                TxnOp::Create { key, .. } => key.strip_prefix(&prefix).map(DoomedThing::early),
+                _ => None,
+            };
+            let doomed = Doomed {
+                v: SCHEMA,
+                id: id.clone(),
+                uid: uid.clone(),
+                app: lock.app.clone(),
+                things: room.iter().filter_map(thing).collect(),
+                not_before: self.now().checked_add(UNNAMED).unwrap_or_else(|_| self.now()).to_string(),
+            };
+            let mut ops = vec![
+                TxnOp::CheckSession { key: keys::lock(&lock.app), session: lock.lease.id.clone() },
+                TxnOp::Create { key: keys::doomed(&id), value: encode(&doomed)? },
+            ];
+            ops.extend(room);
+            points::pass("given.early.before");
+            consul.txn(&ops).await?;
+            points::pass("given.early.after");
+            fitting.push(TxnOp::Delete { key: keys::doomed(&id) });
         }
         Ok(fitting)
     }
@@ -175,6 +202,7 @@ impl Runner {
             at: self.now().to_string(),
             by: by.clone(),
             app: lock.app.clone(),
+            uid: Some(head.value.uid.clone()),
             verb: verb.as_str().to_owned(),
             operation: id.clone(),
             outcome: Outcome::Done,
@@ -187,7 +215,8 @@ impl Runner {
         ];
         ops.extend(more);
         ops.extend(self.given_change(lock, &head.value.uid, by, None, given)?);
-        ops.extend(self.write_early(lock, ops.len(), given.ops(&lock.app)).await?);
+        let early = self.write_early(lock, &head.value.uid, ops.len(), given.ops(&lock.app));
+        ops.extend(Box::pin(early).await?);
         let consul = self.inner.hands.consul.clone().with_gate(lock.lease.gate());
         points::pass(&format!("{}.stage.before", verb.as_str()));
         let lost = match consul.txn(&ops).await {

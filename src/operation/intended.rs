@@ -58,6 +58,8 @@ pub enum Fulfilled {
     Done(Option<u64>),
     /// Nomad would not, for good.
     Refused(String),
+    /// A person has ordered it back (their login) before it was done.
+    Cancelled(String),
 }
 
 /// What the head becomes.
@@ -67,6 +69,7 @@ pub fn fulfil(head: &Head, intent: &Intent, how: &Fulfilled, at: &str) -> Head {
     let (outcome, summary) = match how {
         Fulfilled::Done(_) => (Outcome::Done, words(head, intent)),
         Fulfilled::Refused(why) => (Outcome::Failed, why.clone()),
+        Fulfilled::Cancelled(by) => (Outcome::Undone, back(by)),
     };
     if let (Fulfilled::Done(index), Some(verb)) = (how, IntentVerb::of(intent)) {
         next.job_index = index.or(next.job_index);
@@ -89,6 +92,11 @@ pub fn fulfil(head: &Head, intent: &Intent, how: &Fulfilled, at: &str) -> Head {
         by: intent.actor.clone(),
     });
     next
+}
+
+/// One line on an intent that was ordered back.
+pub fn back(by: &str) -> String {
+    format!("cancelled by {by}")
 }
 
 /// One line on what an intent does.

@@ -11,14 +11,15 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::intended::{Fulfilled, IntentVerb, fulfil, words};
+use super::intended::{Fulfilled, IntentVerb, back, fulfil, words};
 use super::lock::{Lock, OpenError};
 use super::points;
 use super::run::{Runner, backoff, encode, is_final};
 use crate::engines::consul::TxnOp;
+use crate::engines::nomad::JobView;
 use crate::engines::{Engine, EngineError, Fault};
-use crate::model::Head;
 use crate::model::head::{Intent, Outcome, Wanted};
+use crate::model::{Head, ProcessName};
 use crate::resources::counts;
 use crate::store::records::{Audit, By, OpenIntent, SCHEMA};
 use crate::store::{Versioned, keys};
@@ -91,7 +92,7 @@ impl Runner {
         let Intention { head, intent, by } = it;
         let (verb, id) = (intent.verb.clone(), intent.id.clone());
         let audit = self.audit(&head.value, &intent, by, (Outcome::Done, words(&head.value, &intent)));
-        let open = OpenIntent { v: SCHEMA, app: lock.app.clone() };
+        let open = OpenIntent { v: SCHEMA, app: lock.app.clone(), cancel: None };
         let mut next = head.value;
         next.intent = Some(intent);
         let key = keys::head(&lock.app);
@@ -137,6 +138,7 @@ impl Runner {
             at: self.now().to_string(),
             by,
             app: head.app.clone(),
+            uid: Some(head.uid.clone()),
             verb: intent.verb.clone(),
             operation: intent.id.clone(),
             outcome,
@@ -148,19 +150,28 @@ impl Runner {
     pub(super) async fn carry_out(self, lock: Lock, head: Versioned<Head>, mut tell: Tell) {
         let Some(intent) = head.value.intent.clone() else { return self.unlock(lock).await };
         let mut failures = 0;
+        // Whether Nomad may have taken a call whose answer was lost.
+        let mut is_unsure = false;
+        let mut is_ordered_back = false;
         let how = loop {
             if lock.lease.is_lost() && !self.is_still_ours(&lock).await {
                 tracing::warn!(intent = %intent.id, "the lease is lost; another agent goes on");
                 return;
+            }
+            // Where it cannot be told, Nomad is asked again: only it knows.
+            if let Ok(Some(how)) = self.turned(&lock, &head.value, &intent, is_unsure).await {
+                break how;
             }
             match self.attempt(&lock, &head.value, &intent, &mut tell).await {
                 Tried::Over(how) => break how,
                 Tried::Left => return self.unlock(lock).await,
                 Tried::Unknown(e) => {
                     failures += 1;
+                    is_unsure |= matches!(e.fault, Fault::Away | Fault::Broken);
                     tracing::warn!(intent = %intent.id, app = %lock.app, error = %e, "an intent waits");
                     tokio::select! {
                         () = tokio::time::sleep(backoff(failures)) => {}
+                        _ = self.until_ordered_back(&intent), if !is_ordered_back => is_ordered_back = true,
                         () = self.inner.stop.cancelled() => return self.unlock(lock).await,
                     }
                 }
@@ -172,6 +183,10 @@ impl Runner {
         if let (Some(tell), true) = (tell, written) {
             let answer = match how {
                 Fulfilled::Done(_) => Ok(()),
+                Fulfilled::Cancelled(by) => {
+                    let doing = format!("{} {}", intent.verb, head.value.app);
+                    Err(EngineError::new(Engine::Nomad, Fault::Conflict, doing, back(&by)))
+                }
                 Fulfilled::Refused(why) => {
                     let doing = format!("{} {}", intent.verb, head.value.app);
                     Err(EngineError::new(Engine::Nomad, Fault::Conflict, doing, why))
@@ -201,6 +216,57 @@ impl Runner {
                 }
             }
         }
+    }
+
+    /// Who has ordered an intent back, where somebody has.
+    pub(super) async fn ordered_back(&self, intent: &Intent) -> Result<Option<String>, EngineError> {
+        let open = self.inner.store.intent(&intent.id).await?;
+        Ok(open.and_then(|o| o.value.cancel).map(|c| c.by.login))
+    }
+
+    /// Waits until somebody orders an intent back.
+    pub(super) async fn until_ordered_back(&self, intent: &Intent) -> String {
+        let mut key = self.inner.hands.world.follow_key(&keys::intent(&intent.id));
+        loop {
+            let index = match self.inner.store.intent(&intent.id).await {
+                Ok(Some(Versioned { value: OpenIntent { cancel: Some(c), .. }, .. })) => return c.by.login,
+                Ok(Some(open)) => open.index,
+                // Closed, by a try without an answer: whoever waits beside this hears of it.
+                Ok(None) => std::future::pending().await,
+                Err(_) => {
+                    tokio::time::sleep(backoff(3)).await;
+                    continue;
+                }
+            };
+            key.changed(index, PATIENCE).await;
+        }
+    }
+
+    /// How an intent ends that somebody has ordered back; `None`: nobody has, or it must be asked on. A call whose
+    /// answer was lost may have had its effect: then it is what Nomad holds that counts.
+    async fn turned(
+        &self,
+        lock: &Lock,
+        head: &Head,
+        intent: &Intent,
+        is_unsure: bool,
+    ) -> Result<Option<Fulfilled>, EngineError> {
+        let Some(by) = self.ordered_back(intent).await? else { return Ok(None) };
+        let sets = !matches!(IntentVerb::of(intent), None | Some(IntentVerb::Restart));
+        if is_unsure && sets {
+            let hands = self.inner.hands.gated(&lock.lease.gate());
+            let stored = hands.nomad.job(head.app.namespace(), &head.app.flat()).await?;
+            let view = stored.as_ref().map(JobView::of).transpose()?;
+            let live = view.filter(|v| !v.is_stopped()).map(|v| v.counts()).unwrap_or_default();
+            let is_so = |(name, count): (&ProcessName, &u32)| {
+                live.get(name.as_str()).copied().unwrap_or(0) == u64::from(*count)
+            };
+            if intent.counts.iter().all(is_so) {
+                // Done: it is recorded as it is, by the very call that changes nothing any more.
+                return Ok(None);
+            }
+        }
+        Ok(Some(Fulfilled::Cancelled(by)))
     }
 
     /// Writes the head without the intent. `false`: it is another agent's now.
@@ -251,9 +317,14 @@ impl Runner {
             TxnOp::Cas { key: keys::head(&lock.app), value: encode(&next)?, index: head.index },
             TxnOp::Delete { key: keys::intent(&intent.id) },
         ];
-        if let Fulfilled::Refused(why) = how {
+        let otherwise = match how {
+            Fulfilled::Done(_) => None,
+            Fulfilled::Refused(why) => Some((Outcome::Failed, why.clone())),
+            Fulfilled::Cancelled(by) => Some((Outcome::Undone, back(by))),
+        };
+        if let Some(end) = otherwise {
             let by = By { login: intent.actor.clone(), address: intent.address.clone() };
-            let audit = self.audit(&head.value, intent, by, (Outcome::Failed, why.clone()));
+            let audit = self.audit(&head.value, intent, by, end);
             ops.push(TxnOp::Set { key: keys::audit(&intent.id), value: encode(&audit)? });
         }
         let consul = self.inner.hands.consul.clone().with_gate(lock.lease.gate());
@@ -306,7 +377,7 @@ impl Runner {
 /// What Nomad's answer to a call means. It may be away; what it refuses it will refuse again.
 pub(super) fn judge(e: EngineError) -> Tried {
     match e.fault {
-        Fault::Fenced | Fault::Away | Fault::Broken | Fault::Denied => Tried::Unknown(e),
+        Fault::Fenced | Fault::Busy | Fault::Away | Fault::Broken | Fault::Denied => Tried::Unknown(e),
         Fault::NotFound | Fault::Conflict | Fault::Invalid | Fault::TooLarge => {
             Tried::Over(Fulfilled::Refused(e.message))
         }

@@ -98,7 +98,8 @@ impl Runner {
         }
         let release = record.after.release.as_ref().map(|r| r.number.0);
         ops.extend(self.given_change(lock, &record.uid, &record.by, release, &o.given)?);
-        let fitting = self.write_early(lock, ops.len(), o.given.ops(&lock.app)).await?;
+        let early = self.write_early(lock, &record.uid, ops.len(), o.given.ops(&lock.app));
+        let fitting = Box::pin(early).await?;
         ops.extend(fitting);
         let consul = self.inner.hands.consul.clone().with_gate(lock.lease.gate());
         pass(&record, "open", "before");

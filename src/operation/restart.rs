@@ -35,11 +35,25 @@ impl Runner {
         intent: &Intent,
         tell: &mut Tell,
     ) -> Tried {
-        let mut left = match self.still_to_restart(hands, head, intent).await {
-            Ok(left) => left,
+        let (mut left, again) = match self.still_to_restart(hands, head, intent).await {
+            Ok(found) => found,
             Err(e) => return judge(e),
         };
+        if !left.is_empty() {
+            // Restarted by a try before this one, or by an agent that is gone: whether they came back nobody has seen.
+            for id in &again {
+                match self.waits_for(hands, head, intent, (id, Until::Well)).await {
+                    Ok(()) => {}
+                    Err(tried) => return tried,
+                }
+            }
+        }
         while let Some(id) = left.pop() {
+            match self.ordered_back(intent).await {
+                Ok(None) => {}
+                Ok(Some(by)) => return Tried::Over(Fulfilled::Cancelled(by)),
+                Err(e) => return judge(e),
+            }
             if lock.lease.is_lost() {
                 let why = "the agent's session may be gone";
                 let e = EngineError::new(crate::engines::Engine::Consul, Fault::Fenced, "restart", why);
@@ -62,36 +76,51 @@ impl Runner {
             }
             // Whether the last one is well is waited for by whoever watches, not under the lock.
             let until = if left.is_empty() { Until::Begun } else { Until::Well };
-            tokio::select! {
-                back = self.comes_back(hands, head, intent, (&id, until)) => match back {
-                    Ok(None) => {}
-                    Ok(Some(why)) => return Tried::Over(Fulfilled::Refused(why)),
-                    Err(e) => return judge(e),
-                },
-                () = self.inner.stop.cancelled() => return Tried::Left,
+            if let Err(tried) = self.waits_for(hands, head, intent, (&id, until)).await {
+                return tried;
             }
         }
         Tried::Over(Fulfilled::Done(None))
     }
 
-    /// The instances that the intent names and that were not restarted yet; the last one comes first: those that are
-    /// ill, so that there is always one that serves.
+    /// Waits for an instance; `Err` says how the restart ends, or is left, where it need not go on.
+    async fn waits_for(
+        &self,
+        hands: &Hands,
+        head: &Head,
+        intent: &Intent,
+        (id, until): (&str, Until),
+    ) -> Result<(), Tried> {
+        tokio::select! {
+            back = self.comes_back(hands, head, intent, (id, until)) => match back {
+                Ok(None) => Ok(()),
+                Ok(Some(why)) => Err(Tried::Over(Fulfilled::Refused(why))),
+                Err(e) => Err(judge(e)),
+            },
+            by = self.until_ordered_back(intent) => Err(Tried::Over(Fulfilled::Cancelled(by))),
+            () = self.inner.stop.cancelled() => Err(Tried::Left),
+        }
+    }
+
+    /// The instances that the intent names: those that were not restarted yet (the last one comes first: those that are
+    /// ill, so that there is always one that serves), and those that were.
     async fn still_to_restart(
         &self,
         hands: &Hands,
         head: &Head,
         intent: &Intent,
-    ) -> Result<Vec<String>, EngineError> {
+    ) -> Result<(Vec<String>, Vec<String>), EngineError> {
         let all = hands.nomad.allocations(head.app.namespace(), &head.app.flat()).await?;
         let passing = health::passing(&hands.consul, &head.app).await?;
-        let mut left: Vec<(bool, u64, String)> = all
+        let (old, again): (Vec<&Allocation>, Vec<&Allocation>) = all
             .iter()
-            .filter(|a| !a.is_terminal())
-            .filter(|a| intent.restarts.get(&a.id).is_some_and(|at| began(a) == Some(at.as_str())))
-            .map(|a| (passing.is_well(a), a.create_index, a.id.clone()))
-            .collect();
+            .filter(|a| !a.is_terminal() && intent.restarts.contains_key(&a.id))
+            .partition(|a| intent.restarts.get(&a.id).map(String::as_str) == began(a));
+        let mut left: Vec<(bool, u64, String)> =
+            old.into_iter().map(|a| (passing.is_well(a), a.create_index, a.id.clone())).collect();
         left.sort_by(|a, b| b.cmp(a));
-        Ok(left.into_iter().map(|(.., id)| id).collect())
+        let again = again.into_iter().map(|a| a.id.clone()).collect();
+        Ok((left.into_iter().map(|(.., id)| id).collect(), again))
     }
 
     /// Waits until an instance passes again; `Some`: why it does not.

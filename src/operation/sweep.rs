@@ -114,6 +114,10 @@ async fn remove(work: &Work<'_>, thing: &DoomedThing, head: Option<&Head>) -> Re
                 return Ok(());
             }
             let prefix = work.app.secrets_prefix();
+            if thing.id.contains('/') {
+                // One value, which no record has come to name.
+                return hands.consul.kv_delete(&format!("{prefix}{}", thing.id)).await;
+            }
             let mut ops = vec![TxnOp::CheckSession { key: work.lock(), session: work.session.to_owned() }];
             let folders = if thing.id == DoomedThing::ENV {
                 // Who set what goes with it.

@@ -10,6 +10,18 @@ pub const RUN_META: &str = "terreau_run";
 /// Holds the agent that a run's end depends on; a run without it goes on by itself.
 pub const AGENT_META: &str = "terreau_agent";
 
+/// Hold who began a run, when, until when it may go on (both RFC 3339, UTC), with what process's things, and its
+/// program's name.
+pub const BY_META: &str = "terreau_by";
+/// See [`BY_META`].
+pub const BEGUN_META: &str = "terreau_begun";
+/// See [`BY_META`].
+pub const UNTIL_META: &str = "terreau_until";
+/// See [`BY_META`].
+pub const PROCESS_META: &str = "terreau_process";
+/// See [`BY_META`].
+pub const PROGRAM_META: &str = "terreau_program";
+
 /// What runs once.
 #[derive(Debug, Clone)]
 pub struct OneOff<'a> {
@@ -21,6 +33,8 @@ pub struct OneOff<'a> {
     pub agent: Option<&'a str>,
     /// The program and its arguments.
     pub words: &'a [String],
+    /// What else its meta says.
+    pub notes: &'a [(&'static str, String)],
 }
 
 /// The id of a run's job.
@@ -62,6 +76,10 @@ pub fn one_off(job: &Value, what: &OneOff<'_>) -> Option<Value> {
     meta.insert(RUN_META.into(), json!(what.run));
     if let Some(agent) = what.agent {
         meta.insert(AGENT_META.into(), json!(agent));
+    }
+    for (key, value) in what.notes {
+        // Nomad interpolates meta.
+        meta.insert((*key).to_owned(), json!(doubled(value)));
     }
     let id = run_job(app, what.run);
     Some(json!({
@@ -137,12 +155,18 @@ mod tests {
     #[test]
     fn a_one_off_has_what_the_process_has_and_is_not_the_app() {
         let words = ["./migrate".to_owned(), "${x}".to_owned()];
-        let what = OneOff { process: "web", run: "1a2b3c4d", agent: Some("me"), words: &words };
+        let what = OneOff {
+            process: "web",
+            run: "1a2b3c4d",
+            agent: Some("me"),
+            words: &words,
+            notes: &[(BY_META, "a".into())],
+        };
         let job = one_off(&app(), &what).unwrap();
         assert_eq!((&job["ID"], &job["Type"]), (&json!("carnet-run-1a2b3c4d"), &json!("batch")));
         assert_eq!(
             job["Meta"],
-            json!({ "terreau": "uid", "terreau_run": "1a2b3c4d", "terreau_agent": "me" })
+            json!({ "terreau": "uid", "terreau_run": "1a2b3c4d", "terreau_agent": "me", "terreau_by": "a" })
         );
         let group = &job["TaskGroups"][0];
         assert_eq!((&group["Count"], &group["Update"]), (&json!(1), &Value::Null));
@@ -164,7 +188,7 @@ mod tests {
         let mut job = app();
         job["TaskGroups"][1]["Tasks"][1]["Config"] = json!({ "image": "x", "command": "a", "args": ["b"] });
         let words = ["sh".to_owned()];
-        let what = OneOff { process: "web", run: "0", agent: None, words: &words };
+        let what = OneOff { process: "web", run: "0", agent: None, words: &words, notes: &[] };
         let config = one_off(&job, &what).unwrap()["TaskGroups"][0]["Tasks"][1]["Config"].clone();
         assert_eq!(config, json!({ "image": "x", "command": "sh", "args": [] }));
     }

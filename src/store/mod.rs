@@ -12,6 +12,9 @@ pub mod people;
 pub mod records;
 mod steps;
 
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use serde::de::DeserializeOwned;
 
 use crate::engines::consul::{Consul, KvEntry};
@@ -27,6 +30,9 @@ pub use records::{
     Step, StepSpec, StepState,
 };
 
+/// How many records that were passed over are remembered.
+const TOLD: usize = 1_024;
+
 /// A record and the index at which it was read: what a CAS needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Versioned<T> {
@@ -41,12 +47,14 @@ pub struct Versioned<T> {
 pub struct Store {
     consul: Consul,
     objects: Objects,
+    /// Records that were passed over, with the index of their last change.
+    told: Arc<Mutex<HashSet<(String, u64)>>>,
 }
 
 impl Store {
     /// A store on these engines.
     pub fn new(consul: Consul, objects: Objects) -> Self {
-        Self { consul, objects }
+        Self { consul, objects, told: Arc::default() }
     }
 
     /// The objects in Garage.
@@ -64,9 +72,14 @@ impl Store {
         self.read(&keys::head(app)).await
     }
 
-    /// Every head.
-    pub async fn heads(&self) -> Result<Vec<Versioned<Head>>, EngineError> {
+    /// Every head; an error where one cannot be read: for what must not pass one over.
+    pub async fn every_head(&self) -> Result<Vec<Versioned<Head>>, EngineError> {
         self.list(keys::HEADS).await
+    }
+
+    /// Every head that this agent reads.
+    pub async fn heads(&self) -> Result<Vec<Versioned<Head>>, EngineError> {
+        self.readable(keys::HEADS).await
     }
 
     /// Every head with its app, each by itself: one that cannot be read (of a newer schema) hides no other.
@@ -82,19 +95,24 @@ impl Store {
         self.read(&keys::operation(id)).await
     }
 
-    /// Every open operation.
+    /// Every open operation that this agent reads: one of a newer schema is a newer agent's to carry out.
     pub async fn operations(&self) -> Result<Vec<Versioned<OpRecord>>, EngineError> {
-        self.list(keys::OPERATIONS).await
+        self.readable(keys::OPERATIONS).await
     }
 
-    /// Every open plan of one step.
+    /// Every open plan of one step that this agent reads.
     pub async fn intents(&self) -> Result<Vec<Versioned<OpenIntent>>, EngineError> {
-        self.list(keys::INTENTS).await
+        self.readable(keys::INTENTS).await
+    }
+
+    /// One open plan of one step; `None` once it has ended.
+    pub async fn intent(&self, id: &Uid) -> Result<Option<Versioned<OpenIntent>>, EngineError> {
+        self.read(&keys::intent(id)).await
     }
 
     /// Every maintenance page.
     pub async fn maintenance(&self) -> Result<Vec<Versioned<MaintenancePage>>, EngineError> {
-        self.list(keys::MAINTENANCE).await
+        self.readable(keys::MAINTENANCE).await
     }
 
     /// The agents that live.
@@ -106,7 +124,7 @@ impl Store {
 
     /// Audit records that wait for their export, oldest first.
     pub async fn audits(&self) -> Result<Vec<Versioned<Audit>>, EngineError> {
-        self.list(keys::AUDIT).await
+        self.readable(keys::AUDIT).await
     }
 
     /// Whose locks are held at this moment, and by whom.
@@ -144,9 +162,9 @@ impl Store {
         self.read(&keys::name(space, name)).await
     }
 
-    /// What a sweep will delete.
+    /// What a sweep will delete, as far as this agent reads it: the rest is a newer agent's to sweep.
     pub async fn doomed(&self) -> Result<Vec<Versioned<Doomed>>, EngineError> {
-        self.list(keys::DOOMED).await
+        self.readable(keys::DOOMED).await
     }
 
     /// Reads one record. A record of a newer schema is refused, never guessed at.
@@ -154,6 +172,22 @@ impl Store {
         match self.consul.kv_get(key).await? {
             Some(entry) => decode(&entry).map(Some),
             None => Ok(None),
+        }
+    }
+
+    /// Each record by itself: one that cannot be read (of a newer schema) is told to the log once, and hides no other.
+    async fn readable<T: DeserializeOwned>(&self, prefix: &str) -> Result<Vec<Versioned<T>>, EngineError> {
+        let entries = self.consul.kv_list(prefix).await?;
+        Ok(entries.iter().filter_map(|e| decode(e).map_err(|why| self.tell_once(e, &why)).ok()).collect())
+    }
+
+    fn tell_once(&self, entry: &KvEntry, why: &EngineError) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() >= TOLD {
+            told.clear();
+        }
+        if told.insert((entry.key.clone(), entry.modify_index)) {
+            tracing::warn!(error = %why, "a record is passed over");
         }
     }
 

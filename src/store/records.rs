@@ -87,6 +87,18 @@ pub enum StepState {
     Undone,
 }
 
+impl StepState {
+    /// As in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Todo => "todo",
+            Self::Begun => "begun",
+            Self::Done => "done",
+            Self::Undone => "undone",
+        }
+    }
+}
+
 /// An **open** operation (`terreau/v1/op/<ulid>`), at most 64 KiB.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpRecord {
@@ -173,6 +185,9 @@ pub struct OpenIntent {
     pub v: u32,
     /// The app.
     pub app: Placement,
+    /// Who has asked that it is not carried out. Another agent than the one that carries it out may write it, by CAS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancel: Option<Cancel>,
 }
 
 /// One step.
@@ -213,6 +228,12 @@ pub struct DoomedThing {
 impl DoomedThing {
     /// The id of everything that people set in an app's environment, among its secrets: no secret begins with a dot.
     pub const ENV: &str = ".env";
+
+    /// A value that was written before the record that names it: by its path below the app's secrets. A secret's name
+    /// holds no slash.
+    pub fn early(path: &str) -> Self {
+        Self { kind: Kind::Secret, id: path.to_owned(), names: Vec::new() }
+    }
 }
 
 /// What a sweep will delete, and when (`terreau/v1/doomed/<ulid>`): one record for each operation that leaves
@@ -244,6 +265,9 @@ pub struct Audit {
     pub by: By,
     /// On which app.
     pub app: Placement,
+    /// That app's identity: another one may bear its name later. `None` where an older agent wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<Uid>,
     /// What.
     pub verb: String,
     /// The operation.

@@ -5,6 +5,10 @@
 //! A follower hears of every change of its job after it subscribed, or hears [`Change::Resync`]: look again. It must
 //! subscribe first and look then, because a stream may begin past the index that was asked for, without a sign.
 
+mod keys;
+
+pub use keys::KeyFollower;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +24,9 @@ use crate::engines::nomad::{Event, Nomad, Topic};
 const LONGEST: Duration = Duration::from_secs(3);
 /// How long one call for changed checks may stay unanswered.
 const CHECKS: Duration = Duration::from_mins(1);
+/// The least time between two answers: checks that flap are told together, and a Consul that answers at once costs no
+/// more than this.
+const LEAST: Duration = Duration::from_millis(100);
 /// How often it is looked whether somebody follows again.
 const NOBODY: Duration = Duration::from_millis(100);
 
@@ -55,15 +62,19 @@ impl Change {
 pub struct World {
     changes: broadcast::Sender<Change>,
     open: watch::Receiver<bool>,
+    keys: keys::Keys,
 }
 
 impl World {
     /// Starts to watch, until `stop`.
     pub fn start(nomad: Nomad, consul: Consul, stop: CancellationToken) -> Self {
         let (changes, _) = broadcast::channel(4_096);
+        let keys = keys::Keys::new(consul.clone());
+        // These two are the agent's own: they stand behind nobody.
+        let (nomad, consul) = (nomad.aside(), consul.aside());
         tokio::spawn(watch_checks(consul, changes.clone(), stop.clone()));
         let (is_open, open) = watch::channel(false);
-        let world = Self { changes: changes.clone(), open };
+        let world = Self { changes: changes.clone(), open, keys };
         tokio::spawn(async move {
             let mut index = 0;
             let mut pause = Duration::from_millis(100);
@@ -93,6 +104,11 @@ impl World {
         // A stream that does not open is no reason not to look: the first look is made without it.
         let _ = tokio::time::timeout(Duration::from_secs(2), opened).await;
         Follower { receiver }
+    }
+
+    /// Hears of changes of one key of Consul's, by one call for all who follow it.
+    pub fn follow_key(&self, key: &str) -> KeyFollower {
+        self.keys.follow(key)
     }
 
     /// True while the stream is open.
@@ -212,6 +228,10 @@ async fn watch_checks(consul: Consul, changes: broadcast::Sender<Change>, stop: 
                 before = Some(now);
                 // Nobody following is no fault.
                 news.map(|n| changes.send(n));
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(LEAST) => {}
+                }
             }
             Err(e) => {
                 tracing::debug!(error = %e, "consul's checks are not watched now");

@@ -15,6 +15,7 @@ mod acl;
 mod api;
 mod artifacts;
 mod book;
+mod bounds;
 mod cli;
 mod config;
 mod contract;

@@ -122,6 +122,16 @@ fn when(text: &str) -> Result<String, String> {
     Ok(format!("{seconds}s"))
 }
 
+/// The name of a command of `terreau run`.
+pub(super) fn run_name(text: &str) -> Result<String, String> {
+    let ok = text.len() == 8 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    if ok {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err("must be 8 hex digits, as `terreau ps` shows them".to_owned())
+    }
+}
+
 pub(super) fn alloc_id(text: &str) -> Result<String, String> {
     let ok = (4..=36).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
     if ok { Ok(text.to_ascii_lowercase()) } else { Err("must be 4 to 36 hex digits".to_owned()) }

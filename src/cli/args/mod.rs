@@ -32,7 +32,8 @@ pub use people::{
 };
 pub use reach::{CpArgs, ExecArgs, OnceArgs, OpenArgs, Place, PortArg, ProxyArgs, WhichArgs};
 pub use run::{
-    Count, MaintenanceCommand, MaintenanceOffArgs, MaintenanceOnArgs, RestartArgs, RunArgs, ScaleArgs, Word,
+    Count, MaintenanceCommand, MaintenanceOffArgs, MaintenanceOnArgs, RestartArgs, RunArgs, ScaleArgs,
+    StopArgs, Word,
 };
 
 use super::server::Server;
@@ -138,8 +139,7 @@ pub enum Command {
     #[command(after_help = "Examples:\n  terreau start\n  terreau start carnet@preproduction --detach")]
     Start(RunArgs),
     /// Stop an app until somebody starts or deploys it
-    #[command(after_help = "Examples:\n  terreau stop\n  terreau stop carnet@preproduction --no-wait")]
-    Stop(RunArgs),
+    Stop(StopArgs),
     /// Restart an app's instances, one after the other
     Restart(RestartArgs),
     /// Set how many instances processes have

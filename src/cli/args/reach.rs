@@ -78,14 +78,15 @@ pub struct ExecArgs {
 
 It runs in an instance of its own, with the environment, secrets, files, volumes and limits of the app's current \
 release, and without its services, routes and restarts. What it writes comes as it does; its exit code is ours, 125 is \
-our own failure. Ctrl-C asks it to stop; a second one leaves it to the server, which ends it.
+our own failure. Ctrl-C asks it to stop; a second one leaves it to the server, which ends it. At most 10 commands of \
+an app run at once; they end with it when it is deleted.
 
 The command stands in the job's specification while it runs, where people with access to Nomad can read it: hand \
 secrets over by the app's own secrets.",
     after_help = "Examples:
   terreau run -- ./manage migrate
   terreau run carnet --process worker -- python3 -c 'print(1)'
-  terreau run carnet --detach -- ./reindex"
+  terreau run carnet --detach --timeout 2h -- ./reindex"
 )]
 pub struct OnceArgs {
     /// Which app.
@@ -94,9 +95,12 @@ pub struct OnceArgs {
     /// With what this process has [default: the descriptor's first]
     #[arg(long, short, value_name = "NAME")]
     pub process: Option<ProcessName>,
-    /// Begin it, print its name, and leave it to itself
+    /// Begin it, print its name, and leave it to itself: `terreau ps` lists it, `terreau stop --run` ends it
     #[arg(long, short)]
     pub detach: bool,
+    /// Ask it to end after so long [default: 24h; at most 168h]
+    #[arg(long, value_name = "TIME", value_parser = timeout)]
+    pub timeout: Option<Duration>,
     /// The program and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub command: Vec<String>,
@@ -166,7 +170,10 @@ impl FromStr for Place {
     long_about = "Reach a port of a running instance from this machine
 
 Listens on 127.0.0.1 and carries each connection to one port of one instance, through the server. It prints the \
-address that it listens at, and goes on until Ctrl-C.",
+address that it listens at, and goes on until Ctrl-C.
+
+The audit log keeps who has reached which port of which instance: one entry for each use of this command in an hour, \
+whatever the number of connections.",
     after_help = "Examples:
   terreau proxy http
   terreau proxy carnet 8080:http
@@ -182,6 +189,9 @@ pub struct ProxyArgs {
     /// Which instance.
     #[command(flatten)]
     pub which: WhichArgs,
+    /// End a connection after so long without a byte either way [default: 1h; at most 24h]
+    #[arg(long, value_name = "TIME", value_parser = idle)]
+    pub idle: Option<Duration>,
     /// Print the address as JSON for programs
     #[arg(long)]
     pub json: bool,
@@ -231,6 +241,14 @@ pub struct OpenArgs {
 }
 
 fn idle(text: &str) -> Result<Duration, String> {
+    time(text, 24)
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    time(text, 168)
+}
+
+fn time(text: &str, hours: u64) -> Result<Duration, String> {
     let cut = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(cut);
     let wanted = || "must be a number and one of s, m, h: 30m".to_owned();
@@ -241,10 +259,10 @@ fn idle(text: &str) -> Result<Duration, String> {
         _ => return Err(wanted()),
     };
     let seconds = number.parse::<u64>().ok().and_then(|n| n.checked_mul(unit)).ok_or_else(wanted)?;
-    if (1..=86_400).contains(&seconds) {
+    if (1..=hours * 3_600).contains(&seconds) {
         Ok(Duration::from_secs(seconds))
     } else {
-        Err("must be between 1s and 24h".to_owned())
+        Err(format!("must be between 1s and {hours}h"))
     }
 }
 

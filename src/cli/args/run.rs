@@ -9,11 +9,29 @@ use super::{AppArg, TurnArgs};
 use crate::model::ProcessName;
 use crate::model::names::Placement;
 
-/// `terreau start`, `terreau stop`
+/// `terreau stop`
 ///
-/// `stop` ends every instance within its stop_timeout and keeps everything else: routes (which answer 503), data, the
-/// release, the counts. It stays so until somebody runs `terreau start` or `terreau deploy`; nothing else wakes it.
-/// `start` brings back the same release with the same counts.
+/// Ends every instance within its stop_timeout and keeps everything else: routes (which answer 503), data, the release,
+/// the counts. It stays so until somebody runs `terreau start` or `terreau deploy`; nothing else wakes it. With `--run`
+/// it ends one command of `terreau run` instead, and nothing of the app.
+///
+/// Waits until it is so, and says how it goes; Ctrl-C stops waiting, not the change.
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Examples:\n  terreau stop\n  terreau stop carnet@preproduction --no-wait\n  terreau stop carnet --run 1a2b3c4d"
+)]
+pub struct StopArgs {
+    /// The app, and how.
+    #[command(flatten)]
+    pub how: RunArgs,
+    /// Only this command of `terreau run` (see `terreau ps`)
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["detach", "no_wait"], value_parser = super::logs::run_name)]
+    pub run: Option<String>,
+}
+
+/// `terreau start`
+///
+/// Brings a stopped app back: the same release with the same counts.
 ///
 /// Waits until it is so, and says how it goes; Ctrl-C stops waiting, not the change.
 #[derive(Debug, Clone, Args)]

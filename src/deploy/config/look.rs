@@ -13,7 +13,7 @@ use crate::model::text::{Piece, Text};
 use crate::model::wire::{
     ConfigHistory, ConfigVersion, EnvList, EnvOrigin, EnvView, SecretList, SecretType, SecretView,
 };
-use crate::model::{Head, Placement, SecretName};
+use crate::model::{Head, Placement, SecretName, Uid};
 use crate::operation::run::fresh_uid;
 use crate::resources::{env, secret};
 use crate::store::records::{Audit, By, SCHEMA};
@@ -137,7 +137,7 @@ impl Deployer {
         }
         let wanted = head.env.iter().filter(|(n, _)| of.is_empty() || of.contains(*n));
         let wanted: BTreeMap<EnvName, u64> = wanted.map(|(n, v)| (n.clone(), *v)).collect();
-        self.seen(by, app, "env", wanted.keys().map(EnvName::as_str)).await?;
+        self.seen(by, (app, &head.uid), "env", wanted.keys().map(EnvName::as_str)).await?;
         let values = env::read(&self.runner.hands().consul, app, &wanted).await?;
         let version = |n: &EnvName| wanted.get(n).copied().unwrap_or_default();
         Ok(values.into_iter().map(|(n, value)| (n.to_string(), (version(&n), value))).collect())
@@ -166,7 +166,7 @@ impl Deployer {
             let why = format!("{app} has no secret {name} that a person gave");
             return Err(Error::NotFound(format!("{why}; see terreau secret list")));
         }
-        self.seen(by, app, "secret", wanted.keys().map(SecretName::as_str)).await?;
+        self.seen(by, (app, &scene.head.value.uid), "secret", wanted.keys().map(SecretName::as_str)).await?;
         let mut values = Values::new();
         for (name, version) in wanted {
             let value = secret::read(&self.runner.hands().consul, app, &name, version).await?;
@@ -179,7 +179,7 @@ impl Deployer {
     async fn seen<'a>(
         &self,
         by: &By,
-        app: &Placement,
+        (app, uid): (&Placement, &Uid),
         what: &str,
         names: impl Iterator<Item = &'a str>,
     ) -> Result<(), Error> {
@@ -193,6 +193,7 @@ impl Deployer {
             at: self.runner.now().to_string(),
             by: by.clone(),
             app: app.clone(),
+            uid: Some(uid.clone()),
             verb: "reveal".to_owned(),
             operation: id.clone(),
             outcome: Outcome::Done,

@@ -130,7 +130,7 @@ impl Deployer {
         if let Some(name) = input.unset.iter().find(|n| input.env.contains_key(*n)) {
             return Err(Error::Invalid(format!("{name} is to be set and unset at once")));
         }
-        self.not_in_the_artifact(app, input).await?;
+        Box::pin(self.not_in_the_artifact(app, input)).await?;
         let lock = self.runner.lock(app, by, Verb::Configure).await?;
         match self.judge_change(by, app, input).await {
             Ok(Decided::Nothing(release)) => {
@@ -142,9 +142,10 @@ impl Deployer {
             Ok(Decided::Release { source, stage }) => {
                 let made = stage.made();
                 let operation = lock.operation().clone();
-                match self.prepare_opening(by, app, &source, Verb::Configure, &operation).await {
+                let prepared = self.prepare_opening(by, app, &source, Verb::Configure, &operation);
+                match Box::pin(prepared).await {
                     Ok(Ok(opening)) => {
-                        let id = self.runner.open(lock, opening).await?;
+                        let id = Box::pin(self.runner.open(lock, opening)).await?;
                         Ok(Configured { made, course: ConfigCourse::Operation(id) })
                     }
                     // What is changed is no part of what runs: an unset of what was only staged.

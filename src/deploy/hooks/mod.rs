@@ -186,11 +186,11 @@ impl Deployer {
             ops.push(if hooks.is_empty() {
                 TxnOp::DeleteCas { key, index }
             } else {
-                let book = HookBook { v: SCHEMA, app: app.clone(), uid, hooks };
+                let book = HookBook { v: SCHEMA, app: app.clone(), uid: uid.clone(), hooks };
                 TxnOp::Cas { key, value: encode(&book)?, index }
             });
             tries += 1;
-            match self.runner.write_told(by, app, verb, summary.to_owned(), ops).await {
+            match self.runner.write_told(by, (app, &uid), verb, summary.to_owned(), ops).await {
                 // The app, or its book, was changed in between.
                 Err(OpenError::Moved(_)) if tries < TRIES => {}
                 done => return Ok(done?),

@@ -20,7 +20,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// Reads everything below the prefix whenever something of it changes.
 pub(super) async fn follow(runner: Runner, tx: mpsc::Sender<HookState>, stop: CancellationToken) {
-    let consul = runner.store().consul().clone();
+    // One of the agent's own few watches: it stands behind nobody's.
+    let consul = runner.store().consul().clone().aside();
     let mut index = 0;
     let mut is_there = false;
     loop {

@@ -27,6 +27,8 @@ use crate::world::Change;
 const INSTANCES: usize = 20;
 /// How much of each of their streams.
 const BYTES: u64 = 1 << 20;
+/// How many streams of an instance are kept.
+const STREAMS: usize = 16;
 /// How long after an end its last words are surely in their file: Nomad writes them each 100 ms.
 const LAST_WORDS: Duration = Duration::from_millis(800);
 /// How many it copies at once.
@@ -150,25 +152,44 @@ impl Keeper {
         all.retain(is_dead);
         all.sort_by_key(|a| (a.namespace.clone(), a.job_id.clone(), a.create_index));
         self.done.retain(|id| all.iter().any(|a| a.id == *id));
+        let mut failed = None;
         for of_job in all.chunk_by(|a, b| a.namespace == b.namespace && a.job_id == b.job_id) {
-            if of_job.iter().all(|a| self.done.contains(&a.id)) {
-                continue;
+            // One that cannot be kept (its node is away, its app's record is newer) holds up no other.
+            if let Err(e) = self.keep_of_job(of_job).await {
+                tracing::debug!(error = %e, job = of_job[0].job_id, "its ended instances are not all kept yet");
+                failed.get_or_insert(e);
             }
-            let first = &of_job[0];
-            let Some(owner) = self.owner(&first.namespace, &first.job_id).await? else {
-                self.done.extend(of_job.iter().map(|a| a.id.clone()));
-                continue;
-            };
-            let kept = self.runner.store().objects().kept(&owner.uid).await?;
-            // Older ones would be the first to go again.
-            for a in &of_job[of_job.len().saturating_sub(INSTANCES)..] {
-                if !kept.contains(&a.id) && !self.done.contains(&a.id) {
-                    self.keep(&owner, a).await?;
-                }
-            }
-            self.done.extend(of_job.iter().map(|a| a.id.clone()));
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// The same of one job.
+    async fn keep_of_job(&mut self, of_job: &[AllocStub]) -> Result<(), EngineError> {
+        if of_job.iter().all(|a| self.done.contains(&a.id)) {
+            return Ok(());
+        }
+        let first = &of_job[0];
+        let Some(owner) = self.owner(&first.namespace, &first.job_id).await? else {
+            self.done.extend(of_job.iter().map(|a| a.id.clone()));
+            return Ok(());
+        };
+        let kept = self.runner.store().objects().kept(&owner.uid).await?;
+        // Older ones would be the first to go again.
+        let (older, newer) = of_job.split_at(of_job.len().saturating_sub(INSTANCES));
+        self.done.extend(older.iter().map(|a| a.id.clone()));
+        let mut failed = None;
+        for a in newer {
+            let done = if kept.contains(&a.id) || self.done.contains(&a.id) {
+                Ok(())
+            } else {
+                self.keep(&owner, a).await
+            };
+            match done {
+                Ok(()) => drop(self.done.insert(a.id.clone())),
+                Err(e) => drop(failed.get_or_insert(e)),
+            }
+        }
+        failed.map_or(Ok(()), Err)
     }
 
     /// The app that a job is, or of which it is a run.
@@ -197,7 +218,10 @@ impl Keeper {
             Err(e) => return Err(e),
         };
         let mut streams = Vec::new();
-        for ((task, stream), files) in logs_in(&listing, &a.task_group) {
+        // An app can put any number of files there: the process's own come first.
+        let mut found: Vec<_> = logs_in(&listing, &a.task_group).into_iter().collect();
+        found.sort_by_key(|((task, _), _)| *task != a.task_group);
+        for ((task, stream), files) in found.into_iter().take(STREAMS) {
             let Some((bytes, cut)) = self.last_bytes(&a.id, &task, stream.as_str(), &files).await? else {
                 return Ok(());
             };

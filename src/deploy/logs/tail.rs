@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::files::{LogFiles, LogStreamName, Part, Source, logs_in};
 use super::lines::{Filter, LONGEST, More, Writer, last_lines, pattern};
 use super::{Chunks, LogForm, LogQuery};
+use crate::deploy::lineage::born;
 use crate::deploy::{Error, is_missing};
 use crate::engines::nomad::{AllocStub, Allocation};
 use crate::engines::{EngineError, Fault};
@@ -575,6 +576,9 @@ impl Instance {
 /// All instances, the oldest first.
 async fn list(runner: &Runner, job: &JobLogs) -> Result<Vec<AllocStub>, EngineError> {
     let mut all = runner.hands().nomad.allocations(&job.namespace, &job.job).await?;
+    // Ended ones of another app that had this name before are not this one's.
+    let born = born(&job.uid);
+    all.retain(|a| !is_dead(a) || ended(a) >= born);
     all.reverse();
     Ok(all)
 }

@@ -59,6 +59,13 @@ impl Consul {
         self
     }
 
+    /// The same client, whose calls wait behind nobody's: for the agent's session and its own few watches alone.
+    #[must_use]
+    pub fn aside(mut self) -> Self {
+        self.http = self.http.aside();
+        self
+    }
+
     fn read(&self, doing: impl Into<String>, path: &str) -> Call<'_> {
         self.http.read(doing, path)
     }

@@ -8,6 +8,7 @@ use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use serde::de::DeserializeOwned;
 
+use super::lanes::{Lane, Place, QUEUE};
 use super::reply::{Reply, SHOWN};
 use super::{Http, chain};
 use crate::engines::{EngineError, Fault};
@@ -28,6 +29,16 @@ pub struct Call<'a> {
     pub(super) doing: String,
     pub(super) effect: Effect,
     pub(super) limit: Duration,
+    pub(super) lane: Lane,
+}
+
+/// A call that was sent: its answer begins.
+pub(super) struct Opened<'a> {
+    pub(super) response: reqwest::Response,
+    pub(super) http: &'a Http,
+    pub(super) doing: String,
+    pub(super) until: tokio::time::Instant,
+    pub(super) place: Place,
 }
 
 impl<'a> Call<'a> {
@@ -73,13 +84,26 @@ impl<'a> Call<'a> {
     pub fn patient(mut self, wait: Duration) -> Self {
         // Consul adds up to wait/16 of jitter to a blocking query.
         self.limit += wait + wait / 16;
+        self.lane = Lane::Long;
         self
     }
 
-    pub(super) async fn open(
-        self,
-    ) -> Result<(reqwest::Response, &'a Http, String, tokio::time::Instant), EngineError> {
-        let Self { http, request, doing, effect, limit } = self;
+    /// Says that a node of the cluster answers, through the engine.
+    #[must_use]
+    pub fn far(mut self) -> Self {
+        self.lane = Lane::Far;
+        self
+    }
+
+    pub(super) async fn open(self) -> Result<Opened<'a>, EngineError> {
+        let Self { http, request, doing, effect, limit, lane } = self;
+        let place = match &http.lanes {
+            None => Place::aside(),
+            Some(lanes) => lanes.enter(lane).await.ok_or_else(|| {
+                let why = format!("too many calls to it are under way here; waited {} s", QUEUE.as_secs());
+                http.error(Fault::Busy, &doing, why)
+            })?,
+        };
         let until = tokio::time::Instant::now() + limit;
         if effect == Effect::Writes {
             http.gate.check().map_err(|why| http.error(Fault::Fenced, &doing, why))?;
@@ -88,13 +112,13 @@ impl<'a> Call<'a> {
             Err(_) => Err(http.error(Fault::Away, &doing, format!("no answer within {limit:?}"))),
             Ok(Err(e)) if e.is_builder() => Err(http.error(Fault::Invalid, &doing, chain(&e.without_url()))),
             Ok(Err(e)) => Err(http.error(Fault::Away, &doing, chain(&e.without_url()))),
-            Ok(Ok(response)) => Ok((response, http, doing, until)),
+            Ok(Ok(response)) => Ok(Opened { response, http, doing, until, place }),
         }
     }
 
     /// Sends the call and reads the whole answer, whatever its status says.
     pub async fn send_any(self) -> Result<Reply, EngineError> {
-        let (mut response, http, doing, until) = self.open().await?;
+        let Opened { mut response, http, doing, until, place: _place } = self.open().await?;
         let mut body = bytes::BytesMut::new();
         loop {
             match tokio::time::timeout_at(until, response.chunk()).await {
@@ -140,7 +164,9 @@ impl<'a> Call<'a> {
     /// Sends the call and hands out the body as it comes. Ends with `Away` after `silence` without a byte
     /// (`None`: silence is no fault), with `Broken` when the body is cut.
     pub async fn stream(self, silence: Option<Duration>) -> Result<ByteStream, EngineError> {
-        let (mut response, http, doing, until) = self.open().await?;
+        let mut call = self;
+        call.lane = Lane::Long;
+        let Opened { mut response, http, doing, until, place } = call.open().await?;
         let engine = http.engine;
         if !response.status().is_success() {
             let mut body = bytes::BytesMut::new();
@@ -154,8 +180,8 @@ impl<'a> Call<'a> {
             let reply = Reply { engine, doing, status, headers: HeaderMap::new(), body: body.freeze() };
             return Err(reply.refusal());
         }
-        let state = (response, doing, true);
-        Ok(futures::stream::unfold(state, move |(mut response, doing, alive)| async move {
+        let state = (response, doing, place, true);
+        Ok(futures::stream::unfold(state, move |(mut response, doing, place, alive)| async move {
             if !alive {
                 return None;
             }
@@ -164,7 +190,7 @@ impl<'a> Call<'a> {
                 Some(limit) => tokio::time::timeout(limit, response.chunk()).await.map_err(|_| limit),
             };
             let fault = match next {
-                Ok(Ok(Some(chunk))) => return Some((Ok(chunk), (response, doing, true))),
+                Ok(Ok(Some(chunk))) => return Some((Ok(chunk), (response, doing, place, true))),
                 Ok(Ok(None)) => return None,
                 Ok(Err(e)) => {
                     let why = format!("the stream was cut: {}", chain(&e.without_url()));
@@ -174,7 +200,7 @@ impl<'a> Call<'a> {
                     EngineError::new(engine, Fault::Away, doing.clone(), format!("silent for {limit:?}"))
                 }
             };
-            Some((Err(fault), (response, doing, false)))
+            Some((Err(fault), (response, doing, place, false)))
         })
         .boxed())
     }

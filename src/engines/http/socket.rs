@@ -6,7 +6,9 @@ use reqwest::StatusCode;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
-use super::{Call, Reply, chain};
+use super::call::Opened;
+use super::lanes::Lane;
+use super::{Call, Place, Reply, chain};
 use crate::engines::{EngineError, Fault};
 use crate::model::wire::accept_of;
 
@@ -19,8 +21,10 @@ const WRITE: (usize, usize) = (64 << 10, 1 << 20);
 const LONGEST: usize = 1 << 20;
 
 impl Call<'_> {
-    /// Makes the call a WebSocket. Any answer but 101 is an error, as for a plain call.
-    pub async fn socket(mut self) -> Result<Socket, EngineError> {
+    /// Makes the call a WebSocket. Any answer but 101 is an error, as for a plain call. The place is to be held as long
+    /// as the socket.
+    pub async fn socket(mut self) -> Result<(Socket, Place), EngineError> {
+        self.lane = Lane::Long;
         let key = STANDARD.encode(rand::random::<[u8; 16]>());
         self.request = self
             .request
@@ -28,7 +32,7 @@ impl Call<'_> {
             .header("upgrade", "websocket")
             .header("sec-websocket-version", "13")
             .header("sec-websocket-key", &key);
-        let (mut response, http, doing, until) = self.open().await?;
+        let Opened { mut response, http, doing, until, place } = self.open().await?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             let status = response.status();
             let mut body = bytes::BytesMut::new();
@@ -52,6 +56,6 @@ impl Call<'_> {
             .max_write_buffer_size(WRITE.1)
             .max_message_size(Some(LONGEST))
             .max_frame_size(Some(LONGEST));
-        Ok(WebSocketStream::from_raw_socket(upgraded, Role::Client, Some(config)).await)
+        Ok((WebSocketStream::from_raw_socket(upgraded, Role::Client, Some(config)).await, place))
     }
 }

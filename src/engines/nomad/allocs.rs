@@ -61,7 +61,7 @@ impl Nomad {
     /// The files in a folder of an instance (`/`, `/alloc/logs`). `NotFound` once it is collected.
     pub async fn files(&self, id: &str, path: &str) -> Result<Vec<FileInfo>, EngineError> {
         let at = format!("/v1/client/fs/ls/{}", segment(id));
-        let call = self.read(format!("list {path} of instance {id}"), &at).query("path", path);
+        let call = self.read(format!("list {path} of instance {id}"), &at).query("path", path).far();
         let reply = gone_is_not_found(call.send_any().await?)?;
         Ok(reply.json::<Option<_>>()?.unwrap_or_default())
     }
@@ -69,7 +69,7 @@ impl Nomad {
     /// One file's size and time. `NotFound` when it is not there or the instance is collected.
     pub async fn file_stat(&self, id: &str, path: &str) -> Result<FileInfo, EngineError> {
         let at = format!("/v1/client/fs/stat/{}", segment(id));
-        let call = self.read(format!("look at {path} of instance {id}"), &at).query("path", path);
+        let call = self.read(format!("look at {path} of instance {id}"), &at).query("path", path).far();
         gone_is_not_found(call.send_any().await?)?.json()
     }
 
@@ -83,7 +83,7 @@ impl Nomad {
         limit: u64,
     ) -> Result<bytes::Bytes, EngineError> {
         let at = format!("/v1/client/fs/readat/{}", segment(id));
-        let call = self.read(format!("read {path} of instance {id}"), &at);
+        let call = self.read(format!("read {path} of instance {id}"), &at).far();
         let call = call.query("path", path).query("offset", offset).query("limit", limit);
         let reply = gone_is_not_found(call.send_any().await?)?;
         if reply.body.len() as u64 == limit {
@@ -104,7 +104,7 @@ impl Nomad {
         // Of a missing file Nomad answers 200 with the error as its content: look first.
         self.file_stat(id, path).await?;
         let at = format!("/v1/client/fs/cat/{}", segment(id));
-        let call = self.read(format!("read {path} of instance {id}"), &at).query("path", path);
+        let call = self.read(format!("read {path} of instance {id}"), &at).query("path", path).far();
         Ok(gone_is_not_found(call.send_any().await?)?.body)
     }
 }

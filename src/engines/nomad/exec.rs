@@ -2,6 +2,8 @@
 //!
 //! Source: <https://developer.hashicorp.com/nomad/api-docs/client#exec-command>. Closing the socket ends the program.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -13,7 +15,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::Nomad;
 use super::allocs::is_gone;
-use crate::engines::http::{Socket, segment, shorten};
+use crate::engines::http::{Place, Socket, segment, shorten};
 use crate::engines::{Engine, EngineError, Fault};
 
 /// What a program says.
@@ -32,6 +34,7 @@ pub enum ExecOutput {
 pub struct ExecWriter {
     sink: SplitSink<Socket, Message>,
     doing: String,
+    _place: Arc<Place>,
 }
 
 /// The reading half.
@@ -39,6 +42,7 @@ pub struct ExecWriter {
 pub struct ExecReader {
     stream: SplitStream<Socket>,
     doing: String,
+    _place: Arc<Place>,
 }
 
 /// Whether a program gets a terminal.
@@ -62,7 +66,7 @@ impl Nomad {
         let path = format!("/v1/client/allocation/{}/exec", segment(alloc));
         let doing = format!("run a program in task {task} of instance {alloc}");
         // The gate is asked, as for every write, though the method is GET.
-        let socket = self
+        let (socket, place) = self
             .write(reqwest::Method::GET, doing.clone(), &path)
             .query("task", task)
             .query("tty", terminal == Terminal::Yes)
@@ -76,7 +80,9 @@ impl Nomad {
                 e
             })?;
         let (sink, stream) = socket.split();
-        Ok((ExecWriter { sink, doing: doing.clone() }, ExecReader { stream, doing }))
+        let place = Arc::new(place);
+        let writer = ExecWriter { sink, doing: doing.clone(), _place: place.clone() };
+        Ok((writer, ExecReader { stream, doing, _place: place }))
     }
 }
 

@@ -68,7 +68,7 @@ impl Nomad {
             tasks: BTreeMap<String, Option<TaskUsage>>,
         }
         let path = format!("/v1/client/allocation/{}/stats", segment(allocation));
-        let call = self.read(format!("measure instance {allocation}"), &path);
+        let call = self.read(format!("measure instance {allocation}"), &path).far();
         let found: Raw = gone_is_not_found(call.send_any().await?)?.json()?;
         Ok(found.tasks.into_iter().filter_map(|(name, t)| Some((name, t?.usage))).collect())
     }

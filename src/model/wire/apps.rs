@@ -185,6 +185,42 @@ pub struct InstanceView {
 pub struct Instances {
     /// Those that live, oldest first; with `all`, those that ended too.
     pub instances: Vec<InstanceView>,
+    /// Commands of `terreau run` that Nomad knows of, oldest first.
+    #[serde(default)]
+    pub runs: Vec<RunView>,
+}
+
+/// A command that runs once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RunView {
+    /// Its name, for `terreau logs --run` and `terreau stop --run`.
+    pub name: String,
+    /// What it is doing.
+    pub state: RunState,
+    /// With what process's environment, secrets and limits.
+    pub process: String,
+    /// The program's name; never its arguments, which may hold secrets.
+    pub program: String,
+    /// Who began it.
+    pub by: String,
+    /// When (RFC 3339, UTC); "" where an older agent began it.
+    pub begun: String,
+    /// When it is asked to end at the latest; "" likewise.
+    pub until: String,
+    /// Nobody waits for it.
+    pub detached: bool,
+}
+
+/// What a command that runs once is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RunState {
+    /// It waits for room.
+    Waiting,
+    /// It runs.
+    Running,
+    /// It has ended.
+    Ended,
 }
 
 /// One process of an app.

@@ -21,6 +21,8 @@ pub enum ProblemCode {
     Invalid,
     /// 413: over a limit.
     TooLarge,
+    /// 429: one person has too much open at once.
+    TooMany,
     /// 503: an engine is away; it is named.
     EngineAway,
     /// 500: our own failure.
@@ -37,6 +39,7 @@ impl ProblemCode {
             Self::NameNotAvailable | Self::Conflict => 409,
             Self::TooLarge => 413,
             Self::Invalid => 422,
+            Self::TooMany => 429,
             Self::Internal => 500,
             Self::EngineAway => 503,
         }
@@ -52,6 +55,7 @@ impl ProblemCode {
             Self::Conflict => "conflict",
             Self::TooLarge => "too_large",
             Self::Invalid => "invalid",
+            Self::TooMany => "too_many",
             Self::Internal => "internal",
             Self::EngineAway => "engine_away",
         }
@@ -67,6 +71,7 @@ impl ProblemCode {
             Self::Conflict => "Conflict",
             Self::TooLarge => "Too large",
             Self::Invalid => "Invalid",
+            Self::TooMany => "Too many at once",
             Self::Internal => "Internal error",
             Self::EngineAway => "An engine is away",
         }

@@ -105,6 +105,9 @@ pub struct RunBegin {
     /// Begin it, and say its name only.
     #[serde(default)]
     pub detach: bool,
+    /// Seconds after which it is asked to end: 86,400 where nothing is said, 604,800 at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_seconds: Option<u32>,
 }
 
 /// A connection to a port.
@@ -116,6 +119,13 @@ pub struct ConnectBegin {
     pub which: Which,
     /// A port's name in the descriptor, or its number on the node.
     pub port: String,
+    /// Names the use that it belongs to (up to 64 characters): the connections of one use are one entry of the audit log
+    /// in an hour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<String>,
+    /// Seconds without a byte either way after which it is ended: 3,600 where nothing is said, 86,400 at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_seconds: Option<u32>,
 }
 
 /// What has begun, and where.

@@ -210,8 +210,12 @@ async fn pt_11_a_second_person_finds_nothing_on_any_route_of_an_app() {
             let verb: Method = method.to_uppercase().parse().unwrap();
             let ask = async |name: &str| {
                 let query = if verb == Method::PUT { "?ext=tar.zst" } else { "" };
-                let path =
-                    path.replace("{app}", name).replace("{sha256}", &sha).replace("{number}", "1") + query;
+                let path = path
+                    .replace("{app}", name)
+                    .replace("{sha256}", &sha)
+                    .replace("{number}", "1")
+                    .replace("{run}", "0a1b2c3d")
+                    + query;
                 let body = (verb != Method::GET && verb != Method::DELETE).then(|| body(&path));
                 agent.call(verb.clone(), path.trim_end_matches('?'), Some(&bob), body).await
             };

@@ -6,7 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use reqwest::Method;
 use serde_json::{Value, json};
 use terreau::build::upload::Store;
+use terreau::engines::consul::{Consul, SessionSpec};
+use terreau::engines::http::HttpOptions;
 use terreau::model::artifact::Artifact;
+use terreau::operation::run::fresh_uid;
+use terreau::store::keys;
+use terreau::store::records::LockHolder;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -84,4 +89,39 @@ async fn an_artifact_is_read_once_and_a_redeploy_of_it_reads_nothing() {
     assert_eq!(status, 202, "{answer}");
     assert_eq!(follow(&agent, answer["operation"].as_str().unwrap(), &door.token).await.1["outcome"], "done");
     assert_eq!(reads(), 0, "a rollback");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deploy_that_waits_for_its_turn_is_not_searched_for_its_secrets_at_each_try() {
+    let stack = stack().await;
+    let (road, count) = counted(stack.s3().trim_start_matches("http://").to_owned()).await;
+    let agent = agent(stack, &[("garage.s3", road)]).await;
+    let door = Door::of(&agent, "alice", &unique("turns")).await;
+    let reads = || count.swap(0, Ordering::SeqCst);
+    let bytes = zstd(&tarred(&[("a", &noise(1 << 20))]));
+    let part = part(&bytes, "tar.zst");
+    let begun = door.begin(std::slice::from_ref(&part)).await.unwrap();
+    assert_eq!(door.presigned(&part, &bytes).await.0, 204);
+    let artifact = Artifact { parts: vec![part] };
+
+    // Somebody else's change holds the app.
+    let consul = Consul::new(&stack.consul(), None, &HttpOptions::default()).unwrap();
+    let session = consul.session_create(&SessionSpec::default()).await.unwrap();
+    let holder = LockHolder {
+        v: 1,
+        agent: fresh_uid(jiff::Timestamp::now()),
+        operation: fresh_uid(jiff::Timestamp::now()),
+        login: "bob".into(),
+        verb: "deploy".into(),
+    };
+    let key = keys::lock(&door.app.parse().unwrap());
+    assert!(consul.kv_acquire(&key, serde_json::to_vec(&holder).unwrap(), &session).await.unwrap());
+    reads();
+    for (value, wanted) in [("first-value", 1), ("first-value", 0), ("second-value", 1), ("second-value", 0)]
+    {
+        let (status, answer) = door.deploy(&artifact, &begun.ticket, Some(value)).await;
+        assert_eq!(status, 409, "{answer}");
+        assert_eq!(reads(), wanted, "{value}");
+    }
+    consul.session_destroy(&session).await.unwrap();
 }

@@ -79,6 +79,8 @@ pub const LINES: &[Special] = &[
     Special { line: "terreau start", before: "terreau stop", ..PLAIN },
     Special { line: "terreau start carnet@preproduction --detach", before: "terreau stop carnet@preproduction", ..PLAIN },
     Special { line: "terreau stop", after: "terreau start", ..PLAIN },
+    // No command of this name runs: 6.
+    Special { line: "terreau stop carnet --run 1a2b3c4d", code: 6, ..PLAIN },
     Special { line: "terreau stop carnet@preproduction --no-wait", after: "terreau start carnet@preproduction", ..PLAIN },
     Special { line: "terreau env set MOTD --file motd.txt", before: "echo hello > motd.txt", ..PLAIN },
     Special { line: "terreau env import .env", before: "echo THEME=dark > .env", ..PLAIN },

@@ -4,6 +4,7 @@
 
 mod agent;
 mod gate;
+mod long;
 mod outside;
 mod starts;
 mod table;

@@ -6,9 +6,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use sha2::Digest;
 
 use super::Talker;
+use crate::bounds::connections_to;
 use crate::harness::eventually;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -110,6 +113,17 @@ async fn a_port_is_reached_by_many_connections_at_once_each_way_ended_by_itself(
         tokio::task::block_in_place(|| one.join().unwrap());
     }
 
+    // One use of it is one entry, whatever the number of connections.
+    let told = |it: &Talker| {
+        let events: Value = serde_json::from_str(&it.expect(0, &["events", "--json"]).out).unwrap();
+        let all = events["events"].as_array().unwrap().clone();
+        all.into_iter().filter(|e| e["what"] == "connect").collect::<Vec<_>>()
+    };
+    let entries = told(&it);
+    assert_eq!(entries.len(), 1, "{entries:?}");
+    let text = entries[0]["text"].as_str().unwrap();
+    assert!(text.contains("port data") && text.contains(&id[..8]), "{text}");
+
     // By number, at a local port of choice.
     let whole = it.json(&format!("/v1/allocation/{id}")).await;
     let number = whole["AllocatedResources"]["Shared"]["Ports"][0]["Value"].to_string();
@@ -117,6 +131,7 @@ async fn a_port_is_reached_by_many_connections_at_once_each_way_ended_by_itself(
     let by_number = Leading::begin(&it, &[&it.name, &format!("{free}:{number}")]);
     assert_eq!(by_number.1, format!("127.0.0.1:{free}"));
     drop(by_number);
+    assert_eq!(told(&it).len(), 2);
     let none = it.expect(6, &["proxy", "admin"]);
     assert!(none.err.contains("it has data"), "{}", none.err);
 
@@ -136,5 +151,75 @@ async fn a_port_is_reached_by_many_connections_at_once_each_way_ended_by_itself(
     let url = it.expect(0, &["open", "--print"]).out;
     assert_eq!(url.trim(), it.expect(0, &["open"]).out.trim(), "without a display it is printed");
     assert!(url.starts_with("http://") && url.contains(&it.name), "{url}");
+    it.expect(0, &["delete", "--yes"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_ends_with_its_client_though_the_instance_reads_nothing_and_when_nothing_moves() {
+    let it = Talker::new("deaf").await;
+    let process = format!(
+        "    port \"data\" {{}}\n    check \"tcp\" {{}}\n    route \"{}.example.org\" {{}}\n",
+        it.name
+    );
+    it.describe(&process, &[("MODE", "deaf")]);
+    it.expect(0, &["deploy"]);
+    let id = it.running().await;
+    let whole = it.json(&format!("/v1/allocation/{id}")).await;
+    let port = whole["AllocatedResources"]["Shared"]["Ports"][0]["Value"].to_string();
+    let open = || connections_to(&format!(":{port}"));
+
+    let leading = Leading::begin(&it, &["data"]);
+    let mut socket = TcpStream::connect(&leading.1).unwrap();
+    socket.set_write_timeout(Some(Duration::from_secs(3))).unwrap();
+    let written = tokio::task::block_in_place(|| {
+        let (mut written, piece) = (0_usize, vec![7; 1 << 16]);
+        while let Ok(n) = socket.write(&piece) {
+            written += n;
+        }
+        written
+    });
+    assert!((1 << 20..1 << 26).contains(&written), "what nobody reads is held up, not held: {written}");
+    assert!(open() >= 1);
+    // Killed, without a word.
+    drop(leading);
+    drop(socket);
+    // But for the checks of the engines, which come and go.
+    let mut quiet = 0;
+    eventually("the connection to the instance is closed", Duration::from_secs(90), async || {
+        quiet = if open() == 0 { quiet + 1 } else { 0 };
+        (quiet > 3).then_some(())
+    })
+    .await;
+
+    let leading = Leading::begin(&it, &["data", "--idle", "2s"]);
+    let mut socket = TcpStream::connect(&leading.1).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(40))).unwrap();
+    let ended = tokio::task::block_in_place(|| socket.read(&mut [0; 1]));
+    assert!(matches!(ended, Ok(0)), "{ended:?}");
+    it.expect(0, &["delete", "--yes"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_takes_no_more_connections_still_hears_ctrl_c() {
+    let it = Talker::new("full").await;
+    let process = format!(
+        "    port \"data\" {{}}\n    check \"tcp\" {{}}\n    route \"{}.example.org\" {{}}\n",
+        it.name
+    );
+    it.describe(&process, &[("MODE", "deaf")]);
+    it.expect(0, &["deploy"]);
+    let id = it.running().await;
+    let whole = it.json(&format!("/v1/allocation/{id}")).await;
+    let port = whole["AllocatedResources"]["Shared"]["Ports"][0]["Value"].to_string();
+    let mut leading = Leading::begin(&it, &["data"]);
+    let held: Vec<_> = (0..100).map(|_| TcpStream::connect(&leading.1).unwrap()).collect();
+    eventually("as many as there are places are carried", Duration::from_secs(60), async || {
+        (connections_to(&format!(":{port}")) >= 96).then_some(())
+    })
+    .await;
+    kill_process(Pid::from_child(&leading.0), Signal::INT).unwrap();
+    let ended = eventually("it ends", Duration::from_secs(10), async || leading.0.try_wait().unwrap()).await;
+    assert_eq!(ended.code(), Some(0));
+    drop(held);
     it.expect(0, &["delete", "--yes"]);
 }

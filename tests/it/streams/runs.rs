@@ -105,3 +105,58 @@ async fn what_a_killed_agent_ran_once_is_purged_by_the_next_leader() {
     let status = tokio::task::block_in_place(|| run(home.command(it.path(), &["status"]), ""));
     assert_eq!(status.code, 0, "the app goes on: {}", status.err);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_detached_run_is_listed_ended_by_its_name_and_time_bounded_and_gone_with_its_app() {
+    let it = Talker::new("left").await;
+    it.describe("", &[("MODE", "words")]);
+    it.expect(0, &["deploy"]);
+    it.running().await;
+    let listed = || -> Vec<serde_json::Value> {
+        let out = it.expect(0, &["ps", "--json"]).out;
+        serde_json::from_str::<serde_json::Value>(&out).unwrap()["runs"].as_array().unwrap().clone()
+    };
+    let state = |name: &str| listed().iter().find(|r| r["name"] == name).map(|r| r["state"].clone());
+    let begin = |args: &[&str]| {
+        let args = [&["run", "--detach"], args, &["--", "sleep", "1000"]].concat();
+        it.expect(0, &args).out.trim().to_owned()
+    };
+
+    let name = begin(&[]);
+    eventually("it runs", Duration::from_secs(40), async || (state(&name)? == "running").then_some(())).await;
+    let told = listed().remove(0);
+    assert_eq!(
+        (&told["program"], &told["process"], &told["detached"]),
+        (&"sleep".into(), &"web".into(), &true.into())
+    );
+    assert_eq!(told["by"], it.stack.person().0);
+    assert!(it.expect(0, &["ps"]).out.contains(&name));
+    it.expect(6, &["stop", "--run", "ffffffff"]);
+    let stopped = it.expect(0, &["stop", "--run", &name]);
+    assert!(stopped.err.contains("asked to end"), "{}", stopped.err);
+    eventually("it has ended", Duration::from_secs(40), async || {
+        state(&name).is_none_or(|s| s == "ended").then_some(())
+    })
+    .await;
+    assert!(!it.expect(0, &["ps"]).out.contains(&name), "what has ended is told of with --all");
+    // The app itself runs on.
+    it.running().await;
+
+    // One that somebody waits for ends at its time, and says so.
+    let timed = it.expect(125, &["run", "--timeout", "2s", "--", "sleep", "1000"]);
+    assert!(timed.err.contains("ended after 2 s, its time"), "{}", timed.err);
+    // Nobody waits for this one: the leader ends it.
+    let short = begin(&["--timeout", "1s"]);
+    let others: Vec<String> = (0..9).map(|_| begin(&[])).collect();
+    let refused = it.expect(125, &["run", "--detach", "--", "true"]);
+    assert!(refused.err.contains("10 commands of"), "{}", refused.err);
+    assert!(refused.err.contains("--run NAME"), "{}", refused.err);
+    eventually("the leader has ended it", Duration::from_secs(150), async || {
+        state(&short).is_none_or(|s| s == "ended").then_some(())
+    })
+    .await;
+    assert_eq!(state(&others[0]).unwrap(), "running");
+
+    it.expect(0, &["delete", "--yes"]);
+    it.no_runs().await;
+}

@@ -54,5 +54,12 @@ elif mode == "echo":
         allow_reuse_address, daemon_threads, request_queue_size = True, True, 128
 
     Server(("0.0.0.0", int(os.environ["PORT"])), Echo).serve_forever()
+elif mode == "deaf":
+    # Takes connections, and reads nothing of them.
+    import socket
+
+    server, taken = socket.create_server(("0.0.0.0", int(os.environ["PORT"])), backlog=128), []
+    while True:
+        taken.append(server.accept())
 while True:
     time.sleep(3600)
