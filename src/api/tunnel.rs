@@ -30,6 +30,8 @@ type Socket = WebSocketStream<TokioIo<Upgraded>>;
 const BEAT: Duration = Duration::from_secs(15);
 /// How long a client to whom nothing waits to be written may be silent.
 const SILENCE: Duration = Duration::from_mins(1);
+/// How long a client may take to close its side once all is said.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// Messages that wait to be written.
 const WAITING: usize = 8;
 
@@ -84,7 +86,7 @@ impl Asked {
         tokio::spawn(write(sink, rx));
         tokio::spawn(beat(tx.downgrade()));
         let tx = Arc::new(tx);
-        Some((Ears { stream, waiting: Arc::downgrade(&tx) }, Mouth { tx }))
+        Some((Ears { stream: Some(stream), waiting: Arc::downgrade(&tx) }, Mouth { tx }))
     }
 }
 
@@ -123,16 +125,32 @@ pub(super) enum Heard {
 /// Hears a client.
 #[derive(Debug)]
 pub(super) struct Ears {
-    stream: SplitStream<Socket>,
+    /// `None` only while it is dropped.
+    stream: Option<SplitStream<Socket>>,
     waiting: std::sync::Weak<mpsc::Sender<Message>>,
+}
+
+impl Drop for Ears {
+    /// What a client still sends is read until it has closed, too: a connection that is closed over unread bytes is reset,
+    /// and the last words on their way to the client are lost with it.
+    fn drop(&mut self) {
+        let (Some(mut stream), Ok(runtime)) = (self.stream.take(), tokio::runtime::Handle::try_current())
+        else {
+            return;
+        };
+        runtime.spawn(tokio::time::timeout(FAREWELL, async move {
+            while let Some(Ok(_)) = stream.next().await {}
+        }));
+    }
 }
 
 impl Ears {
     /// What comes next. Nothing is lost where the waiting is given up.
     pub(super) async fn next(&mut self) -> Heard {
         let mut until = Instant::now() + SILENCE;
+        let Some(stream) = &mut self.stream else { return Heard::Gone };
         loop {
-            let message = match tokio::time::timeout_at(until, self.stream.next()).await {
+            let message = match tokio::time::timeout_at(until, stream.next()).await {
                 Ok(Some(Ok(message))) => message,
                 Ok(_) => return Heard::Gone,
                 Err(_) => {

@@ -98,6 +98,20 @@ async fn a_program_s_bytes_and_exit_code_are_ours_and_the_audit_log_knows_its_na
     assert_eq!((out.status.code(), &out.stdout[..], &out.stderr[..]), (Some(4), &b"done\n"[..], &b""[..]));
     drop(keys);
 
+    // Nor does what is still on its way to it take its last words with it.
+    for _ in 0..5 {
+        let mut command = it.home.command(it.path(), &["exec", "--", "sh", "-c", "echo heard; exit 3"]);
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut keys = child.stdin.take().unwrap();
+        // Whoever has ended takes nothing.
+        let feeding = std::thread::spawn(move || drop(keys.write_all(&vec![b'x'; 4 << 20])));
+        let out = tokio::task::block_in_place(|| child.wait_with_output().unwrap());
+        feeding.join().unwrap();
+        let err = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert_eq!((out.status.code(), &out.stdout[..], err.as_str()), (Some(3), &b"heard\n"[..], ""));
+    }
+
     let none = it.expect(127, &["exec", "--", "no-such-program"]);
     assert!(none.err.contains("no-such-program"), "{}", none.err);
 
