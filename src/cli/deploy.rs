@@ -6,7 +6,6 @@ use std::time::Duration;
 use http::Method;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
-use serde_json::json;
 
 use super::args::DeployArgs;
 use super::client::{Client, app_path};
@@ -15,6 +14,7 @@ use super::exit::ExitStatus;
 use super::failure::{Failure, Ran, harmless};
 use super::follow::{self, Form, Then};
 use super::local::{self, Descriptor};
+use super::shapes::NoChange;
 use super::{commit, hidden, plan, turn, upload, waiting};
 use crate::model::Placement;
 use crate::model::project::SecretKind;
@@ -143,7 +143,7 @@ pub async fn unchanged(cx: &Context, client: &Client, app: &Placement, it: &Unch
     let url = status.and_then(|s| s.urls.into_iter().next());
     cx.printer.say(format!("no changes: release {} of {app} runs already", it.release));
     match form {
-        Form::Json => cx.printer.json(&json!({ "unchanged": true, "release": it.release, "url": url }))?,
+        Form::Json => cx.printer.json(&NoChange { unchanged: true, release: it.release, url })?,
         Form::Words => {
             if let Some(url) = url {
                 cx.printer.data(harmless(&url))?;

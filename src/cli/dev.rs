@@ -13,7 +13,7 @@ use crate::sandbox::dev::{self, DevInfo, DevOptions, DevStatus};
 #[derive(Debug, Clone, clap::Args)]
 #[command(
     args_conflicts_with_subcommands = true,
-    after_help = "Examples:\n  terreau dev\n  terreau dev --json > cluster.json"
+    after_help = "Examples:\n  terreau dev\n  terreau dev --json"
 )]
 pub struct DevArgs {
     #[command(subcommand)]
@@ -27,27 +27,33 @@ pub struct DevArgs {
 
 #[derive(Debug, Clone, clap::Args)]
 struct Place {
-    /// The folder that holds everything
-    #[arg(long, value_name = "DIR", default_value = ".terreau")]
-    dir: PathBuf,
+    #[command(flatten)]
+    folder: Folder,
     /// Print JSON for programs
     #[arg(long)]
     json: bool,
 }
 
+#[derive(Debug, Clone, clap::Args)]
+struct Folder {
+    /// The folder that holds everything
+    #[arg(long, value_name = "DIR", default_value = ".terreau")]
+    dir: PathBuf,
+}
+
 #[derive(Debug, Clone, clap::Subcommand)]
 enum Verb {
     /// Show what runs, and where
-    #[command(after_help = "Examples:\n  terreau dev status")]
+    #[command(after_help = "Examples:\n  terreau dev status\n  terreau dev status --json")]
     Status(Place),
     /// End everything; the data stays
     #[command(after_help = "Examples:\n  terreau dev stop")]
-    Stop(Place),
+    Stop(Folder),
     /// End everything and forget the data, once you have said yes
     #[command(after_help = "Examples:\n  terreau dev reset\n  terreau dev reset --yes")]
     Reset {
         #[command(flatten)]
-        place: Place,
+        folder: Folder,
         /// Do not ask
         #[arg(long, short)]
         yes: bool,
@@ -57,7 +63,7 @@ enum Verb {
 /// Runs the command.
 pub async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
     match args.verb {
-        None if args.foreground => foreground(&args.place.dir).await,
+        None if args.foreground => foreground(&args.place.folder.dir).await,
         None => start(&args.place).await,
         Some(Verb::Status(place)) => status(&place).await,
         Some(Verb::Stop(place)) => {
@@ -65,7 +71,7 @@ pub async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
             say(&format!("stopped; `terreau dev{}` starts it again with its data", dir_option(&place.dir)))?;
             Ok(ExitCode::SUCCESS)
         }
-        Some(Verb::Reset { place, yes }) => {
+        Some(Verb::Reset { folder: place, yes }) => {
             if !yes && !is_meant(&place.dir)? {
                 anyhow::bail!("nothing was forgotten: `yes` was not the answer; scripts say --yes");
             }
@@ -108,17 +114,17 @@ async fn foreground(dir: &Path) -> anyhow::Result<ExitCode> {
 }
 
 async fn start(place: &Place) -> anyhow::Result<ExitCode> {
-    let info = dev::start(&options(&place.dir)?).await?;
+    let info = dev::start(&options(&place.folder.dir)?).await?;
     if place.json {
         say(&serde_json::to_string_pretty(&info)?)?;
     } else {
-        say(&told(&info, &place.dir))?;
+        say(&told(&info, &place.folder.dir))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 async fn status(place: &Place) -> anyhow::Result<ExitCode> {
-    let status = dev::status(&place.dir).await?;
+    let status = dev::status(&place.folder.dir).await?;
     if place.json {
         say(&serde_json::to_string_pretty(&status)?)?;
     } else {

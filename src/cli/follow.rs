@@ -7,13 +7,13 @@ use futures::StreamExt;
 use http::Method;
 use http::header::ACCEPT;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::json;
 
 use super::client::Client;
 use super::context::Context;
 use super::exit::ExitStatus;
 use super::failure::{Failure, Ran, harmless};
 use super::printer::{DIM, GREEN, Printer, RED, YELLOW};
+use super::shapes::Ended;
 use super::sse;
 use crate::model::head::Outcome;
 use crate::model::wire::{Accepted, OperationEnd};
@@ -69,8 +69,17 @@ pub fn of_operation(id: &str) -> Course {
         path: format!("/v1/operations/{id}/events"),
         goes_on: "the operation goes on".to_owned(),
         how_to: how_to(id),
-        named: ("operation", Some(id.to_owned())),
+        named: Named::Operation(id.to_owned()),
     }
+}
+
+/// What is followed, by its id.
+#[derive(Debug, Clone)]
+pub enum Named {
+    /// An operation.
+    Operation(String),
+    /// A change of one step.
+    Change(Option<String>),
 }
 
 /// Something that goes on, told by events.
@@ -83,17 +92,25 @@ pub struct Course {
     /// How to see more of it later.
     pub how_to: String,
     /// What it is called in JSON, and its id.
-    pub named: (&'static str, Option<String>),
+    pub named: Named,
 }
 
 /// Watches something until it ends. Ctrl-C stops the watching and nothing else.
 pub async fn walk(cx: &Context, client: &Client, course: &Course, form: Form) -> Ran {
     let Some(end) = to_its_end(cx, client, course).await? else { return Ok(ExitStatus::Left) };
     if form == Form::Json {
-        let (kind, id) = &course.named;
-        cx.printer.json(&json!({
-            *kind: id, "outcome": end.outcome, "summary": end.summary, "url": end.url, "why": end.why,
-        }))?;
+        let (operation, change) = match &course.named {
+            Named::Operation(id) => (Some(id.clone()), None),
+            Named::Change(id) => (None, id.clone()),
+        };
+        cx.printer.json(&Ended {
+            operation,
+            change,
+            outcome: end.outcome,
+            summary: end.summary.clone(),
+            url: end.url.clone(),
+            why: end.why.clone(),
+        })?;
     }
     if end.outcome == Outcome::Done {
         cx.printer.say(format!("{GREEN}done{GREEN:#}: {}", harmless(&end.summary)));

@@ -11,6 +11,7 @@ use super::context::Context;
 use super::exit::ExitStatus;
 use super::failure::{Failure, Ran, harmless};
 use super::printer::{self, table};
+use super::shapes::HookRemoved;
 use super::{local, waiting};
 use crate::model::Placement;
 use crate::model::wire::{DeliveryResult, Hidden, HookAnswer, HookRequest, HookTested, HookView, Hooks};
@@ -144,7 +145,7 @@ fn remove(args: &HookIdArgs, cx: &Context) -> Ran {
     waiting(async {
         client.order(Method::DELETE, &app_path(&app, &format!("/hooks/{}", escaped(&id)))).await?;
         if args.json {
-            cx.printer.json(&serde_json::json!({ "removed": id }))?;
+            cx.printer.json(&HookRemoved { removed: id })?;
         } else {
             cx.printer.say("it is told nothing any more");
         }

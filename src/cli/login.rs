@@ -4,7 +4,6 @@ use std::io::BufRead;
 
 use http::Method;
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::json;
 
 use super::args::LoginArgs;
 use super::client::Client;
@@ -12,6 +11,7 @@ use super::context::Context;
 use super::exit::ExitStatus;
 use super::failure::{Failure, Ran, harmless};
 use super::session::Session;
+use super::shapes::LoggedIn;
 use super::{hidden, waiting, whoami};
 use crate::model::names::Login;
 use crate::model::wire::{Hidden, LoginAnswer, LoginRequest};
@@ -52,9 +52,7 @@ pub fn run(args: &LoginArgs, cx: &Context) -> Ran {
         }
         let (user, expires_at) = (harmless(&session.user), harmless(&session.expires_at));
         if args.json {
-            cx.printer.json(&json!({
-                "user": user, "server": server.as_str(), "expires_at": expires_at,
-            }))?;
+            cx.printer.json(&LoggedIn { user, server: server.to_string(), expires_at })?;
         } else {
             let left = whoami::words(session.seconds_left(jiff::Timestamp::now()));
             cx.printer.data(format!("logged in as {user} at {server}, {left} left"))?;

@@ -14,6 +14,7 @@ pub mod reference;
 pub mod sandbox;
 pub mod server;
 pub mod session;
+pub mod shapes;
 pub mod sse;
 
 mod agent;

@@ -2,13 +2,12 @@
 
 use std::process::{Command, Stdio};
 
-use serde_json::json;
-
 use super::args::OpenArgs;
 use super::client::app_path;
 use super::context::Context;
 use super::exit::ExitStatus;
 use super::failure::{Failure, Ran, harmless};
+use super::shapes::Opened;
 use super::{local, waiting};
 use crate::model::wire::AppStatus;
 
@@ -22,7 +21,7 @@ pub fn run(args: &OpenArgs, cx: &Context) -> Ran {
             .hint("a process gets one by `route \"app.example.org\" {}`")
     })?;
     if args.json {
-        cx.printer.json(&json!({ "url": url }))?;
+        cx.printer.json(&Opened { url: url.clone() })?;
         return Ok(ExitStatus::Done);
     }
     cx.printer.data(harmless(url))?;

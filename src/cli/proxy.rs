@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
@@ -13,6 +12,7 @@ use super::client::{Client, app_path};
 use super::context::Context;
 use super::exit::ExitStatus;
 use super::failure::{Failure, Ran, harmless};
+use super::shapes::Proxied;
 use super::tunnel::{self, Heard};
 use super::{local, waiting};
 use crate::model::wire::{ConnectBegin, ToServer, channel};
@@ -42,7 +42,7 @@ pub fn run(args: &ProxyArgs, cx: &Context) -> Ran {
             .local_addr()
             .map_err(|e| Failure::failed("cannot tell the port").because(e.to_string()))?;
         if args.json {
-            cx.printer.json(&json!({ "address": address.to_string(), "instance": started.instance }))?;
+            cx.printer.json(&Proxied { address: address.to_string(), instance: started.instance.clone() })?;
         } else {
             cx.printer.data(address)?;
             let (port, at) = (harmless(&args.port.remote), harmless(&started.instance));

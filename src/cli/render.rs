@@ -3,13 +3,12 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use serde_json::json;
-
 use super::args::RenderArgs;
 use super::context::Context;
 use super::exit::ExitStatus;
 use super::failure::{Failure, Ran};
 use super::local;
+use super::shapes::Rendered;
 use crate::model::{Cluster, Placement};
 use crate::render;
 
@@ -30,11 +29,11 @@ pub fn run(args: &RenderArgs, cx: &Context) -> Ran {
             cx.printer.say(format!("placeholder: {note}"));
         }
         let job = desired.job.map(|j| j.json);
-        let document = match &desired.site {
-            Some(site) if job.is_none() => json!({ "Job": job, "Site": site }),
-            _ => json!({ "Job": job }),
+        let site = match &desired.site {
+            Some(site) if job.is_none() => serde_json::to_value(site).ok(),
+            _ => None,
         };
-        cx.printer.json(&document)?;
+        cx.printer.json(&Rendered { job, site })?;
         return Ok(ExitStatus::Done);
     }
     let mut text = String::new();

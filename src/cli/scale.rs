@@ -11,7 +11,7 @@ use super::client::app_path;
 use super::context::Context;
 use super::exit::ExitStatus;
 use super::failure::{Failure, Ran, harmless};
-use super::follow::{self, Course, Form, Then};
+use super::follow::{self, Course, Form, Named, Then};
 use super::printer::GREEN;
 use super::{local, turn, waiting};
 use crate::model::Placement;
@@ -116,7 +116,7 @@ fn ask(cx: &Context, app: &Placement, verb: &str, request: &impl Serialize, how:
             path: app_path(app, "/course"),
             goes_on: format!("the {verb} goes on"),
             how_to,
-            named: ("change", done.change),
+            named: Named::Change(done.change),
         };
         follow::walk(cx, &client, &course, how.form).await
     })

@@ -1,7 +1,6 @@
 //! `terreau server`: which servers one is logged in to, and which one is meant.
 
 use http::Method;
-use serde_json::json;
 
 use super::args::ServerCommand;
 use super::client::Client;
@@ -11,6 +10,7 @@ use super::failure::{Failure, Ran, harmless};
 use super::printer::table;
 use super::server::Server;
 use super::session::Sessions;
+use super::shapes::{SavedServer, SavedServers};
 use super::{waiting, whoami};
 
 /// Runs it.
@@ -67,14 +67,15 @@ fn list(saved: &Sessions, json: bool, cx: &Context) -> Ran {
         let servers: Vec<_> = saved
             .sessions
             .iter()
-            .map(|(name, s)| {
-                json!({
-                    "server": name, "user": s.user, "current": is_meant(name), "expires_at": s.expires_at,
-                    "seconds_left": s.seconds_left(now),
-                })
+            .map(|(name, s)| SavedServer {
+                server: name.clone(),
+                user: s.user.clone(),
+                current: is_meant(name),
+                expires_at: s.expires_at.clone(),
+                seconds_left: s.seconds_left(now),
             })
             .collect();
-        cx.printer.json(&json!({ "servers": servers }))?;
+        cx.printer.json(&SavedServers { servers })?;
         return Ok(ExitStatus::Done);
     }
     if saved.sessions.is_empty() {

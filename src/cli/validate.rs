@@ -1,12 +1,11 @@
 //! `terreau validate`: every fault of a descriptor at once. Asks no server; a server accepts exactly the same.
 
-use serde_json::json;
-
 use super::args::ValidateArgs;
 use super::context::Context;
 use super::exit::ExitStatus;
 use super::failure::Ran;
 use super::local;
+use super::shapes::Checked;
 use crate::descriptor::Paint;
 
 /// Runs it.
@@ -15,14 +14,15 @@ pub fn run(args: &ValidateArgs, cx: &Context) -> Ran {
     let name = path.display().to_string();
     let checked = local::check(path)?;
     if args.json {
-        cx.printer.json(&json!({
-            "valid": checked.descriptor.is_some(),
-            "file": name,
-            "project": checked.descriptor.as_ref().map(|d| &d.project.name),
-            "errors": checked.faults,
-            "warnings": checked.warnings,
-        }))?;
-        let status = if checked.descriptor.is_some() { ExitStatus::Done } else { ExitStatus::Failed };
+        let valid = checked.descriptor.is_some();
+        cx.printer.json(&Checked {
+            valid,
+            file: name,
+            project: checked.descriptor.map(|d| d.project.name.to_string()),
+            errors: checked.faults,
+            warnings: checked.warnings,
+        })?;
+        let status = if valid { ExitStatus::Done } else { ExitStatus::Failed };
         return Ok(status);
     }
     if !checked.warnings.is_empty() {

@@ -1,11 +1,10 @@
 //! `terreau whoami`: who is logged in, where, and for how long.
 
-use serde_json::json;
-
 use super::args::JsonArgs;
 use super::context::Context;
 use super::exit::ExitStatus;
 use super::failure::{Ran, harmless};
+use super::shapes::Me;
 use super::waiting;
 use crate::model::wire::WhoAmI;
 
@@ -19,11 +18,17 @@ pub fn run(args: &JsonArgs, cx: &Context) -> Ran {
             .parse::<jiff::Timestamp>()
             .map_or(0, |end| end.as_second().saturating_sub(jiff::Timestamp::now().as_second()).max(0));
         if args.json {
-            cx.printer.json(&json!({
-                "user": me.user, "groups": me.groups, "admin": me.admin, "server": client.server().as_str(),
-                "version": me.server, "cluster": me.cluster, "expires_at": me.expires_at, "seconds_left": left,
-                "scope": me.scope,
-            }))?;
+            cx.printer.json(&Me {
+                user: me.user,
+                groups: me.groups,
+                admin: me.admin,
+                server: client.server().to_string(),
+                version: me.server,
+                cluster: me.cluster,
+                expires_at: me.expires_at,
+                seconds_left: left,
+                scope: me.scope,
+            })?;
             return Ok(ExitStatus::Done);
         }
         let role = if me.admin { " (admin)" } else { "" };

@@ -1,6 +1,7 @@
 //! The plan as people and programs read it.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::model::desired::Name;
 use crate::model::head::Kind;
@@ -8,13 +9,15 @@ use crate::model::{Placement, ReleaseNumber, Sha256Hex};
 use crate::store::records::{After, StepSpec};
 
 /// Everything that a change would do. Holds presence and hashes of secrets, never a value.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Plan {
     /// Schema: 1.
     pub v: u32,
     /// On which app.
+    #[schema(value_type = Object)]
     pub app: Placement,
     /// The release that it would make; `None` for a delete.
+    #[schema(value_type = Option<u64>)]
     pub release: Option<ReleaseNumber>,
     /// One entry for each thing that changes; empty: nothing does.
     pub changes: Vec<Change>,
@@ -23,19 +26,24 @@ pub struct Plan {
     /// What people should know before.
     pub notes: Vec<String>,
     /// Hash of all semantic hashes and of the desired state. `deploy --plan` refuses another one.
+    #[schema(value_type = String)]
     pub token: Sha256Hex,
     /// What is done, in order.
+    #[schema(value_type = Vec<Object>)]
     pub steps: Vec<StepSpec>,
     /// Names taken by the transaction that opens the operation.
+    #[schema(value_type = Vec<Object>)]
     pub new_names: Vec<Name>,
     /// What the head becomes.
+    #[schema(value_type = Object)]
     pub after: After,
 }
 
 /// One change.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Change {
     /// What kind of thing.
+    #[schema(value_type = String)]
     pub kind: Kind,
     /// Which.
     pub target: String,
@@ -50,7 +58,7 @@ pub struct Change {
 }
 
 /// What happens to a thing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
     /// It is made.
@@ -62,7 +70,7 @@ pub enum Action {
 }
 
 /// What a change means for what runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case", tag = "impact")]
 pub enum Impact {
     /// Nothing is restarted.
@@ -84,7 +92,7 @@ pub enum Impact {
 }
 
 /// How a write is guarded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Guard {
     /// The engine refuses if the world has moved.
@@ -94,7 +102,7 @@ pub enum Guard {
 }
 
 /// What stands in the way.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Obstacle {
     /// A stable word: `name_not_available`, `not_ours`, `missing`.
     pub code: String,

@@ -25,7 +25,7 @@ use super::process::{self, Identity};
 use super::{SandboxError, garage, guard};
 
 /// Where everything is, for programs: `DIR/dev.json`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct DevInfo {
     /// The agent's API.
     pub api: String,
@@ -52,6 +52,7 @@ pub struct DevInfo {
     /// A person who may do everything.
     pub user: String,
     /// The file with that person's password.
+    #[schema(value_type = String)]
     pub password_file: PathBuf,
 }
 
@@ -65,9 +66,10 @@ pub struct DevOptions {
 }
 
 /// One part, as `status` tells it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct PartStatus {
     /// Which.
+    #[schema(value_type = String)]
     pub part: Part,
     /// Its process, when it lives.
     pub pid: Option<u32>,
@@ -76,13 +78,15 @@ pub struct PartStatus {
     /// Where it listens: the first of its ports.
     pub port: u16,
     /// Where its output goes.
+    #[schema(value_type = String)]
     pub log: PathBuf,
 }
 
 /// What `status` tells.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct DevStatus {
     /// The folder.
+    #[schema(value_type = String)]
     pub dir: PathBuf,
     /// The supervisor's process, when it lives.
     pub supervisor: Option<u32>,

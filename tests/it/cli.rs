@@ -598,3 +598,22 @@ fn the_reference_is_what_the_help_says() {
     let have = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(have == want, "docs/cli.md is old: TERREAU_BLESS=1 cargo test --test it cli::the_reference");
 }
+
+/// Set `TERREAU_BLESS=1` to write them anew.
+#[cfg(feature = "sandbox")]
+#[test]
+fn the_reference_of_json_is_made_of_what_is_printed() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    for (name, want) in [
+        ("json.md", terreau::cli::shapes::markdown()),
+        ("json-schema.json", terreau::cli::shapes::document()),
+    ] {
+        let path = docs.join(name);
+        if std::env::var_os("TERREAU_BLESS").is_some() {
+            std::fs::write(&path, want).unwrap();
+            continue;
+        }
+        let have = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(have == want, "docs/{name} is old: TERREAU_BLESS=1 cargo test --test it the_reference");
+    }
+}

@@ -16,6 +16,7 @@ use super::context::Context;
 use super::exit::ExitStatus;
 use super::failure::{Failure, Ran, harmless};
 use super::follow::{self, Form, Then};
+use super::shapes::Configured;
 use super::{dotenv, hidden, local, printer, turn, waiting};
 use crate::model::Placement;
 use crate::model::config::{check_name, check_value};
@@ -130,10 +131,13 @@ async fn send(
         return follow::accepted(cx, client, &accepted, then, form).await;
     }
     if form == Form::Json {
-        cx.printer.json(&json!({
-            "staged": answer.staged.is_some(), "why": answer.staged, "versions": answer.versions,
-            "release": answer.release, "unchanged": answer.versions.is_empty(),
-        }))?;
+        cx.printer.json(&Configured {
+            staged: answer.staged.is_some(),
+            unchanged: answer.versions.is_empty(),
+            why: answer.staged,
+            versions: answer.versions,
+            release: answer.release,
+        })?;
         return Ok(ExitStatus::Done);
     }
     match (&answer.staged, answer.versions.is_empty()) {

@@ -3,6 +3,7 @@
 //!
 //! What an example needs besides (a terminal, an editor, something that was there before) is said in `table.rs`.
 
+pub mod schema;
 mod table;
 mod words;
 mod world;
@@ -79,20 +80,58 @@ fn the_table_of_examples_names_none_that_is_gone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_example_of_the_help_works_on_a_real_cluster() {
     let world = World::new().await;
+    let schema = schema::Schema::read();
     let mut pages = pages();
     // What takes things away comes last; within that, the order of the help.
     pages.sort_by_key(|p| LATE.iter().position(|l| *l == p.path).map_or(0, |n| n + 1));
     let mut wrong = Vec::new();
     let mut seen = std::collections::BTreeSet::new();
+    let mut json = with_json();
     for page in &pages {
+        // What takes things away is last: before it, what every command prints for programs.
+        if LATE.first() == Some(&page.path.as_str()) {
+            wrong.extend(world.prints(&schema, &json).await);
+            json.clear();
+        }
         for example in page.examples.iter().filter(|e| seen.insert((*e).clone())) {
             let begun = std::time::Instant::now();
             let done = world.tries(example, special(example)).await;
             println!("{:>6} ms  {example}", begun.elapsed().as_millis());
-            if let Err(why) = done {
+            let is_json = example.contains(" --json") && !example.contains(['|', '>']);
+            let as_documented = |out: String| {
+                if is_json { schema.check(&page.path, &out) } else { Ok(()) }
+            };
+            if is_json {
+                json.retain(|path| *path != page.path);
+            }
+            if let Err(why) = done.and_then(as_documented) {
                 wrong.push(format!("$ {example}\n{why}"));
             }
         }
     }
     assert!(wrong.is_empty(), "{} examples do not work:\n{}", wrong.len(), wrong.join("\n\n"));
+}
+
+/// Every command that takes `--json`.
+fn with_json() -> Vec<String> {
+    fn walk(command: &clap::Command, path: &str, found: &mut Vec<String>) {
+        for sub in command.get_subcommands().filter(|s| !s.is_hide_set() && s.get_name() != "help") {
+            let path = format!("{path} {}", sub.get_name()).trim_start().to_owned();
+            if !sub.is_subcommand_required_set() && sub.get_arguments().any(|a| a.get_id() == "json") {
+                found.push(path.clone());
+            }
+            walk(sub, &path, found);
+        }
+    }
+    let mut found = Vec::new();
+    let mut line = Line::command();
+    line.build();
+    walk(&line, "", &mut found);
+    found.sort();
+    found
+}
+
+#[test]
+fn every_command_with_json_is_in_the_schema() {
+    assert_eq!(with_json(), schema::Schema::read().commands());
 }

@@ -104,3 +104,74 @@ pub const LINES: &[Special] = &[
 pub fn special(line: &str) -> Special {
     LINES.iter().find(|s| s.line == line).copied().unwrap_or(PLAIN)
 }
+
+/// How a command is run with `--json` that has no example of it: as people would, in the folder of `carnet`, before anything
+/// is taken away. `operations cancel` needs a change under way: `tests/it/history/cancel.rs` looks at what it prints.
+pub fn json_line(path: &str) -> Option<&'static str> {
+    Some(match path {
+        "login" => {
+            "echo canary-of-alice | terreau login --server https://terreau.example.org --user alice --password-stdin --json --config-dir $(mktemp -d)"
+        }
+        "whoami" => "terreau whoami --json",
+        "validate" => "terreau validate --json",
+        "render" => "terreau render --json",
+        "plan" => "date +%N > app/version; terreau plan --json",
+        "deploy" => "terreau deploy --json",
+        // Of an app that is there for it alone.
+        "delete" => {
+            "mkdir -p short && echo '<p>' > short/index.html && terreau init short --dir short > /dev/null && cd short && terreau deploy -q > /dev/null && terreau delete --yes --json"
+        }
+        "status" => "terreau status --json",
+        "logs" => "terreau logs --json --tail 5",
+        "proxy" => "terreau proxy http --json",
+        "open" => "terreau open --json",
+        "releases" => "terreau releases --json",
+        "release import" => "terreau release export 1 > one.json && terreau release import one.json --json",
+        "diff" => "terreau diff 1 2 --job --json",
+        "rollback" => "terreau rollback --json",
+        "ps" => "terreau ps --all --json",
+        "top" => "terreau top --json",
+        "events" => "terreau events --json",
+        "hook add" => "terreau hook add https://example.org/told/json --json",
+        "hook list" => "terreau hook list --json",
+        "hook remove" => "terreau hook remove 3f9a --json",
+        "start" => "terreau start --json",
+        "stop" => "terreau stop carnet@preproduction --json",
+        "restart" => "terreau restart --process worker --json",
+        "scale" => "terreau scale worker=1 --json",
+        "maintenance on" => "terreau maintenance on --json",
+        "maintenance off" => "terreau maintenance off --json",
+        "graph" => "terreau graph --json",
+        "server list" => "terreau server list --json",
+        "tokens create" => "terreau tokens create other --app carnet --verb read --json",
+        "tokens list" => "terreau tokens list --json",
+        "projects" => "terreau projects --json",
+        "projects transfer" => "terreau projects transfer carnet --to me --yes --json",
+        "owners list" => "terreau owners list --json",
+        "owners add" => "terreau owners add bob --json",
+        "owners remove" => "terreau owners remove bob --json",
+        "users list" => "terreau users list --json",
+        "users show" => "terreau users show alice --json",
+        // Somebody without apps, who is gone afterwards.
+        "users remove" => "terreau users remove carol --yes --json",
+        "env list" => "terreau env list --json",
+        "env set" => "terreau env set LANGUAGE=fr --json",
+        "env unset" => "terreau env unset --stage LANGUAGE --json",
+        "env import" => "echo COLOUR=red > more.env && terreau env import more.env --stage --json",
+        "env export" => "terreau env export --json",
+        "env edit" => "EDITOR=nano terreau env edit --stage --json",
+        "env history" => "terreau env history --json",
+        "secret list" => "terreau secret list --json",
+        "secret set" => "echo 12345678 | terreau secret set api_key --stdin --stage --json",
+        "secret import" => {
+            "echo api_key=87654321 > more.env && terreau secret import more.env --stage --json"
+        }
+        "secret export" => "terreau secret export --json",
+        "secret edit" => "EDITOR=nano terreau secret edit --stage --json",
+        "secret history" => "terreau secret history --json",
+        "operations list" => "terreau operations list --json",
+        "operations follow" => "terreau operations follow 01jc5zxq6e1v2m3n4p5q6r7s8t --json",
+        "operations show" => "terreau operations show 01jc5zxq6e1v2m3n4p5q6r7s8t --json",
+        _ => return None,
+    })
+}

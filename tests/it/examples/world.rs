@@ -9,7 +9,8 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process_group};
 use terreau::engines::directory::{Directory, DirectoryConfig, hash};
 
-use super::table::{How, Special};
+use super::schema::Schema;
+use super::table::{How, Special, json_line};
 use crate::cli::{Home, Ran, run};
 use crate::harness::{Stack, StackOptions, terreau};
 use crate::terminal::Terminal;
@@ -24,6 +25,8 @@ const TOLD: &str = "https://example.org/told";
 const SIGNED: &str = "https://example.org/signed";
 const HOOK: &str = " 3f9a";
 const AGENT: &str = "/etc/terreau/agent.toml";
+/// It needs a change under way: `tests/it/history/cancel.rs` looks at what it prints.
+const CAUGHT: &str = "operations cancel";
 /// How long an example may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -101,7 +104,7 @@ impl World {
             dev: tempfile::Builder::new().prefix("td-").tempdir().unwrap(),
         };
         it.program("pass", "echo canary-of-alice");
-        it.program("nano", "sed -i '$s/=.*/=typed-in-nano/' \"$1\"");
+        it.program("nano", "sed -i \"\\$s/=.*/=typed-at-$(date +%N)/\" \"$1\"");
         std::os::unix::fs::symlink(terreau(), it.bin.path().join("terreau")).unwrap();
         for (more, host) in
             [("", "carnet"), ("carnet@preproduction --file preproduction.hcl", "carnet@preproduction")]
@@ -165,7 +168,7 @@ impl World {
     }
 
     /// Runs an example; says what went wrong.
-    pub async fn tries(&self, line: &str, special: Special) -> Result<(), String> {
+    pub async fn tries(&self, line: &str, special: Special) -> Result<String, String> {
         let line = self.real(line).await;
         let folder = if line.contains("terreau dev") { self.dev.path() } else { self.app.path() };
         let mut home = &self.person.home;
@@ -203,9 +206,41 @@ impl World {
             }
         }
         if ran.code == special.code && !ran.err.contains("panicked") {
-            return Ok(());
+            return Ok(ran.out);
         }
         Err(format!("ended with {}, not {}\n{}{}", ran.code, special.code, ran.out, ran.err))
+    }
+
+    /// Runs every command of these with `--json`; says what is not as documented.
+    pub async fn prints(&self, schema: &Schema, commands: &[String]) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for path in commands.iter().filter(|c| *c != CAUGHT) {
+            let Some(line) = json_line(path) else {
+                wrong.push(format!(
+                    "{path}: tests/it/examples/table.rs does not say how it is run with --json"
+                ));
+                continue;
+            };
+            let line = self.real(line).await;
+            let folder = if path.starts_with("dev") { self.dev.path() } else { self.app.path() };
+            let begun = std::time::Instant::now();
+            let ran = if path == "proxy" {
+                tokio::task::block_in_place(|| {
+                    let quiet = format!("exec 2>/dev/null\n{line}");
+                    self.until(&self.person.home, folder, &quiet, "}")
+                })
+            } else {
+                self.shell(&self.person.home, folder, &line, "alice\n")
+            };
+            println!("{:>6} ms  {line}", begun.elapsed().as_millis());
+            let done = match ran.code {
+                // 10: a plan with changes.
+                0 | 10 => schema.check(path, &ran.out),
+                code => Err(format!("ended with {code}: {}{}", ran.out, ran.err)),
+            };
+            wrong.extend(done.err().map(|why| format!("{line}: {why}")));
+        }
+        wrong
     }
 
     fn bash(&self, home: &Home, folder: &Path, script: &str) -> Command {
@@ -290,7 +325,7 @@ async fn people(stack: &Stack) {
     let directory = Directory::new(config).unwrap();
     let strings = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect::<Vec<String>>();
     let (mut members, login) = (Vec::new(), directory.group_dn("login").unwrap());
-    for who in ["alice", "bob"] {
+    for who in ["alice", "bob", "carol"] {
         let dn = directory.people_dn(who).unwrap();
         let password = hash::ssha512_fresh(&format!("canary-of-{who}").into());
         let attrs = [

@@ -289,7 +289,7 @@ async fn operations_are_listed_shown_and_cancelled_from_the_command_line() {
     let show = person.expect(0, here.path(), &["operations", "show", open.id.as_str()]);
     assert!(show.out.contains("begun") && show.out.contains("under way"), "{}", show.out);
 
-    let cancelling = person.begins(here.path(), &["operations", "cancel", open.id.as_str()]);
+    let cancelling = person.begins(here.path(), &["operations", "cancel", open.id.as_str(), "--json"]);
     eventually("it is cancelled", PATIENCE, async || {
         let now = world.store.operation(&open.id).await.unwrap()?;
         now.value.cancel.is_some().then_some(())
@@ -299,6 +299,7 @@ async fn operations_are_listed_shown_and_cancelled_from_the_command_line() {
     let ended = cancelling.end(PATIENCE).await;
     assert_eq!(ended.code, 0, "{ended:?}");
     assert!(ended.said.iter().any(|l| l == "cancelled by me: nothing has changed"), "{ended:?}");
+    crate::examples::schema::Schema::read().check("operations cancel", &ended.out).unwrap();
     let listed = person.json(here.path(), &["operations", "list", "--json"]);
     assert_eq!(listed["open"], json!([]), "{listed}");
 
