@@ -254,14 +254,16 @@ async fn listen(
     activity: &Activity,
 ) -> Result<(), crate::engines::EngineError> {
     let mut beat = tokio::time::interval(BEAT);
+    let mut is_over = false;
     loop {
         let heard = tokio::select! {
             heard = ears.next() => heard,
-            _ = beat.tick() => {
+            _ = beat.tick(), if !is_over => {
                 input.beat().await?;
                 continue;
             }
             () = ended.notified() => {
+                is_over = true;
                 input.end_of_input().await?;
                 continue;
             }
@@ -269,6 +271,7 @@ async fn listen(
         activity.note();
         match heard {
             Heard::Bytes(channel::INPUT, bytes) => input.input(&bytes).await?,
+            Heard::Said(ToServer::Resize(_)) if is_over => {}
             Heard::Said(ToServer::Resize(size)) => input.resize(size.columns, size.rows).await?,
             Heard::Said(ToServer::Eof) => input.end_of_input().await?,
             Heard::Bytes(..) | Heard::Said(_) | Heard::Gone => return Ok(()),

@@ -33,6 +33,7 @@ pub enum ExecOutput {
 #[derive(Debug)]
 pub struct ExecWriter {
     sink: SplitSink<Socket, Message>,
+    at_end: bool,
     doing: String,
     _place: Arc<Place>,
 }
@@ -81,7 +82,7 @@ impl Nomad {
             })?;
         let (sink, stream) = socket.split();
         let place = Arc::new(place);
-        let writer = ExecWriter { sink, doing: doing.clone(), _place: place.clone() };
+        let writer = ExecWriter { sink, at_end: false, doing: doing.clone(), _place: place.clone() };
         Ok((writer, ExecReader { stream, doing, _place: place }))
     }
 }
@@ -92,13 +93,20 @@ impl ExecWriter {
         sent.map_err(|e| EngineError::new(Engine::Nomad, Fault::Away, self.doing.clone(), e.to_string()))
     }
 
-    /// Gives the program something to read.
+    /// Gives the program something to read; after the end of its input, nothing.
     pub async fn input(&mut self, bytes: &[u8]) -> Result<(), EngineError> {
+        if self.at_end {
+            return Ok(());
+        }
         self.send(json!({ "stdin": { "data": STANDARD.encode(bytes) } })).await
     }
 
-    /// Says that no more input comes.
+    /// Says that no more input comes, once: a program that has its input's end may have ended, and Nomad drops the
+    /// connection over what it can no longer hand on, its exit code with it (seen on 1.11.1).
     pub async fn end_of_input(&mut self) -> Result<(), EngineError> {
+        if std::mem::replace(&mut self.at_end, true) {
+            return Ok(());
+        }
         self.send(json!({ "stdin": { "close": true } })).await
     }
 

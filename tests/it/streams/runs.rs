@@ -145,12 +145,17 @@ async fn a_detached_run_is_listed_ended_by_its_name_and_time_bounded_and_gone_wi
     // One that somebody waits for ends at its time, and says so.
     let timed = it.expect(125, &["run", "--timeout", "2s", "--", "sleep", "1000"]);
     assert!(timed.err.contains("ended after 2 s, its time"), "{}", timed.err);
-    // Nobody waits for this one: the leader ends it.
-    let short = begin(&["--timeout", "1s"]);
-    let others: Vec<String> = (0..9).map(|_| begin(&[])).collect();
+    let others: Vec<String> = (0..10).map(|_| begin(&[])).collect();
     let refused = it.expect(125, &["run", "--detach", "--", "true"]);
     assert!(refused.err.contains("10 commands of"), "{}", refused.err);
     assert!(refused.err.contains("--run NAME"), "{}", refused.err);
+    // Nobody waits for this one: the leader ends it.
+    it.expect(0, &["stop", "--run", &others[9]]);
+    eventually("there is room for another", Duration::from_secs(40), async || {
+        state(&others[9]).is_none_or(|s| s == "ended").then_some(())
+    })
+    .await;
+    let short = begin(&["--timeout", "1s"]);
     eventually("the leader has ended it", Duration::from_secs(150), async || {
         state(&short).is_none_or(|s| s == "ended").then_some(())
     })
