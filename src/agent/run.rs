@@ -278,10 +278,10 @@ async fn tend(what: Tended, address: String, stop: CancellationToken) {
                     Err(e) => tracing::warn!(error = %e, "the agent's record was not written"),
                 }
             }
-            if let Err(e) = clear(&what, &lease.id, &mut swept).await {
+            if let Err(e) = clear(&what, &mut swept).await {
                 tracing::debug!(error = %e, "what agents left behind was not cleared");
             }
-            if let Err(e) = purge(&what, &lease.id, &mut purged).await {
+            if let Err(e) = purge(&what, &mut purged).await {
                 tracing::warn!(error = %e, "one-off commands that nobody waits for were not looked for");
             }
         }
@@ -293,16 +293,11 @@ async fn tend(what: Tended, address: String, stop: CancellationToken) {
 }
 
 /// As leader, purges one-off commands whose agent is gone, and those that have ended.
-async fn purge(
-    what: &Tended,
-    lease: &str,
-    purged: &mut Option<tokio::time::Instant>,
-) -> Result<(), crate::deploy::Error> {
+async fn purge(what: &Tended, purged: &mut Option<tokio::time::Instant>) -> Result<(), crate::deploy::Error> {
     if purged.is_some_and(|at| at.elapsed() < RUNS) {
         return Ok(());
     }
-    let leader = what.consul.kv_get(keys::LEADER).await?;
-    if leader.and_then(|e| e.session).as_deref() != Some(lease) {
+    if !what.deployer.runner().leads().await? {
         return Ok(());
     }
     let count = what.deployer.purge_runs().await?;
@@ -313,16 +308,11 @@ async fn purge(
     Ok(())
 }
 
-async fn clear(
-    what: &Tended,
-    lease: &str,
-    swept: &mut Option<tokio::time::Instant>,
-) -> Result<(), EngineError> {
+async fn clear(what: &Tended, swept: &mut Option<tokio::time::Instant>) -> Result<(), EngineError> {
     if swept.is_some_and(|at| at.elapsed() < SWEEP) {
         return Ok(());
     }
-    let leader = what.consul.kv_get(keys::LEADER).await?;
-    if leader.and_then(|e| e.session).as_deref() != Some(lease) {
+    if !what.deployer.runner().leads().await? {
         return Ok(());
     }
     for record in what.consul.kv_list(keys::AGENTS).await? {

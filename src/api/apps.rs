@@ -5,13 +5,12 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use futures::StreamExt;
 use serde::Deserialize;
 
 use super::Api;
 use super::caller::{App, Caller, Query};
 use super::problem::{Answer, Fail};
-use super::share::{Holding, Kind};
+use super::share::{self, Kind};
 use crate::access::{Decision, Object, Verb, decide};
 use crate::deploy::history::{Fate, Told};
 use crate::deploy::{LogForm, LogQuery, LogStreamName};
@@ -198,8 +197,7 @@ pub(super) async fn logs(
     let place = query.follow.then(|| api.shares.take(&caller, Kind::Followed)).transpose()?;
     let chunks = api.deployer.logs(&app, query).await?;
     // An error in the middle cuts the chunked body, which a client can see; an end says that all was told.
-    let body =
-        Body::from_stream(Holding::new(chunks.take_until(Box::pin(caller.until_refused(&api))), place));
+    let body = Body::from_stream(share::lasting(&api, &caller, place, chunks));
     Ok(([(header::CONTENT_TYPE, content), (header::CACHE_CONTROL, "no-store")], body).into_response())
 }
 

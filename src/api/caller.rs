@@ -184,8 +184,7 @@ impl FromRequestParts<Api> for App {
     type Rejection = Fail;
 
     async fn from_request_parts(parts: &mut RequestParts, _: &Api) -> Result<Self, Fail> {
-        let segments = segments(parts).await?;
-        let text = segments.iter().find(|(k, _)| k == "app").map_or("", |(_, v)| v.as_str());
+        let text = segment(parts, "app").await?;
         text.parse().map(Self).map_err(|e: crate::model::names::NameError| Fail::field("app", e.to_string()))
     }
 }
@@ -198,10 +197,9 @@ impl FromRequestParts<Api> for Id {
     type Rejection = Fail;
 
     async fn from_request_parts(parts: &mut RequestParts, _: &Api) -> Result<Self, Fail> {
-        let segments = segments(parts).await?;
-        let text = segments.iter().find(|(k, _)| k == "id").map_or("", |(_, v)| v.as_str());
+        let text = segment(parts, "id").await?;
         // What cannot be an id names nothing.
-        Uid::new(text).map(Self).map_err(|_| Fail::new(ProblemCode::NotFound, "there is no such operation"))
+        Uid::new(&*text).map(Self).map_err(|_| Fail::new(ProblemCode::NotFound, "there is no such operation"))
     }
 }
 
@@ -213,8 +211,7 @@ impl FromRequestParts<Api> for Number {
     type Rejection = Fail;
 
     async fn from_request_parts(parts: &mut RequestParts, _: &Api) -> Result<Self, Fail> {
-        let segments = segments(parts).await?;
-        let text = segments.iter().find(|(k, _)| k == "number").map_or("", |(_, v)| v.as_str());
+        let text = segment(parts, "number").await?;
         // What cannot be a number names nothing.
         text.parse().map(Self).map_err(|_| Fail::new(ProblemCode::NotFound, "there is no such release"))
     }
@@ -228,8 +225,7 @@ impl FromRequestParts<Api> for HookId {
     type Rejection = Fail;
 
     async fn from_request_parts(parts: &mut RequestParts, _: &Api) -> Result<Self, Fail> {
-        let segments = segments(parts).await?;
-        Ok(Self(segments.into_iter().find(|(k, _)| k == "hook").map(|(_, v)| v).unwrap_or_default()))
+        segment(parts, "hook").await.map(Self)
     }
 }
 
@@ -241,15 +237,10 @@ impl FromRequestParts<Api> for RunName {
     type Rejection = Fail;
 
     async fn from_request_parts(parts: &mut RequestParts, _: &Api) -> Result<Self, Fail> {
-        let segments = segments(parts).await?;
-        let text = segments.iter().find(|(k, _)| k == "run").map_or("", |(_, v)| v.as_str());
+        let text = segment(parts, "run").await?;
         // What cannot be a name names nothing.
         let is_name = text.len() == 8 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        if is_name {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(Fail::new(ProblemCode::NotFound, "there is no such run"))
-        }
+        if is_name { Ok(Self(text)) } else { Err(Fail::new(ProblemCode::NotFound, "there is no such run")) }
     }
 }
 
@@ -274,10 +265,15 @@ impl FromRequestParts<Api> for Sha256 {
     type Rejection = Fail;
 
     async fn from_request_parts(parts: &mut RequestParts, _: &Api) -> Result<Self, Fail> {
-        let segments = segments(parts).await?;
-        let text = segments.iter().find(|(k, _)| k == "sha256").map_or("", |(_, v)| v.as_str());
-        Sha256Hex::new(text).map(Self).map_err(|e| Fail::field("sha256", e))
+        let text = segment(parts, "sha256").await?;
+        Sha256Hex::new(&*text).map(Self).map_err(|e| Fail::field("sha256", e))
     }
+}
+
+/// The part of a path of that name.
+async fn segment(parts: &mut RequestParts, name: &str) -> Result<String, Fail> {
+    let segments = segments(parts).await?;
+    Ok(segments.into_iter().find(|(k, _)| k == name).map(|(_, v)| v).unwrap_or_default())
 }
 
 async fn segments(parts: &mut RequestParts) -> Result<Vec<(String, String)>, Fail> {

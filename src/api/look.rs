@@ -1,19 +1,16 @@
 //! Looking closer at an app: its instances, what they use, what happened to it.
 
-use std::convert::Infallible;
-
 use axum::Json;
 use axum::extract::State;
-use axum::response::sse::{Event, KeepAlive};
-use axum::response::{IntoResponse, Response, Sse};
+use axum::response::sse::Event;
+use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 use serde::Deserialize;
 
 use super::Api;
 use super::caller::{App, Caller, Query};
-use super::operations::HEARTBEAT;
 use super::problem::{Answer, Fail};
-use super::share::{Holding, Kind};
+use super::share::{self, Kind};
 use crate::access::Verb;
 use crate::deploy::Ended;
 use crate::model::wire::{Events, Instances, Problem, Stats};
@@ -99,9 +96,7 @@ pub(super) async fn events(
             Ok(e) => ("event", serde_json::to_string(&e)),
             Err(e) => ("failed", serde_json::to_string(&Fail::from(e).document())),
         };
-        Ok::<_, Infallible>(Event::default().event(name).data(data.unwrap_or_default()))
+        Event::default().event(name).data(data.unwrap_or_default())
     });
-    let events = events.take_until(Box::pin(caller.until_refused(&api)));
-    let events = Holding::new(Box::pin(events), place);
-    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT).text("alive")).into_response())
+    Ok(share::events(&api, &caller, place, events).into_response())
 }

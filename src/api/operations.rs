@@ -1,20 +1,19 @@
 //! Operations: listed, as they stand, as they go on, turned back.
 
 use std::convert::Infallible;
-use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Sse;
-use axum::response::sse::{Event, KeepAlive};
+use axum::response::sse::Event;
 use futures::{Stream, StreamExt};
 
 use super::Api;
 use super::caller::{Caller, Id, Query};
 use super::deploys::whole;
 use super::problem::{Answer, Fail};
-use super::share::{Holding, Kind};
+use super::share::{self, Kind};
 use crate::access::{Decision, Object, Verb, decide};
 use crate::deploy::{Course, Line};
 use crate::model::wire::{
@@ -22,9 +21,6 @@ use crate::model::wire::{
 };
 use crate::model::{Placement, Uid};
 use crate::operation::Progress;
-
-/// Proxies close what is silent for longer.
-pub(super) const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// The operation, if its app may be read; otherwise the words of one that never was.
 async fn course(api: &Api, caller: &mut Caller, id: &Uid) -> Answer<Course> {
@@ -204,10 +200,8 @@ pub(super) async fn events(
     let skip = last.map_or(0, |n| n.saturating_add(1));
     let place = api.shares.take(&caller, Kind::Course)?;
     let told = api.deployer.follow(id, skip);
-    let events = told.enumerate().map(move |(n, progress)| Ok(event(skip.saturating_add(n), progress)));
-    let events = events.take_until(Box::pin(caller.until_refused(&api)));
-    let events = Holding::new(Box::pin(events), place);
-    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT).text("alive")))
+    let told = told.enumerate().map(move |(n, progress)| event(skip.saturating_add(n), progress));
+    Ok(share::events(&api, &caller, place, told))
 }
 
 /// One thing that was told, as an event.

@@ -6,16 +6,16 @@ use std::convert::Infallible;
 use axum::Json;
 use axum::extract::State;
 use axum::response::Sse;
-use axum::response::sse::{Event, KeepAlive};
+use axum::response::sse::Event;
 use futures::{Stream, StreamExt};
 
 use super::Api;
 use super::body;
 use super::caller::{App, Caller, RunName};
 use super::deploys::whole;
-use super::operations::{HEARTBEAT, event};
+use super::operations::event;
 use super::problem::Answer;
-use super::share::{Holding, Kind};
+use super::share::{self, Kind};
 use crate::access::Verb;
 use crate::deploy::Change;
 use crate::model::Placement;
@@ -147,8 +147,6 @@ pub(super) async fn course(
     caller.may(&api, Verb::Read, &app).await?;
     let place = api.shares.take(&caller, Kind::Course)?;
     // It tells what is now: who comes back after a cut needs no more than that.
-    let events = api.deployer.course(app).enumerate().map(|(n, progress)| Ok(event(n, progress)));
-    let events = events.take_until(Box::pin(caller.until_refused(&api)));
-    let events = Holding::new(Box::pin(events), place);
-    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT).text("alive")))
+    let told = api.deployer.course(app).enumerate().map(|(n, progress)| event(n, progress));
+    Ok(share::events(&api, &caller, place, told))
 }

@@ -2,16 +2,23 @@
 //! tunnel, takes a place of its person's share, and gives it back however it ends.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use futures::Stream;
+use axum::response::Sse;
+use axum::response::sse::{Event, KeepAlive};
+use futures::{Stream, StreamExt};
 
+use super::Api;
 use super::caller::Caller;
 use super::problem::{Answer, Fail};
 use crate::model::wire::ProblemCode;
 
+/// Proxies close what is silent for longer.
+const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How many places a person has: followed logs and events, programs, runs.
 const SHARE: usize = 12;
 /// The courses of operations and apps are counted apart: each deploy of a program's has one, and they take no call of
@@ -93,17 +100,39 @@ impl Drop for Place {
     }
 }
 
-/// A stream that holds something until it is dropped.
-#[derive(Debug)]
-pub(super) struct Holding<S, P> {
+/// What goes on for a caller: it ends with their right to it, and holds their place until then.
+pub(super) fn lasting<S, P>(
+    api: &Api,
+    caller: &Caller,
+    place: P,
     stream: S,
-    _held: P,
+) -> impl Stream<Item = S::Item> + Send + use<S, P>
+where
+    S: Stream + Send + 'static,
+    P: Send + Unpin,
+{
+    Holding { stream: Box::pin(stream.take_until(Box::pin(caller.until_refused(api)))), _held: place }
 }
 
-impl<S, P> Holding<S, P> {
-    pub(super) fn new(stream: S, held: P) -> Self {
-        Self { stream, _held: held }
-    }
+/// The same as server-sent events, with a sign of life where nothing happens.
+pub(super) fn events<S>(
+    api: &Api,
+    caller: &Caller,
+    place: Place,
+    stream: S,
+) -> Sse<impl Stream<Item = Result<Event, Infallible>> + Send + use<S>>
+where
+    S: Stream<Item = Event> + Send + 'static,
+{
+    let events = lasting(api, caller, place, stream.map(Ok));
+    Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT).text("alive"))
+}
+
+/// A stream that holds something until it is dropped.
+#[derive(Debug)]
+struct Holding<S, P> {
+    stream: S,
+    _held: P,
 }
 
 impl<S: Stream + Unpin, P: Unpin> Stream for Holding<S, P> {

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::Api;
 use super::caller::{App, Caller};
 use super::problem::{Answer, Fail};
-use super::share::Kind;
+use super::share::{Kind, Place};
 use super::tunnel::{self, Asked, Ears, Heard, Mouth};
 use crate::access::Verb;
 use crate::deploy::{Program, RunOutput};
@@ -53,16 +53,12 @@ pub(super) async fn exec(
 ) -> Answer<Response> {
     caller.may(&api, Verb::Exec, &app).await?;
     let place = api.shares.take(&caller, Kind::Followed)?;
-    let (response, asked) = tunnel::accept(request)?;
-    tokio::spawn(async move {
-        let _place = place;
-        let Some((first, ears, mouth)) = begin(asked).await else { return };
+    open(place, request, move |first, ears, mouth: Mouth| async move {
         match first {
             ToServer::Exec(what) => exec_in(&api, &caller, &app, &what, ears, &mouth).await,
             _ => mouth.fail(unexpected("exec")).await,
         }
-    });
-    Ok(response)
+    })
 }
 
 /// Connects to a port of a living instance. A WebSocket: the client's first message is `connect`; then bytes go both ways
@@ -83,10 +79,7 @@ pub(super) async fn connect(
 ) -> Answer<Response> {
     caller.may(&api, Verb::Connect, &app).await?;
     let place = api.shares.take(&caller, Kind::Connection)?;
-    let (response, asked) = tunnel::accept(request)?;
-    tokio::spawn(async move {
-        let _place = place;
-        let Some((first, ears, mouth)) = begin(asked).await else { return };
+    open(place, request, move |first, ears, mouth: Mouth| async move {
         match first {
             ToServer::Connect(what) => {
                 tokio::select! {
@@ -96,8 +89,7 @@ pub(super) async fn connect(
             }
             _ => mouth.fail(unexpected("connect")).await,
         }
-    });
-    Ok(response)
+    })
 }
 
 /// Runs a program once, in an instance of its own, with all that a process of the app's release has. A WebSocket: the
@@ -118,13 +110,25 @@ pub(super) async fn run(
 ) -> Answer<Response> {
     caller.may(&api, Verb::Exec, &app).await?;
     let place = api.shares.take(&caller, Kind::Followed)?;
-    let (response, asked) = tunnel::accept(request)?;
-    tokio::spawn(async move {
-        let _place = place;
-        let Some((first, ears, mouth)) = begin(asked).await else { return };
+    open(place, request, move |first, ears, mouth: Mouth| async move {
         match first {
             ToServer::Run(what) => Box::pin(run_once(&api, &caller, &app, &what, ears, &mouth)).await,
             _ => mouth.fail(unexpected("run")).await,
+        }
+    })
+}
+
+/// Answers with a tunnel, and does in it what its first message wants, holding a place meanwhile.
+fn open<F, D>(place: Place, request: Request, then: F) -> Answer<Response>
+where
+    F: FnOnce(ToServer, Ears, Mouth) -> D + Send + 'static,
+    D: Future<Output = ()> + Send + 'static,
+{
+    let (response, asked) = tunnel::accept(request)?;
+    tokio::spawn(async move {
+        let _place = place;
+        if let Some((first, ears, mouth)) = begin(asked).await {
+            then(first, ears, mouth).await;
         }
     });
     Ok(response)

@@ -12,6 +12,17 @@ use crate::render;
 use crate::store::Versioned;
 use crate::store::records::{After, By, First, OpRecord, StepSpec, StepState, Verb};
 
+/// Refuses what would change an app whose canaries wait for a person.
+pub(super) fn none_held(head: &Head) -> Result<(), Error> {
+    let Some(canaries) = &head.held else { return Ok(()) };
+    Err(Error::Refused {
+        why: format!("the canaries of release {} of {} are held", canaries.release.number, head.app),
+        hint:
+            "let them go on first, or take them back: `terreau deploy --promote`, `terreau deploy --revert`"
+                .to_owned(),
+    })
+}
+
 impl Deployer {
     /// Lets the held canaries go on: they replace the old instances, and their release becomes the app's.
     pub async fn promote(&self, by: &By, app: &Placement) -> Result<Accepted, Error> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::held::none_held;
 use super::prepare::unfinished;
 use super::{Deployer, Error, no_such};
 use crate::engines::nomad::{Allocation, JobView};
@@ -124,13 +125,9 @@ impl Deployer {
             return Err(Error::Moved(why, None));
         }
         runs_processes(&head.value, what.verb())?;
-        if let (Some(held), true) = (&head.value.held, what.verb() != IntentVerb::Restart) {
+        if what.verb() != IntentVerb::Restart {
             // Nomad takes no counts while a rollout waits.
-            return Err(Error::Refused {
-                why: format!("the canaries of release {} of {app} are held", held.release.number),
-                hint: "let them go on first, or take them back: `terreau deploy --promote`, `terreau deploy --revert`"
-                    .to_owned(),
-            });
+            none_held(&head.value)?;
         }
         let nomad = &self.runner.hands().nomad;
         let gone = || {

@@ -39,6 +39,15 @@ pub async fn run(runner: Runner, address: String, stop: CancellationToken) {
     }
 }
 
+impl Runner {
+    /// Whether this agent leads, asked now. What is written because of it is fenced all the same.
+    pub async fn leads(&self) -> Result<bool, EngineError> {
+        let Some(lease) = self.session().lease() else { return Ok(false) };
+        let leader = self.store().consul().kv_get(keys::LEADER).await?;
+        Ok(leader.and_then(|e| e.session).as_deref() == Some(lease.id.as_str()))
+    }
+}
+
 async fn pass(
     runner: &Runner,
     address: &str,

@@ -114,7 +114,7 @@ pub(super) fn backoff(failures: u32) -> Duration {
 }
 
 /// A record as JSON.
-pub(super) fn encode<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, EngineError> {
+pub fn encode<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, EngineError> {
     serde_json::to_vec(value)
         .map_err(|e| EngineError::new(Engine::Consul, Fault::Invalid, "write a record", e.to_string()))
 }

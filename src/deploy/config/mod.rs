@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Deployer, Error, no_such, prepare};
+use super::{Deployer, Error, held, no_such, prepare};
 use crate::model::config::{MAX_INDEX, check_name, check_value};
 use crate::model::head::Wanted;
 use crate::model::names::EnvName;
@@ -210,14 +210,8 @@ impl Deployer {
             return Err(Error::Moved(why, None));
         }
         prepare::unfinished(head)?;
-        if let Some(held) = &head.held {
-            let why = format!(
-                "the canaries of release {} wait for a word, with what they are configured with",
-                held.release.number
-            );
-            let hint = "`terreau deploy --promote` lets them go on, `terreau deploy --revert` takes them back; then change it";
-            return Err(Error::Refused { why, hint: hint.to_owned() });
-        }
+        // They wait with what they are configured with.
+        held::none_held(head)?;
         moved(app, head, input)?;
         let project = scene.project(app)?;
         let (env, secrets) =

@@ -6,9 +6,10 @@ use rand::RngExt;
 
 use super::courier::Courier;
 use super::line;
-use super::records::{encode, write};
+use super::records::write;
 use crate::engines::EngineError;
 use crate::engines::consul::TxnOp;
+use crate::operation::run::encode;
 use crate::operation::{Runner, points};
 use crate::store::hooks::Message;
 use crate::store::keys;

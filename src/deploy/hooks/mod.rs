@@ -19,13 +19,12 @@ pub use address::{HookUrl, Networks};
 pub use courier::{Courier, Sent};
 pub use teller::Teller;
 
-use self::records::encode;
 use super::{Deployer, Error};
 use crate::engines::consul::TxnOp;
 use crate::model::wire::HookEvent;
 use crate::model::{Head, Placement};
 use crate::operation::OpenError;
-use crate::operation::run::fresh_uid;
+use crate::operation::run::{encode, fresh_uid};
 use crate::store::hooks::{Hook, HookBook, HookQueue};
 use crate::store::records::{By, SCHEMA};
 use crate::store::{Versioned, keys};

@@ -75,8 +75,3 @@ pub(super) async fn write(
         Err(e) => Err(e),
     }
 }
-
-pub(super) fn encode<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, EngineError> {
-    serde_json::to_vec(value)
-        .map_err(|e| EngineError::new(Engine::Consul, Fault::Invalid, "write a record", e.to_string()))
-}

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::courier::Courier;
 use super::deliver::deliver;
-use super::records::{encode, follow, write};
+use super::records::{follow, write};
 use super::watch::{self, Verdict};
 use super::{line, message, sight};
 use crate::deploy::instances::Seen;
@@ -28,7 +28,7 @@ use crate::engines::consul::TxnOp;
 use crate::engines::nomad::Allocation;
 use crate::model::wire::HookEvent;
 use crate::model::{Head, Placement, Uid};
-use crate::operation::run::fresh_uid;
+use crate::operation::run::{encode, fresh_uid};
 use crate::operation::{Runner, points};
 use crate::store::hooks::{Crash, HookBook, HookState, Message, News};
 use crate::store::records::SCHEMA;
@@ -125,14 +125,8 @@ impl Teller {
             return;
         }
         self.asked = Some(Instant::now());
-        let leads = match self.runner.session().lease() {
-            None => false,
-            Some(lease) => match self.runner.store().consul().kv_get(keys::LEADER).await {
-                Ok(leader) => leader.and_then(|e| e.session).as_deref() == Some(lease.id.as_str()),
-                // What is written is fenced.
-                Err(_) => return,
-            },
-        };
+        // What is written is fenced: where nobody can be asked, it goes on as before.
+        let Ok(leads) = self.runner.leads().await else { return };
         match (leads, &self.watch) {
             (true, None) => {
                 let (tx, rx) = mpsc::channel(1);

@@ -20,7 +20,7 @@ use crate::model::Uid;
 use crate::model::desired::Space;
 use crate::operation::Runner;
 use crate::render::{AGENT_META, is_run_of};
-use crate::store::{KeptInstance, KeptStream, keys};
+use crate::store::{KeptInstance, KeptStream};
 use crate::world::Change;
 
 /// How many ended instances of an app are kept.
@@ -124,7 +124,7 @@ impl Keeper {
     }
 
     async fn look(&mut self) {
-        let leads = self.is_leader().await;
+        let leads = self.runner.leads().await.unwrap_or(false);
         let did_lead = std::mem::replace(&mut self.leads, leads);
         if !self.leads {
             return;
@@ -138,12 +138,6 @@ impl Keeper {
                 }
             }
         }
-    }
-
-    async fn is_leader(&self) -> bool {
-        let Some(lease) = self.runner.session().lease() else { return false };
-        let leader = self.runner.store().consul().kv_get(keys::LEADER).await;
-        leader.ok().flatten().and_then(|e| e.session).as_deref() == Some(lease.id.as_str())
     }
 
     /// Everything that Nomad still remembers as ended, oldest first.
