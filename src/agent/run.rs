@@ -127,8 +127,9 @@ pub async fn run_until(config: Config, stop: CancellationToken) -> Result<(), Ru
             until.cancelled().await;
         }
     });
+    let pages_at = pages.as_ref().and_then(|l| l.local_addr().ok());
     let courier = Courier::new(config.webhooks.clone());
-    let deployer = Deployer::new(runner.clone()).with_courier(courier.clone());
+    let deployer = Deployer::new(runner.clone()).with_courier(courier.clone()).with_pages(pages_at);
     tokio::spawn(leader::run(runner.clone(), address.to_string(), background.clone()));
     tokio::spawn(Keeper::new(runner.clone()).run(background.clone()));
     tokio::spawn(Teller::new(runner.clone(), courier).run(background.clone()));
@@ -139,7 +140,7 @@ pub async fn run_until(config: Config, stop: CancellationToken) -> Result<(), Ru
             access: access.clone(),
             deployer: deployer.clone(),
             id: id.clone(),
-            pages: pages.as_ref().and_then(|l| l.local_addr().ok()),
+            pages: pages_at,
         },
         address.to_string(),
         background.clone(),

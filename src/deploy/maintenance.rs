@@ -1,5 +1,7 @@
 //! The maintenance page: visitors of an app see it in the place of the app, which runs on.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,12 +35,23 @@ pub struct Maintained {
 
 /// The pages as they were read last. Visitors come in any number: Consul is asked at most ten times a second.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Pages(Arc<Mutex<Option<Known>>>);
+pub(super) struct Pages {
+    known: Arc<Mutex<Option<Known>>>,
+    /// Where this agent serves them.
+    own: Option<SocketAddr>,
+}
 
 /// When they were read, and what they were.
 type Known = (Instant, Arc<Vec<MaintenancePage>>);
 
 impl Deployer {
+    /// With the address at which this agent serves maintenance pages.
+    #[must_use]
+    pub fn with_pages(mut self, own: Option<SocketAddr>) -> Self {
+        self.pages.own = own;
+        self
+    }
+
     /// Puts a page in the place of an app, or takes it away: one Consul transaction under the app's lock.
     pub async fn maintain(&self, by: &By, app: &Placement, front: &Front) -> Result<Maintained, Error> {
         if let Front::Page { message, page } = front {
@@ -66,8 +79,8 @@ impl Deployer {
         let lock = self.runner.lock(app, by, Verb::Maintenance).await?;
         let id = lock.operation().clone();
         let found = self.may_be_maintained(app, front).await;
-        let (head, urls) = match found {
-            Ok((head, urls)) if *front == Front::App && head.value.maintenance.is_none() => {
+        let (head, urls, agents) = match found {
+            Ok((head, urls, _)) if *front == Front::App && head.value.maintenance.is_none() => {
                 self.runner.unlock(lock).await;
                 return Ok(Maintained { id: None, urls });
             }
@@ -77,7 +90,7 @@ impl Deployer {
                 return Err(e);
             }
         };
-        self.runner.maintain(lock, head, by, front).await?;
+        self.runner.maintain(lock, head, by, front, &agents).await?;
         Ok(Maintained { id: Some(id), urls })
     }
 
@@ -85,7 +98,7 @@ impl Deployer {
         &self,
         app: &Placement,
         front: &Front,
-    ) -> Result<(Versioned<Head>, Vec<String>), Error> {
+    ) -> Result<(Versioned<Head>, Vec<String>, BTreeSet<SocketAddr>), Error> {
         let head = self.head(app).await?;
         unfinished(&head.value)?;
         if let Some(operation) = &head.value.operation {
@@ -94,6 +107,7 @@ impl Deployer {
         }
         let cluster = &self.runner.hands().cluster;
         let urls: Vec<String> = head.value.hosts().into_iter().map(|host| cluster.url_of(host)).collect();
+        let mut agents = BTreeSet::new();
         if *front != Front::App {
             if cluster.proxy != ProxyKind::Tricot {
                 return Err(Error::Invalid(
@@ -104,15 +118,26 @@ impl Deployer {
             if !head.value.names.iter().any(|n| n.space == Space::Host) {
                 return Err(Error::Invalid(format!("{app} has no route at which a page could stand")));
             }
+            // This one serves, also where its record waits for a new session.
+            agents = self.runner.serving_pages().await?;
+            agents.extend(self.pages.own);
+            if agents.is_empty() {
+                return Err(Error::Refused {
+                    why: "no agent of this cluster serves maintenance pages".to_owned(),
+                    hint: "an admin gives `maintenance.listen` an address that the proxy reaches, in the agent's \
+                           settings"
+                        .to_owned(),
+                });
+            }
         }
-        Ok((head, urls))
+        Ok((head, urls, agents))
     }
 
     /// The page that stands at a host. `None`: at this moment there is none that this agent knows of.
     pub async fn page_at(&self, host: &str) -> Option<MaintenancePage> {
         let of =
             |pages: &[MaintenancePage]| pages.iter().find(|p| p.hosts.iter().any(|h| h == host)).cloned();
-        let mut known = self.pages.0.lock().await;
+        let mut known = self.pages.known.lock().await;
         if let Some((at, pages)) = &*known {
             let found = of(pages);
             if at.elapsed() < if found.is_some() { FRESH.0 } else { FRESH.1 } {

@@ -16,7 +16,7 @@ use super::lock::{Lock, OpenError};
 use super::run::{Runner, encode};
 use super::session::Lease;
 use crate::engines::consul::{Instance, ServiceRecord, TxnOp};
-use crate::engines::{Engine, EngineError, Fault};
+use crate::engines::{EngineError, Fault};
 use crate::model::desired::{Name, Space};
 use crate::model::head::{AppState, LastOperation, Maintenance, Outcome};
 use crate::model::{Head, Placement};
@@ -105,20 +105,21 @@ fn of_app<'a>(doors: &'a [Instance], app: &Placement) -> Vec<&'a Instance> {
 }
 
 impl Runner {
-    /// Puts a page in the place of an app, or takes it away, with one transaction. The lock is given back. An error means
-    /// that nothing has changed, but for [`OpenError::Unsure`].
+    /// Puts a page of these agents in the place of an app, or takes it away, with one transaction. The lock is given back.
+    /// An error means that nothing has changed, but for [`OpenError::Unsure`].
     pub async fn maintain(
         &self,
         lock: Lock,
         head: Versioned<Head>,
         by: &By,
         front: &Front,
+        agents: &BTreeSet<SocketAddr>,
     ) -> Result<(), OpenError> {
         let summary = match front {
             Front::Page { .. } => "maintenance page up",
             Front::App => "maintenance page down",
         };
-        let (next, ops) = match self.front(&lock, head, by, front, summary).await {
+        let (next, ops) = match self.front(&lock, head, (by, summary), front, agents).await {
             Ok(found) => found,
             Err(e) => {
                 self.unlock(lock).await;
@@ -132,9 +133,9 @@ impl Runner {
         &self,
         lock: &Lock,
         mut head: Versioned<Head>,
-        by: &By,
+        (by, summary): (&By, &str),
         front: &Front,
-        summary: &str,
+        agents: &BTreeSet<SocketAddr>,
     ) -> Result<(Versioned<Head>, Vec<TxnOp>), OpenError> {
         let (app, at) = (lock.app.clone(), self.now().to_string());
         let key = keys::maintenance(&app);
@@ -142,16 +143,8 @@ impl Runner {
         let there = of_app(&doors, &app);
         let ops = match front {
             Front::Page { message, page } => {
-                let agents = self.serving_pages().await?;
-                if agents.is_empty() {
-                    let why = "no agent of this cluster serves maintenance pages: its setting `maintenance.listen` \
-                               must be an address that the proxy reaches";
-                    return Err(
-                        EngineError::new(Engine::Consul, Fault::NotFound, "put a page up", why).into()
-                    );
-                }
                 let hosts: Vec<String> = hosts(&head.value.names).into_iter().collect();
-                let mut ops = moves(&there, wanted(&app, &hosts, &agents));
+                let mut ops = moves(&there, wanted(&app, &hosts, agents));
                 let (message, page) = (message.clone(), page.clone());
                 let record = MaintenancePage { v: 1, app, hosts, message, page };
                 ops.push(TxnOp::Set { key, value: encode(&record)? });
@@ -180,7 +173,7 @@ impl Runner {
     }
 
     /// Where agents serve pages.
-    async fn serving_pages(&self) -> Result<BTreeSet<SocketAddr>, EngineError> {
+    pub async fn serving_pages(&self) -> Result<BTreeSet<SocketAddr>, EngineError> {
         Ok(self.store().agents().await?.into_iter().filter_map(|a| a.pages).collect())
     }
 }

@@ -14,6 +14,8 @@ use crate::model::project::{CheckKind, Process, Route};
 const GRACE: Duration = Duration::from_secs(90);
 /// An instance is restarted when its check has failed this long: three checks of 60 s, on clusters as they are.
 const PATIENCE: Duration = Duration::from_mins(3);
+/// An instance whose checks have failed about this long is kept from visitors.
+const DOUBT: Duration = Duration::from_secs(10);
 
 /// A service for each port; the checks and routes of a port stand on its own.
 pub(super) fn services(scope: &Scope<'_>) -> Result<Vec<Service>, RenderError> {
@@ -56,9 +58,18 @@ fn default_check() -> Check {
         path: None,
         interval: Duration::from_secs(2),
         timeout: Duration::from_secs(5),
+        failures: failures(Duration::from_secs(2)),
         limit: limit(Duration::from_secs(2)),
         grace: GRACE,
     }
+}
+
+/// How many checks in a row fail before visitors are kept away: one that a busy node answers late must not take an app's
+/// only instance from them. A new instance still serves no sooner than its first check passes, and one that ends is
+/// taken out at once, by Nomad.
+fn failures(interval: Duration) -> u32 {
+    let n = DOUBT.as_millis() / interval.as_millis().max(1);
+    u32::try_from(n).unwrap_or(u32::MAX).clamp(1, 3)
 }
 
 /// How many failed checks make up the patience.
@@ -84,6 +95,7 @@ fn check_of(
         path,
         interval: check.interval,
         timeout: check.timeout,
+        failures: failures(check.interval),
         limit: limit(check.interval),
         grace: check.grace.unwrap_or(GRACE),
     })
@@ -202,6 +214,12 @@ fn traefik_redirects(process: &Process, id: &str, route: &Route) -> Result<Vec<S
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn frequent_checks_may_fail_twice_and_rare_ones_never() {
+        let of = |s| failures(Duration::from_secs(s));
+        assert_eq!([of(1), of(2), of(3), of(4), of(5), of(9), of(10), of(60)], [3, 3, 3, 2, 2, 1, 1, 1]);
+    }
 
     #[test]
     fn patience_is_180_seconds_whatever_the_interval() {

@@ -291,6 +291,7 @@ fn check(c: &Check) -> Block {
     }
     b.add_attribute(("interval", duration(c.interval)))
         .add_attribute(("timeout", duration(c.timeout)))
+        .add_attribute(("failures_before_critical", Expression::from(c.failures)))
         .add_block(
             Block::builder("check_restart")
                 .add_attribute(("limit", Expression::from(c.limit)))

@@ -194,6 +194,7 @@ fn check(c: &Check) -> Value {
     }
     out.insert("Interval".into(), nanos(c.interval));
     out.insert("Timeout".into(), nanos(c.timeout));
+    out.insert("FailuresBeforeCritical".into(), json!(c.failures));
     out.insert(
         "CheckRestart".into(),
         json!({ "Limit": c.limit, "Grace": nanos(c.grace), "IgnoreWarnings": false }),

@@ -124,6 +124,8 @@ pub(super) struct Check {
     pub path: Option<String>,
     pub interval: Duration,
     pub timeout: Duration,
+    /// How many checks in a row fail before visitors are kept away.
+    pub failures: u32,
     pub limit: u32,
     pub grace: Duration,
 }

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::apps::Apps;
-use super::routes::{self, Choice, Scheme, Services};
+use super::routes::{self, Choice, Health, Scheme, Services};
 use super::{SandboxError, http as local};
 
 /// What `terreau proxy` reads.
@@ -401,16 +401,20 @@ fn unavailable(service: &str) -> Response {
 }
 
 fn listing(services: &Services, port: u16) -> Response {
-    let doors: std::collections::BTreeSet<(String, &String)> = services
-        .iter()
-        .flat_map(|(name, list)| list.iter().flat_map(move |i| i.tags.doors.iter().map(move |d| (d, name))))
-        .filter(|(d, _)| !d.host.contains('*'))
-        .map(|(d, name)| (format!("http://{}:{port}{}", local_name(&d.host), d.path), name))
-        .collect();
-    let row = |(url, name): &(String, &String)| {
-        format!("<li><a href=\"{0}\">{0}</a> ({1})</li>", escape(url), escape(name))
+    // Each door, with its service, and whether anything is behind it.
+    let mut doors = BTreeMap::new();
+    for (name, list) in services {
+        for (instance, door) in list.iter().flat_map(|i| i.tags.doors.iter().map(move |d| (i, d))) {
+            let url = format!("http://{}:{port}{}", local_name(&door.host), door.path);
+            *doors.entry((url, name)).or_insert(false) |= instance.health == Health::Up;
+        }
+    }
+    let row = |((url, name), is_up): (&(String, &String), &bool)| {
+        let down = if *is_up { "" } else { ", not running" };
+        format!("<li><a href=\"{0}\">{0}</a> ({1}{down})</li>", escape(url), escape(name))
     };
-    let rows = doors.iter().map(row).collect::<Vec<_>>().concat();
+    let shown = doors.iter().filter(|((url, _), _)| !url.contains('*'));
+    let rows = shown.map(row).collect::<Vec<_>>().concat();
     let body =
         if rows.is_empty() { "<p>No app has a route yet.</p>".into() } else { format!("<ul>{rows}</ul>") };
     html(StatusCode::OK, "Apps of this machine", &body)

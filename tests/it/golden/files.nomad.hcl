@@ -167,6 +167,7 @@ TERREAU
           type = "tcp"
           interval = "2s"
           timeout = "5s"
+          failures_before_critical = 3
 
           check_restart {
             limit = 90

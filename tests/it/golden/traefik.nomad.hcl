@@ -98,6 +98,7 @@ job "carnet" {
           path = "/healthz"
           interval = "2s"
           timeout = "5s"
+          failures_before_critical = 3
 
           check_restart {
             limit = 90

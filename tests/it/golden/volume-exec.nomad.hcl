@@ -99,6 +99,7 @@ job "mail" {
           type = "tcp"
           interval = "2s"
           timeout = "5s"
+          failures_before_critical = 3
 
           check_restart {
             limit = 90

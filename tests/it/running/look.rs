@@ -213,3 +213,21 @@ async fn a_host_whose_app_is_away_answers_503_and_names_its_state() {
     it.expect(0, &["scale", "web=1"]);
     it.until_page(200).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_checks_that_fail_take_no_app_from_its_visitors_and_three_do() {
+    let it = App::new(stack().await, "doubt");
+    it.expect(0, &["deploy"]);
+    it.until_page(200).await;
+    assert_eq!(it.page("/ill/2").await.0, 200);
+    eventually("two checks have failed and one has passed", PATIENCE, async || {
+        let (status, left) = it.page("/ill").await;
+        assert_eq!(status, 200, "visitors are kept away: {left}");
+        (left == "well").then_some(())
+    })
+    .await;
+
+    assert_eq!(it.page("/ill/1000000").await.0, 200);
+    let body = it.until_page(503).await;
+    assert!(body.contains("is not running"), "{body}");
+}

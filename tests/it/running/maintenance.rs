@@ -116,6 +116,7 @@ async fn a_maintenance_page_is_all_that_visitors_see_while_the_app_runs_on_and_i
     it.expect(0, &["stop"]);
     it.expect(0, &["start"]);
     assert_eq!(it.page("/any/path").await.0, 503);
+    it.until_known().await;
     let off = Instant::now();
     it.expect(0, &["maintenance", "off"]);
     it.until_page(200).await;
@@ -154,6 +155,7 @@ async fn a_page_of_ones_own_follows_the_apps_hosts_and_goes_with_the_app() {
     let refused = it.expect(6, &["maintenance", "on"]);
     assert!(refused.err.contains(&it.name), "{}", refused.err);
     it.expect(0, &["deploy"]);
+    it.until_page(200).await;
     std::fs::write(it.path().join("page.html"), "<h1>Our <b>own</b> page</h1>").unwrap();
     it.expect(0, &["maintenance", "on", "--page", "page.html"]);
     assert_eq!(it.until_page(503).await, "<h1>Our <b>own</b> page</h1>");

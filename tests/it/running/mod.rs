@@ -22,9 +22,11 @@ use crate::harness::{Stack, StackOptions, eventually, unique};
 /// How long anything is waited for.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Serves its version and a value of its environment. `SLOW=9` begins after 9 s; `/die` ends it with exit code 3.
+/// Serves its version and a value of its environment. `SLOW=9` begins after 9 s; `/die` ends it with exit code 3; after
+/// `/ill/2` the next two visits of `/healthz` fail; `/ill` tells how many are left, and `well` after one that passed.
 const SERVER: &str = r#"
 import http.server, os, sys, time
+ill = "well"
 time.sleep(float(os.environ.get("SLOW", "0")))
 class Page(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
@@ -32,8 +34,15 @@ class Page(http.server.BaseHTTPRequestHandler):
             os._exit(3)
         if self.path == "/eat":
             keep = [bytearray(os.urandom(1 << 20)) for _ in range(512)]
-        body = ("%s %s" % (os.environ.get("VERSION", ""), os.getpid())).encode()
-        self.send_response(200)
+        global ill
+        status = 200
+        if self.path.startswith("/ill/"):
+            ill = int(self.path[5:])
+        if self.path == "/healthz" and ill != "well":
+            status = 500 if ill else 200
+            ill = ill - 1 if ill else "well"
+        body = str(ill).encode() if self.path == "/ill" else ("%s %s" % (os.environ.get("VERSION", ""), os.getpid())).encode()
+        self.send_response(status)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -85,7 +94,7 @@ impl App {
   process "web" {{
     command = ["/usr/bin/python3", "-c", "{code}", "${{port.http}}"]
     port "http" {{}}
-    check "http" {{ path = "/" }}
+    check "http" {{ path = "/healthz" }}
     route "{name}.example.org" {{}}
     env = {{ VERSION = "{version}" }}
     {web}
@@ -162,6 +171,18 @@ impl App {
             (got == status).then_some(body)
         })
         .await
+    }
+
+    /// Waits until the development proxy has heard that an instance is healthy, whatever else stands at its host.
+    async fn until_known(&self) {
+        eventually(&format!("the proxy knows that {} is well", self.name), PATIENCE, async || {
+            let list = self.stack.http().get(self.stack.proxy()).header("host", "127.0.0.1");
+            let list = list.send().await.unwrap().text().await.unwrap();
+            let is_ours =
+                |row: &str| row.contains(&format!("({}", self.name)) && !row.contains("not running");
+            list.split("<li>").any(is_ours).then_some(())
+        })
+        .await;
     }
 }
 

@@ -197,7 +197,7 @@ async fn pt_64_an_app_whose_node_is_lost_goes_on_at_another() {
     eligible("ineligible").await;
     it.expect(0, &["deploy"]);
     it.until_page(200).await;
-    let there = instance(&it.status()).expect("one instance is healthy");
+    let there = eventually("one instance is healthy", PATIENCE, async || instance(&it.status())).await;
     assert_eq!((&there["node"], &there["site"]), (&json!("attic"), &json!(stack.site())), "{there}");
     eligible("eligible").await;
 
