@@ -23,15 +23,15 @@ const WAITING: usize = 8;
 
 /// Runs it.
 pub fn run(args: &CpArgs, cx: &Context) -> Ran {
-    let which = args.which.which();
+    let (which, named) = (args.which.which(), args.app.app.as_ref());
     match (&args.from, &args.to) {
         (Place::There(app, path), Place::Here(to)) => {
-            let app = local::app(app.as_ref(), cx.printer)?;
+            let app = local::app(local::one_of(app.as_ref(), named)?, cx.printer)?;
             let (client, api) = (cx.client()?.tunnel()?, app_path(&app, "/exec"));
             waiting(fetch(&client, &api, which, path, Path::new(to)))
         }
         (Place::Here(from), Place::There(app, path)) => {
-            let app = local::app(app.as_ref(), cx.printer)?;
+            let app = local::app(local::one_of(app.as_ref(), named)?, cx.printer)?;
             let (client, api) = (cx.client()?.tunnel()?, app_path(&app, "/exec"));
             waiting(send(&client, &api, which, Path::new(from), path))
         }

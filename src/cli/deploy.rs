@@ -1,6 +1,7 @@
 //! `terreau deploy`: packs, uploads what is missing, asks for missing secrets, and watches until the app answers.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use http::Method;
@@ -15,10 +16,10 @@ use super::failure::{Failure, Ran, harmless};
 use super::follow::{self, Form, Then};
 use super::local::{self, Descriptor};
 use super::shapes::NoChange;
-use super::{commit, hidden, plan, turn, upload, waiting};
-use crate::model::Placement;
+use super::{commit, config, hidden, plan, turn, upload, waiting};
 use crate::model::project::SecretKind;
 use crate::model::wire::{Accepted, AppStatus, DeployRequest, Hidden, PlanRequest, Unchanged};
+use crate::model::{Placement, SecretName, nearest};
 
 /// A deploy is accepted within this time.
 const LONGEST: Duration = Duration::from_mins(15);
@@ -62,7 +63,7 @@ pub fn run(args: &DeployArgs, cx: &Context) -> Ran {
                 token: Some(file.plan.token.to_string()),
                 message: args.message.clone(),
                 source: None,
-                secrets: BTreeMap::new(),
+                secrets: given(args, None)?,
             };
             let answer =
                 turn::take(cx, &client, args.turn, async || submit(&client, &file.app, &request).await)
@@ -74,6 +75,7 @@ pub fn run(args: &DeployArgs, cx: &Context) -> Ran {
     let app = local::app_of(&descriptor, args.app.app.as_ref())?;
     // Not being logged in is found before a large folder is packed.
     let client = cx.client()?;
+    let given = given(args, Some(&descriptor))?;
     let packed = upload::pack(&descriptor, cx.printer)?;
     let source = commit::of(descriptor.folder());
     waiting(async {
@@ -91,9 +93,10 @@ pub fn run(args: &DeployArgs, cx: &Context) -> Ran {
                 token: None,
                 message: args.message.clone(),
                 source: source.clone(),
-                secrets: BTreeMap::new(),
+                secrets: given.clone(),
             };
-            request.secrets = missing_secrets(cx, &client, &app, &descriptor, &request).await?;
+            let missing = missing_secrets(cx, &client, &app, &descriptor, &request).await?;
+            request.secrets.extend(missing);
             submit(&client, &app, &request).await
         })
         .await?;
@@ -153,6 +156,52 @@ pub async fn unchanged(cx: &Context, client: &Client, app: &Placement, it: &Unch
     Ok(ExitStatus::Done)
 }
 
+/// The values of `--secret-file`. Without the descriptor at hand the server says what is declared.
+fn given(args: &DeployArgs, descriptor: Option<&Descriptor>) -> Result<BTreeMap<String, Hidden>, Failure> {
+    let of_input = args.secret_file.iter().filter(|(_, file)| file.as_os_str() == "-").count();
+    if of_input > 1 {
+        return Err(Failure::usage(
+            "standard input holds the value of one secret, and several are to be read from it",
+        ));
+    }
+    let mut values = BTreeMap::new();
+    for (name, file) in &args.secret_file {
+        if let Some(descriptor) = descriptor {
+            declared(descriptor, name)?;
+        }
+        let value = config::secret_value(file)?;
+        if value.expose().is_empty() {
+            return Err(Failure::failed(format!("{} is empty: nothing was deployed", file.display()))
+                .because(format!("it was to be the value of secret {name}")));
+        }
+        if values.insert(name.to_string(), value).is_some() {
+            return Err(Failure::usage(format!("secret {name} is given twice")));
+        }
+    }
+    Ok(values)
+}
+
+/// Refuses a value for what is no secret that people give.
+fn declared(descriptor: &Descriptor, name: &SecretName) -> Result<(), Failure> {
+    let all = &descriptor.project.secrets;
+    let kind = all.iter().find(|s| s.name == *name).map(|s| &s.kind);
+    let path = descriptor.path.display();
+    match kind {
+        Some(SecretKind::User { .. }) => Ok(()),
+        Some(SecretKind::Generated { .. }) => Err(Failure::usage(format!(
+            "secret {name} is generated: its value is made by the server, not given"
+        ))),
+        None => {
+            let users = all.iter().filter(|s| matches!(s.kind, SecretKind::User { .. }));
+            let failure = Failure::usage(format!("{path} declares no secret {name}"));
+            Err(match nearest(name.as_str(), users.map(|s| s.name.as_str())) {
+                Some(near) => failure.hint(format!("did you mean {near}?")),
+                None => failure.hint(format!("declare it: secret \"{name}\" {{ type = \"user\" }}")),
+            })
+        }
+    }
+}
+
 /// Asks for the values of `user` secrets that the server does not have. Values are never shown.
 async fn missing_secrets(
     cx: &Context,
@@ -169,6 +218,7 @@ async fn missing_secrets(
             SecretKind::User { description, example } => Some((s.name.to_string(), description, example)),
             SecretKind::Generated { .. } => None,
         })
+        .filter(|(name, ..)| !request.secrets.contains_key(name))
         .collect();
     if mine.is_empty() {
         return Ok(BTreeMap::new());
@@ -188,10 +238,19 @@ async fn missing_secrets(
     }
     if !cx.printer.can_ask() {
         let mut failure = Failure::failed(format!("{app} needs secrets that have no value yet"));
+        let mut options = String::new();
         for (name, description, _) in missing {
-            failure = failure.because(format!("{name}: {description}"));
+            let about =
+                if description.is_empty() { String::new() } else { format!(": {}", harmless(description)) };
+            // Writing to a String cannot fail.
+            let _ = write!(options, " --secret-file {name}=FILE");
+            failure = failure.because(format!("{name}{about}"));
         }
-        return Err(failure.hint("run `terreau deploy` on a terminal once: it asks for them"));
+        return Err(failure
+            .hint(format!(
+                "say in which file each value stands: terreau deploy{options} (`-` is standard input)"
+            ))
+            .hint("or run `terreau deploy` on a terminal once: it asks for them"));
     }
     let mut values = BTreeMap::new();
     for (name, description, example) in missing {

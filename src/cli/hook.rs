@@ -5,7 +5,7 @@ use std::io::Read;
 
 use http::Method;
 
-use super::args::{HookAddArgs, HookCommand, HookIdArgs, HookListArgs};
+use super::args::{HookAddArgs, HookCommand, HookIdArgs, HookListArgs, OfApp};
 use super::client::{Client, app_path, escaped};
 use super::context::Context;
 use super::exit::ExitStatus;
@@ -30,7 +30,7 @@ pub fn run(command: &HookCommand, cx: &Context) -> Ran {
 }
 
 /// The app, where one is named before the last word, and that word.
-fn words(words: &[String], cx: &Context) -> Result<(Placement, String), Failure> {
+fn words(words: &[String], of: &OfApp, cx: &Context) -> Result<(Placement, String), Failure> {
     let (app, last) = match words {
         [last] => (None, last),
         [app, last, ..] => {
@@ -42,11 +42,12 @@ fn words(words: &[String], cx: &Context) -> Result<(Placement, String), Failure>
         }
         [] => return Err(Failure::usage("a word is missing")),
     };
-    Ok((local::app(app.as_ref(), cx.printer)?, last.clone()))
+    let named = local::one_of(app.as_ref(), of.app.as_ref())?;
+    Ok((local::app(named, cx.printer)?, last.clone()))
 }
 
 fn add(args: &HookAddArgs, cx: &Context) -> Ran {
-    let (app, url) = words(&args.words, cx)?;
+    let (app, url) = words(&args.words, &args.app, cx)?;
     let client = cx.client()?;
     let secret = if args.secret_stdin { Some(secret()?) } else { None };
     let request = HookRequest { url, on: args.on.iter().map(ToString::to_string).collect(), secret };
@@ -140,7 +141,7 @@ fn waits(h: &HookView) -> String {
 }
 
 fn remove(args: &HookIdArgs, cx: &Context) -> Ran {
-    let (app, id) = words(&args.words, cx)?;
+    let (app, id) = words(&args.words, &args.app, cx)?;
     let client = cx.client()?;
     waiting(async {
         client.order(Method::DELETE, &app_path(&app, &format!("/hooks/{}", escaped(&id)))).await?;
@@ -154,7 +155,7 @@ fn remove(args: &HookIdArgs, cx: &Context) -> Ran {
 }
 
 fn test(args: &HookIdArgs, cx: &Context) -> Ran {
-    let (app, id) = words(&args.words, cx)?;
+    let (app, id) = words(&args.words, &args.app, cx)?;
     let client = cx.client()?;
     waiting(async {
         let path = app_path(&app, &format!("/hooks/{}/test", escaped(&id)));

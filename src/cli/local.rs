@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::args;
 use super::failure::Failure;
 use super::printer::Printer;
 use crate::descriptor::{self, Faults, Paint};
@@ -131,9 +132,17 @@ pub fn app(named: Option<&Placement>, printer: Printer) -> Result<Placement, Fai
         Some(app) => Ok(app.clone()),
         None => match load(None, printer) {
             Ok(descriptor) => Ok(Placement::production(descriptor.project.name)),
-            Err(failure) => Err(failure.hint("or name the app: APP[@ENV]")),
+            Err(failure) => Err(failure.hint("or name the app: --app APP[@ENV]")),
         },
     }
+}
+
+/// The app of a command's words and of its `--app`, which must not differ.
+pub fn one_of<'a>(
+    word: Option<&'a Placement>,
+    option: Option<&'a Placement>,
+) -> Result<Option<&'a Placement>, Failure> {
+    args::one_of(word, option).map_err(Failure::usage)
 }
 
 /// The app that a descriptor is for: the one named must be of its project.

@@ -21,10 +21,12 @@ const MAX_PASSWORD: u64 = 4096;
 
 /// Runs it.
 pub fn run(args: &LoginArgs, cx: &Context) -> Ran {
-    let user = Login::new(args.user.as_str()).map_err(|e| Failure::usage(e.to_string()))?;
+    let login = |name: &str| Login::new(name).map_err(|e| Failure::usage(e.to_string()));
+    // What is wrong with a name is said before anything is asked for.
+    let named = args.user.as_deref().map(login).transpose()?;
     let server = cx.server().map_err(|_| {
         Failure::usage("no server is named")
-            .hint("say which one: `terreau login --server URL --user NAME`, or set TERREAU_SERVER")
+            .hint("say which one: `terreau login --server URL`, or set TERREAU_SERVER")
     })?;
     if server.is_exposed() && !args.allow_plain_http {
         return Err(Failure::usage(format!("{server} would get your password in the clear"))
@@ -33,6 +35,10 @@ pub fn run(args: &LoginArgs, cx: &Context) -> Ran {
     let file = cx.session_file()?;
     // A file that cannot be read is found before the password is asked for.
     let mut sessions = file.read()?;
+    let user = match named {
+        Some(user) => user,
+        None => login(&who(args, cx)?)?,
+    };
     waiting(async {
         let password = if args.password_stdin { from_stdin()? } else { from_terminal(&user, cx).await? };
         if password.expose_secret().is_empty() {
@@ -59,6 +65,29 @@ pub fn run(args: &LoginArgs, cx: &Context) -> Ran {
         }
         Ok(ExitStatus::Done)
     })
+}
+
+/// Asks who it is; whoever works here, where nothing is answered.
+fn who(args: &LoginArgs, cx: &Context) -> Result<String, Failure> {
+    if args.password_stdin || !cx.printer.can_ask() {
+        let why = if args.password_stdin {
+            "standard input is the password's"
+        } else {
+            "there is no terminal to ask on"
+        };
+        return Err(Failure::usage("nobody is named").because(why).hint("say who you are: --user NAME"));
+    }
+    let here = ["USER", "LOGNAME"]
+        .iter()
+        .filter_map(|v| std::env::var(v).ok())
+        .find(|n| Login::new(n.as_str()).is_ok());
+    let default = here.as_deref().map(|n| format!(" [{n}]")).unwrap_or_default();
+    let answer = cx.printer.ask(&format!("Login{default}: "))?.unwrap_or_default();
+    match (answer.trim(), here) {
+        ("", Some(here)) => Ok(here),
+        ("", None) => Err(Failure::usage("no login was given: nothing was sent")),
+        (name, _) => Ok(name.to_owned()),
+    }
 }
 
 /// A refused login is no missing one: telling people to log in would be of no use.

@@ -37,7 +37,7 @@ fn form(args: &OperationArgs) -> Form {
 
 async fn list(args: &OperationsListArgs, client: &Client, cx: &Context) -> Ran {
     let mut path = format!("/v1/operations?ended={}", args.ended);
-    if let Some(app) = &args.app {
+    if let Some(app) = &args.app.app {
         path = format!("{path}&app={}", escaped(&app.to_string()));
     }
     let all: Operations = client.get(&path).await?;

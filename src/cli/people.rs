@@ -17,12 +17,13 @@ use crate::model::wire::{Owners, OwnersRequest, Projects, RemoveRequest, Removed
 pub fn projects(args: &ProjectsArgs, cx: &Context) -> Ran {
     let client = cx.client()?;
     if let Some(ProjectsCommand::Transfer(args)) = &args.command {
-        let question = format!("{} will be of {} alone. Go on? [y/N] ", args.app, args.to);
+        let app = local::app(args.app.app.as_ref(), cx.printer)?;
+        let question = format!("{app} will be of {} alone. Go on? [y/N] ", args.to);
         if !args.yes {
             confirmed(cx, &question, |answer| matches!(answer, "y" | "Y" | "yes"))?;
         }
         let request = OwnersRequest { only: Some(args.to.to_string()), ..OwnersRequest::default() };
-        return waiting(async { change(cx, &client, &args.app, &request, args.turn, args.json).await });
+        return waiting(async { change(cx, &client, &app, &request, args.turn, args.json).await });
     }
     waiting(async {
         let list: Projects = client.get("/v1/projects").await?;

@@ -22,7 +22,7 @@ const CONNECTIONS: usize = 96;
 
 /// Runs it.
 pub fn run(args: &ProxyArgs, cx: &Context) -> Ran {
-    let app = local::app(args.app.as_ref(), cx.printer)?;
+    let app = local::app(args.app.app.as_ref(), cx.printer)?;
     let client = cx.client()?.tunnel()?;
     let path = app_path(&app, "/connect");
     let purpose = Some(hex::encode(rand::random::<[u8; 8]>()));

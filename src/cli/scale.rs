@@ -72,7 +72,7 @@ pub fn restart(args: &RestartArgs, cx: &Context) -> Ran {
 
 /// `scale`
 pub fn scale(args: &ScaleArgs, cx: &Context) -> Ran {
-    let (mut counts, mut named) = (BTreeMap::new(), args.app.clone());
+    let (mut counts, mut named) = (BTreeMap::new(), None);
     for word in &args.words {
         match word {
             Word::Count(c) => {
@@ -80,7 +80,7 @@ pub fn scale(args: &ScaleArgs, cx: &Context) -> Ran {
                     return Err(Failure::usage(format!("{} is named twice", c.process)));
                 }
             }
-            Word::App(app) if named.is_none() => named = Some(app.clone()),
+            Word::App(app) if named.is_none() => named = Some(app),
             Word::App(app) => {
                 return Err(Failure::usage(format!("{app} is a second app; one is scaled at a time")));
             }
@@ -89,7 +89,7 @@ pub fn scale(args: &ScaleArgs, cx: &Context) -> Ran {
     if counts.is_empty() {
         return Err(Failure::usage("name a process and its count, as web=2"));
     }
-    let app = local::app(named.as_ref(), cx.printer)?;
+    let app = local::app(local::one_of(named, args.app.app.as_ref())?, cx.printer)?;
     ask(cx, &app, "scale", &ScaleRequest { counts }, Manner::of(args.detach, args.json, args.turn))
 }
 

@@ -3,13 +3,14 @@
 use http::Method;
 
 use super::args::TokensCommand;
-use super::client::escaped;
+use super::client::{Client, escaped};
 use super::context::Context;
 use super::exit::ExitStatus;
 use super::failure::{Ran, harmless};
 use super::printer::{self, table};
 use super::waiting;
-use crate::model::wire::{TokenAnswer, TokenRequest, Tokens};
+use crate::model::wire::{Apps, TokenAnswer, TokenRequest, Tokens};
+use crate::model::{Placement, nearest};
 
 /// Runs it.
 pub fn run(command: &TokensCommand, cx: &Context) -> Ran {
@@ -24,6 +25,7 @@ pub fn run(command: &TokensCommand, cx: &Context) -> Ran {
                     expires_in: args.expires,
                 };
                 let made: TokenAnswer = client.call(Method::POST, "/v1/tokens", &request).await?;
+                warn_of_missing(&args.app, &client, cx).await;
                 if args.json {
                     cx.printer.json(&made)?;
                     return Ok(ExitStatus::Done);
@@ -73,4 +75,24 @@ pub fn run(command: &TokensCommand, cx: &Context) -> Ran {
         }
         Ok(ExitStatus::Done)
     })
+}
+
+/// A token may be made for an app before its first deploy, as CI does; and for one whose name is mistyped.
+async fn warn_of_missing(of: &[Placement], client: &Client, cx: &Context) {
+    // The token is made: where this cannot be told, nothing has failed.
+    let Ok(apps) = client.get::<Apps>("/v1/apps").await else { return };
+    for app in of.iter().map(ToString::to_string) {
+        if apps.apps.iter().any(|a| a.app == app) {
+            continue;
+        }
+        cx.printer.warn(format!(
+            "there is no app {app} yet: until its first deploy, the token is good for that alone"
+        ));
+        if let Some(near) = nearest(&app, apps.apps.iter().map(|a| a.app.as_str())) {
+            cx.printer.hint(format!(
+                "did you mean {}? Then make another token, and `terreau tokens revoke` this one",
+                harmless(&near)
+            ));
+        }
+    }
 }

@@ -158,7 +158,8 @@ impl Deployer {
         )?;
         let head = self.revive(app, source, found, by).await?;
         let number = ReleaseNumber(head.value.last_number + 1);
-        let (versions, secrets) = versions(source, &head.value, &existing);
+        let given = self.new_secrets(app, &head.value, &source.given).await?;
+        let (versions, secrets) = versions(source, &given, &head.value, &existing);
         let env = source.env.clone().unwrap_or_else(|| head.value.env.clone());
         let lost = self.lost_env(app, source, &env).await?;
         let node = self.node(&source.project, &head.value).await?;
@@ -418,6 +419,7 @@ type GivenSecrets = Vec<(SecretName, u64, SecretString)>;
 /// The version of every secret that the job will read, and the values that are written with this request.
 fn versions(
     source: &Source,
+    values: &BTreeMap<SecretName, SecretString>,
     head: &Head,
     existing: &BTreeMap<SecretName, Vec<u64>>,
 ) -> (BTreeMap<SecretName, u64>, GivenSecrets) {
@@ -426,7 +428,7 @@ fn versions(
     let highest = |name: &SecretName| existing.get(name).and_then(|v| v.last().copied()).unwrap_or(0);
     let is_there = |name: &SecretName, v: u64| existing.get(name).is_some_and(|l| l.contains(&v));
     for s in &source.project.secrets {
-        if let (Some(value), SecretKind::User { .. }) = (source.given.get(&s.name), &s.kind) {
+        if let (Some(value), SecretKind::User { .. }) = (values.get(&s.name), &s.kind) {
             let next = highest(&s.name) + 1;
             versions.insert(s.name.clone(), next);
             given.push((s.name.clone(), next, value.clone()));

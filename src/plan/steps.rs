@@ -74,9 +74,15 @@ pub(super) fn secret(
             why: format!("secret {} has no value yet", want.name),
             hint: match &want.kind {
                 SecretKind::User { description, .. } if !description.is_empty() => {
-                    format!("give one: {description}")
+                    format!(
+                        "{description}; terreau deploy asks on a terminal, or --secret-file {}=FILE",
+                        want.name
+                    )
                 }
-                _ => "give one at the prompt of terreau deploy".to_owned(),
+                _ => format!(
+                    "give one: terreau deploy asks on a terminal, or --secret-file {}=FILE",
+                    want.name
+                ),
             },
         });
     }

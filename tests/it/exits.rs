@@ -322,3 +322,90 @@ async fn every_command_ends_with_the_documented_code_whatever_stands_in_its_way(
     try_all(&person.home, &stack.api(), dir, "server", &app.name, &mut wrong);
     assert!(wrong.is_empty(), "{} answers are not as documented:\n{}", wrong.len(), wrong.join("\n"));
 }
+
+/// These are about no app, or about one that an option of their own names.
+fn is_about_no_app(path: &str) -> bool {
+    const NONE: &[&str] = &[
+        "login",
+        "logout",
+        "whoami",
+        "init",
+        "validate",
+        "render",
+        "server",
+        "tokens",
+        "projects",
+        "users",
+        "completions",
+        "man",
+        "dev",
+        "agent",
+        "operations follow",
+        "operations show",
+        "operations cancel",
+    ];
+    let named = path != "projects transfer" && path != "tokens create";
+    named && NONE.iter().any(|n| path == *n || path.strip_prefix(n).is_some_and(|rest| rest.starts_with(' ')))
+}
+
+/// The rows again, each with the app taken out of its words.
+#[test]
+fn app_names_the_app_of_every_command_and_two_different_ones_are_a_usage_error() {
+    let home = Home::new();
+    let dir = home.dir.path().join("garden");
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(
+        dir.join("terreau.hcl"),
+        "project \"carnet\" {\n  process \"web\" {\n    command = [\"sleep\", \"9\"]\n  }\n}\n",
+    )
+    .unwrap();
+    for file in ["settings.env", "secrets.env"] {
+        std::fs::write(dir.join(file), "api_key=12345678\n").unwrap();
+    }
+    let ask = |path: &str, args: &[String], app: &str| {
+        let mut line: Vec<&str> = path.split(' ').chain(args.iter().map(String::as_str)).collect();
+        // What stands after `--` is a program's.
+        let end = line.iter().position(|a| *a == "--").unwrap_or(line.len());
+        line.splice(end..end, ["--app", app]);
+        home.run_in(&dir, &line, "value-value")
+    };
+    let mut wrong = Vec::new();
+    for (path, args, needs) in TABLE.iter().filter(|(path, ..)| !is_about_no_app(path)) {
+        let nobody = documented(*needs, "nobody").unwrap();
+        let words: Vec<&str> = args
+            .iter()
+            .enumerate()
+            .filter(|(n, a)| **a != "--app" && (*n == 0 || args[n - 1] != "--app"))
+            .map(|(_, a)| *a)
+            .collect();
+        let bare: Vec<String> =
+            words.iter().filter(|a| **a != "APP").map(|a| a.replace("APP:", ":")).collect();
+        let alone = ask(path, &bare, "carnet@test");
+        if alone.code != nobody {
+            wrong.push(format!("{path} --app carnet@test ends with {}: {}", alone.code, alone.err));
+        }
+        if !words.iter().any(|a| a.starts_with("APP")) {
+            continue;
+        }
+        let named: Vec<String> = words.iter().map(|a| a.replace("APP", "carnet@test")).collect();
+        let (same, other) = (ask(path, &named, "carnet@test"), ask(path, &named, "jardin"));
+        if (same.code, other.code) != (nobody, 2) || !other.err.contains("jardin") {
+            wrong.push(format!("{path} twice: {} {}, {} {}", same.code, same.err, other.code, other.err));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_command_that_is_about_an_app_knows_app() {
+    let mut line = terreau::cli::args::Line::command();
+    line.build();
+    let mut without = Vec::new();
+    for path in commands().into_iter().filter(|p| !is_about_no_app(p)) {
+        let found = path.split(' ').try_fold(&line, |c, name| c.find_subcommand(name)).unwrap();
+        if !found.get_arguments().any(|a| a.get_long() == Some("app")) {
+            without.push(path);
+        }
+    }
+    assert!(without.is_empty(), "these commands do not take --app APP[@ENV]: {without:?}");
+}

@@ -131,3 +131,35 @@ async fn pt_60_a_deploy_on_a_terminal_asks_for_the_secrets_that_have_no_value() 
     assert_eq!(again.code, 0, "{}", again.err);
     assert!(again.err.contains("no changes"), "{}", again.err);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_asks_who_it_is_where_that_is_not_said() {
+    let stack = stack().await;
+    let (user, password) = stack.person();
+    let password = password.trim_end();
+    let home = Home::new();
+    // Whoever works here is the default; another name can be typed; what is none is refused before a password is asked for.
+    for (here, question, typed) in
+        [(user.as_str(), format!("Login [{user}]: "), ""), ("", "Login: ".to_owned(), user.as_str())]
+    {
+        let line = format!("USER={here} terreau login --server {}", stack.api());
+        let mut terminal = Terminal::run(&home, home.dir.path(), &line);
+        terminal.answer(&question, &format!("{typed}\n"));
+        terminal.answer(&format!("Password of {user}: "), &format!("{password}\n"));
+        let shown = terminal.end();
+        assert!(shown.contains(&format!("logged in as {user}")) && shown.contains("exit=0"), "{shown}");
+        assert!(!shown.contains(password), "{shown}");
+    }
+    let mut terminal =
+        Terminal::run(&home, home.dir.path(), &format!("terreau login --server {}", stack.api()));
+    terminal.answer("Login: ", "Not A Login\n");
+    let shown = terminal.end();
+    assert!(shown.contains("exit=2") && !shown.contains("Password of"), "{shown}");
+    // In a pipe nothing is asked for.
+    for more in [&[][..], &["--password-stdin"]] {
+        let refused =
+            home.run_in(home.dir.path(), &[&["login", "--server", &stack.api()], more].concat(), "canary\n");
+        assert_eq!(refused.code, 2, "{}", refused.err);
+        assert!(refused.err.contains("--user NAME") && !refused.err.contains("canary"), "{}", refused.err);
+    }
+}

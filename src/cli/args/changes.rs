@@ -6,7 +6,7 @@ use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 
 use super::{AppArg, FileArg, TurnArgs};
-use crate::model::names::Placement;
+use crate::model::names::{Placement, SecretName};
 
 /// `terreau plan`
 #[derive(Debug, Clone, Args)]
@@ -33,11 +33,16 @@ pub struct PlanArgs {
 /// Returns when the app answers its check, and prints its URL; or says why it does not, and the old release goes on.
 /// Ctrl-C stops watching, not the deploy.
 ///
+/// Values of `user` secrets that the app does not have yet are asked for on a terminal; elsewhere --secret-file gives them. A
+/// value that the app has already changes nothing.
+///
 /// Where the descriptor says `update { promote = "manual" }`, it returns when the new release's canaries are healthy; they
 /// are held beside the old instances until somebody says --promote or --revert.
 #[derive(Debug, Clone, Args)]
 #[command(
     after_help = "Examples:\n  terreau deploy\n  terreau deploy --message \"the search is quicker\"\n  \
+                  terreau deploy --secret-file smtp_password=./smtp.txt\n  \
+                  pass show smtp | terreau deploy --secret-file smtp_password=-\n  \
                   terreau deploy carnet --promote\n  terreau deploy --plan review.plan\n  terreau deploy carnet@preproduction --file preproduction.hcl --detach"
 )]
 pub struct DeployArgs {
@@ -53,11 +58,15 @@ pub struct DeployArgs {
     /// Why, for the list of releases
     #[arg(long, short, value_name = "TEXT")]
     pub message: Option<String>,
+    /// Give a `user` secret the value that stands in this file, byte for byte; several times for several. `-` is standard
+    /// input, to its end; one line break at its end is left out
+    #[arg(long, value_name = "NAME=FILE", value_parser = secret_file)]
+    pub secret_file: Vec<(SecretName, PathBuf)>,
     /// Let the held canaries go on: they replace the old instances
-    #[arg(long, conflicts_with_all = ["plan", "file", "message", "revert"])]
+    #[arg(long, conflicts_with_all = ["plan", "file", "message", "secret_file", "revert"])]
     pub promote: bool,
     /// Take the held canaries back: the old release serves on
-    #[arg(long, conflicts_with_all = ["plan", "file", "message"])]
+    #[arg(long, conflicts_with_all = ["plan", "file", "message", "secret_file"])]
     pub revert: bool,
     /// Return as soon as the deploy is accepted
     #[arg(long)]
@@ -68,6 +77,12 @@ pub struct DeployArgs {
     /// Print JSON for programs
     #[arg(long)]
     pub json: bool,
+}
+
+/// `NAME=FILE` of `--secret-file`. What follows may be a value that was given by mistake: it is not repeated.
+fn secret_file(text: &str) -> Result<(SecretName, PathBuf), String> {
+    let (name, file) = text.split_once('=').filter(|(_, f)| !f.is_empty()).ok_or("must be NAME=FILE")?;
+    Ok((SecretName::new(name).map_err(|e| e.to_string())?, PathBuf::from(file)))
 }
 
 /// `terreau delete`

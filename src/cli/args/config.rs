@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::TurnArgs;
-use crate::model::names::{EnvName, Placement, SecretName};
+use super::{OfApp, TurnArgs};
+use crate::model::names::{EnvName, SecretName};
 
 /// `terreau env`
 #[derive(Debug, Clone, Subcommand)]
@@ -57,14 +57,6 @@ pub enum SecretCommand {
     Edit(ConfigEditArgs),
     /// List the versions of secrets: who gave them, and when
     History(SecretHistoryArgs),
-}
-
-/// Which app, where the words of a command are something else.
-#[derive(Debug, Clone, Args)]
-pub struct OfApp {
-    /// The app [default: the project of the terreau.hcl in this folder or above it]
-    #[arg(long, short, value_name = "APP[@ENV]")]
-    pub app: Option<Placement>,
 }
 
 /// How a change of configuration is carried out.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{FileArg, TurnArgs};
+use super::{AppArg, FileArg, TurnArgs};
 use crate::model::names::Placement;
 
 /// `terreau diff`
@@ -42,12 +42,13 @@ pub struct DiffArgs {
 /// by the descriptors, what is there now by Consul. Mermaid stands in Markdown as it is; the picture needs no program.
 #[derive(Debug, Clone, Args)]
 #[command(
+    mut_arg("app", |a| a.help("Only of this app [default: every app that you may see]")),
     after_help = "Examples:\n  terreau graph\n  terreau graph carnet --format svg > carnet.svg\n  terreau graph --format json"
 )]
 pub struct GraphArgs {
-    /// Only of this app [default: every app that you may see]
-    #[arg(value_name = "APP[@ENV]")]
-    pub app: Option<Placement>,
+    /// Which app.
+    #[command(flatten)]
+    pub app: AppArg,
     /// How it is drawn
     #[arg(long, value_enum, default_value_t = GraphFormat::Mermaid)]
     pub format: GraphFormat,

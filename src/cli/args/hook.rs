@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::AppArg;
+use super::{AppArg, OfApp};
 use crate::model::wire::HookEvent;
 
 /// `terreau hook`
@@ -37,6 +37,9 @@ pub struct HookAddArgs {
     /// [APP[@ENV]] URL: the app, where it is not the folder's, and where to
     #[arg(value_name = "URL", required = true, num_args = 1..=2)]
     pub words: Vec<String>,
+    /// Which app.
+    #[command(flatten)]
+    pub app: OfApp,
     /// Of what, separated by commas: deploy, failure, crash-loop, recovery [default: all]
     #[arg(long, value_name = "EVENTS", value_delimiter = ',')]
     pub on: Vec<HookEvent>,
@@ -66,6 +69,9 @@ pub struct HookIdArgs {
     /// [APP[@ENV]] ID: the app, where it is not the folder's, and the hook's id or the beginning of it
     #[arg(value_name = "ID", required = true, num_args = 1..=2)]
     pub words: Vec<String>,
+    /// Which app.
+    #[command(flatten)]
+    pub app: OfApp,
     /// Print JSON for programs
     #[arg(long)]
     pub json: bool,

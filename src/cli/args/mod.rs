@@ -1,6 +1,7 @@
 //! What may stand on the command line, as types, apart from what the commands do. The texts here are the manual:
 //! help, `docs/cli.md` and completions are all made of them.
 
+mod app;
 mod changes;
 mod config;
 mod history;
@@ -15,12 +16,12 @@ mod run;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use clap_complete::engine::ArgValueCompleter;
 
+pub use app::{AppArg, OfApp, one_of};
 pub use changes::{DeleteArgs, DeployArgs, PlanArgs, RollbackArgs};
 pub use config::{
     ConfigEditArgs, ConfigExportArgs, ConfigImportArgs, ConfigListArgs, EnvCommand, EnvSetArgs, EnvUnsetArgs,
-    HowArgs, OfApp, SecretCommand, SecretSetArgs,
+    HowArgs, SecretCommand, SecretSetArgs,
 };
 pub use history::{DiffArgs, GraphArgs, GraphFormat, ReleaseCommand, ReleaseExportArgs, ReleaseImportArgs};
 pub use hook::{HookAddArgs, HookCommand, HookIdArgs, HookListArgs};
@@ -37,7 +38,6 @@ pub use run::{
 };
 
 use super::server::Server;
-use crate::model::names::Placement;
 
 /// Puts apps online on your own cluster of Nomad, Consul, LDAP and Garage.
 #[derive(Debug, Parser)]
@@ -48,7 +48,8 @@ use crate::model::names::Placement;
     subcommand_required = true,
     arg_required_else_help = true,
     max_term_width = 100,
-    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not logged in, 4 not allowed, 5 conflict, \
+    after_help = "Wherever an app can be named, --app APP[@ENV] names it; without it the folder's own is meant.\n\n\
+                  Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not logged in, 4 not allowed, 5 conflict, \
                   6 not found, 7 server or engine away, 10 a plan has changes, 125 our own failure \
                   where run and exec return the program's."
 )]
@@ -199,14 +200,6 @@ pub enum Command {
     Guard(super::sandbox::GuardArgs),
 }
 
-/// An app by name.
-#[derive(Debug, Clone, Args)]
-pub struct AppArg {
-    /// The app [default: the project of the terreau.hcl in this folder or above it]
-    #[arg(value_name = "APP[@ENV]", add = ArgValueCompleter::new(crate::cli::completions::apps))]
-    pub app: Option<Placement>,
-}
-
 /// `--json` alone.
 #[derive(Debug, Clone, Args)]
 pub struct JsonArgs {
@@ -244,15 +237,16 @@ pub struct FileArg {
 
 /// `terreau login`
 ///
-/// The password comes from a prompt or from standard input, never from the command line or the environment.
+/// Who you are is asked for on a terminal, where --user does not say it. The password comes from a prompt or from standard
+/// input, never from the command line or the environment.
 #[derive(Debug, Clone, Args)]
 #[command(
     after_help = "Examples:\n  terreau login --server https://terreau.example.org --user alice\n  pass show terreau | terreau login --server https://terreau.example.org --user alice --password-stdin"
 )]
 pub struct LoginArgs {
-    /// Your login in the directory
+    /// Your login in the directory [default: asked for on a terminal]
     #[arg(long, short, value_name = "NAME")]
-    pub user: String,
+    pub user: Option<String>,
     /// Read the password from the first line of standard input
     #[arg(long)]
     pub password_stdin: bool,

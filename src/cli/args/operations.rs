@@ -2,7 +2,8 @@
 
 use clap::{Args, Subcommand};
 
-use crate::model::{Placement, Uid};
+use super::AppArg;
+use crate::model::Uid;
 
 /// `terreau operations`
 #[derive(Debug, Clone, Subcommand)]
@@ -43,10 +44,11 @@ pub struct OperationArgs {
 
 /// `terreau operations list`
 #[derive(Debug, Clone, Args)]
+#[command(mut_arg("app", |a| a.help("Only of this app [default: of every app that you may see]")))]
 pub struct OperationsListArgs {
-    /// Only of this app [default: of every app that you may see]
-    #[arg(value_name = "APP[@ENV]")]
-    pub app: Option<Placement>,
+    /// Which app.
+    #[command(flatten)]
+    pub app: AppArg,
     /// How many that have ended, at most
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(0..=200))]
     pub ended: u64,

@@ -127,9 +127,9 @@ pub enum ProjectsCommand {
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:\n  terreau projects transfer carnet --to alice")]
 pub struct TransferArgs {
-    /// Which app
-    #[arg(value_name = "APP[@ENV]")]
-    pub app: Placement,
+    /// Which app.
+    #[command(flatten)]
+    pub app: super::AppArg,
     /// Whose it will be: a login, or group:NAME
     #[arg(long, value_name = "OWNER")]
     pub to: Owner,

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::AppArg;
 use super::logs::alloc_id;
+use super::{AppArg, OfApp};
 use crate::model::ProcessName;
 use crate::model::names::Placement;
 use crate::model::wire::Which;
@@ -111,7 +111,7 @@ pub struct OnceArgs {
 #[command(
     long_about = "Copy a file or a folder to or from a running instance
 
-One of the two paths is APP:PATH, or :PATH for this folder's app. A path that does not begin with / is relative to the \
+One of the two paths is APP:PATH, or :PATH for the app of --app, else this folder's. A path that does not begin with / is relative to the \
 folder where the instance's programs start. It is copied through `tar` in the instance, as it comes: nothing of it is \
 kept on the way. Links in what comes from an instance are refused, because they could lead anywhere here.",
     after_help = "Examples:
@@ -126,6 +126,9 @@ pub struct CpArgs {
     /// Where to; into it, where it is a folder
     #[arg(value_name = "TO")]
     pub to: Place,
+    /// Which app.
+    #[command(flatten)]
+    pub app: OfApp,
     /// Which instance.
     #[command(flatten)]
     pub which: WhichArgs,
@@ -180,9 +183,9 @@ whatever the number of connections.",
   terreau proxy carnet metrics --process worker"
 )]
 pub struct ProxyArgs {
-    /// The app [default: the project of the terreau.hcl in this folder or above it]
-    #[arg(value_name = "APP[@ENV]")]
-    pub app: Option<Placement>,
+    /// Which app.
+    #[command(flatten)]
+    pub app: AppArg,
     /// The instance's port, by its name in the descriptor or its number; before it the local one [default: any]
     #[arg(value_name = "[LOCAL:]PORT")]
     pub port: PortArg,

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use clap::{Args, Subcommand};
 
-use super::{AppArg, TurnArgs};
+use super::{AppArg, OfApp, TurnArgs};
 use crate::model::ProcessName;
 use crate::model::names::Placement;
 
@@ -92,9 +92,9 @@ pub struct ScaleArgs {
     /// [APP[@ENV]] PROCESS=COUNT...: the app, where it is not the folder's, and how many instances processes have
     #[arg(value_name = "PROCESS=COUNT", required = true, num_args = 1..)]
     pub words: Vec<Word>,
-    /// The app [default: the project of the terreau.hcl in this folder or above it]
-    #[arg(long, short, value_name = "APP[@ENV]")]
-    pub app: Option<Placement>,
+    /// Which app.
+    #[command(flatten)]
+    pub app: OfApp,
     /// Return as soon as it is accepted
     #[arg(long)]
     pub detach: bool,

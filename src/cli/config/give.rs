@@ -91,6 +91,11 @@ pub(super) fn set_secret(args: &SecretSetArgs, cx: &Context) -> Ran {
     })
 }
 
+/// A secret's value from a file, byte for byte, or from standard input (`-`).
+pub(in crate::cli) fn secret_value(file: &Path) -> Result<Hidden, Failure> {
+    if file.as_os_str() == "-" { Ok(one_line_break_less(&from_stdin()?)) } else { from_file(file) }
+}
+
 /// `echo … | terreau secret set` does not mean the line break.
 fn one_line_break_less(value: &Hidden) -> Hidden {
     let text = value.expose();

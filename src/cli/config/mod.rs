@@ -5,6 +5,8 @@ mod edit;
 mod give;
 mod show;
 
+pub(super) use give::secret_value;
+
 use std::collections::BTreeMap;
 
 use http::Method;

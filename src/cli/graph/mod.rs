@@ -15,7 +15,7 @@ use crate::model::wire::Graph;
 pub fn run(args: &GraphArgs, cx: &Context) -> Ran {
     let client = cx.client()?;
     waiting(async {
-        let path = match &args.app {
+        let path = match &args.app.app {
             Some(app) => format!("/v1/graph?app={}", escaped(&app.to_string())),
             None => "/v1/graph".to_owned(),
         };

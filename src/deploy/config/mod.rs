@@ -215,12 +215,14 @@ impl Deployer {
         moved(app, head, input)?;
         let project = scene.project(app)?;
         let (env, secrets) =
-            (self.new_env(app, head, input).await?, self.new_secrets(app, head, input).await?);
+            (self.new_env(app, head, input).await?, self.new_secrets(app, head, &input.secrets).await?);
         if let Some(project) = &project {
             fits(app, project, input)?;
         } else if !input.secrets.is_empty() {
             let why = format!("{app} has no release that runs, so nothing declares a secret yet");
-            return Err(Error::Invalid(format!("{why}; terreau deploy asks for the values that it needs")));
+            return Err(Error::Invalid(format!(
+                "{why}; terreau deploy asks for the values that it needs, or takes them by --secret-file NAME=FILE"
+            )));
         }
         let set = |(n, v): (&EnvName, &SecretString)| (n.clone(), scene.next_env(n), v.clone());
         let unset = input.unset.iter().filter(|n| head.env.contains_key(*n));
@@ -278,14 +280,15 @@ impl Deployer {
         Ok(input.env.iter().filter(differs).map(|(n, v)| (n.clone(), v.clone())).collect())
     }
 
-    async fn new_secrets(
+    /// Values of secrets that differ from the current ones.
+    pub(super) async fn new_secrets(
         &self,
         app: &Placement,
         head: &Head,
-        input: &ConfigInput,
+        given: &BTreeMap<SecretName, SecretString>,
     ) -> Result<BTreeMap<SecretName, SecretString>, Error> {
         let mut new = BTreeMap::new();
-        for (name, value) in &input.secrets {
+        for (name, value) in given {
             let old = match head.secrets.get(name) {
                 Some(version) => secret::read(&self.runner.hands().consul, app, name, *version).await.ok(),
                 None => None,

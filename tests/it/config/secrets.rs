@@ -87,3 +87,77 @@ async fn a_secret_with_which_the_app_gets_ill_does_not_stay() {
     w.comes_to_have("API_KEY", Some("a right value")).await;
     assert_eq!(w.kv(&format!("secrets/{}/.v/api_key/3", w.name)).await.as_deref(), Some("a right value"));
 }
+
+const TWO: &str = r#"secret "api_key" {
+    type        = "user"
+    description = "of the mail service"
+  }
+  secret "mail" {
+    type        = "user"
+    description = "the mailbox's password"
+  }
+  secret "made" {
+    type = "generated"
+  }"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pt_60_a_first_deploy_without_a_terminal_takes_secrets_from_files_and_says_so_where_they_are_missing()
+{
+    let w = World::new(TWO).await;
+    let canary = |n: u32| format!("canary-{n}-{}", w.name);
+    let (first, second, mail) = (canary(1), canary(2), canary(3));
+    std::fs::write(w.path().join("key"), &first).unwrap();
+
+    let refused = w.expect(1, &["deploy"]);
+    for wanted in [
+        "--secret-file api_key=FILE --secret-file mail=FILE",
+        "mail: the mailbox's password",
+        "standard input",
+    ] {
+        assert!(refused.err.contains(wanted), "{wanted} in {}", refused.err);
+    }
+    // What is given is missing no more.
+    let refused = w.expect(1, &["deploy", "--secret-file", "api_key=key"]);
+    assert!(!refused.err.contains("api_key=FILE") && refused.err.contains("mail=FILE"), "{}", refused.err);
+    let wrong: [(&[&str], &str); 6] = [
+        (&["api_kee=key"], "did you mean api_key?"),
+        (&["made=key"], "generated"),
+        (&["api_key"], "NAME=FILE"),
+        (&["api_key="], "NAME=FILE"),
+        (&["api_key=-", "mail=-"], "standard input"),
+        (&["api_key=key", "api_key=key"], "twice"),
+    ];
+    for (given, why) in wrong {
+        let options = given.iter().flat_map(|g| ["--secret-file", g]);
+        let line: Vec<&str> = ["deploy"].into_iter().chain(options).collect();
+        let said = w.told(2, &line, "value-value");
+        assert!(said.err.contains(why), "{line:?}: {}", said.err);
+    }
+    let none = w.expect(1, &["deploy", "--secret-file", "api_key=no-such-file", "--secret-file", "mail=-"]);
+    assert!(none.err.contains("no-such-file"), "{}", none.err);
+    let empty = w.told(1, &["deploy", "--secret-file", "api_key=key", "--secret-file", "mail=-"], "\n");
+    assert!(empty.err.contains("secret mail"), "{}", empty.err);
+    assert_eq!(w.asks(&["status", &w.name], "").code, 6, "nothing was deployed");
+
+    // A reviewed plan says how, and takes them.
+    w.expect(10, &["plan", "--out", "review.plan"]);
+    let refused = w.expect(1, &["deploy", "--plan", "review.plan"]);
+    assert!(refused.err.contains("--secret-file mail=FILE"), "{}", refused.err);
+    let given = ["--secret-file", "api_key=key", "--secret-file", "mail=-"];
+    let line = [&["deploy", "--plan", "review.plan"][..], &given].concat();
+    let done = w.told(0, &line, &format!("{mail}\n"));
+    assert_eq!(w.has("API_KEY").await.as_deref(), Some(first.as_str()));
+    assert_eq!(w.kv(&format!("secrets/{}/mail", w.name)).await.as_deref(), Some(mail.as_str()));
+
+    // The same line in every run of a pipeline makes no release by itself; another value does.
+    let same = w.told(0, &[&["deploy"][..], &given].concat(), &mail);
+    assert!(same.err.contains("no changes"), "{}", same.err);
+    std::fs::write(w.path().join("key"), &second).unwrap();
+    let other = w.told(0, &[&["deploy"][..], &given].concat(), &mail);
+    w.comes_to_have("API_KEY", Some(&second)).await;
+    assert_eq!(w.kv(&format!("secrets/{}/.v/mail/2", w.name)).await, None, "mail is as it was");
+    for said in [&done, &same, &other] {
+        assert!([&first, &second, &mail].iter().all(|c| !said.err.contains(*c) && !said.out.contains(*c)));
+    }
+    w.nowhere_else(&[&first, &second, &mail]).await;
+}

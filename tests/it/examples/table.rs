@@ -59,6 +59,7 @@ pub const LINES: &[Special] = &[
         before: "cp held.hcl terreau.hcl && date +%N > app/version && terreau deploy", after: "cp plain.hcl terreau.hcl", ..PLAIN
     },
     Special { line: "terreau deploy --plan review.plan", before: "terreau plan --out review.plan || test $? = 10", ..PLAIN },
+    Special { line: "terreau deploy --secret-file smtp_password=./smtp.txt", before: "echo a-mailbox-password > smtp.txt", ..PLAIN },
     // A shell, which is left at once.
     Special { line: "terreau exec", typed: "exit\n", ..PLAIN },
     // Ctrl-C ends what goes on.

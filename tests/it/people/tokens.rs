@@ -9,6 +9,32 @@ use super::{agent, owners, post, token_for};
 use crate::access::leave;
 use crate::api::agent::user;
 use crate::harness::{eventually, unique};
+use crate::tour::{Person, Project};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_for_an_app_that_is_not_there_is_made_with_a_warning() {
+    let person = Person::of(crate::login::stack().await);
+    let app = Project::new();
+    person.deploys(app.path());
+    let make = |of: &str| {
+        let args = ["tokens", "create", "ci", "--app", of, "--verb", "deploy"];
+        let made = tokio::task::block_in_place(|| person.home.run(&args));
+        assert_eq!(made.code, 0, "{}", made.err);
+        assert_eq!(made.out.lines().count(), 1, "the token alone is data: {}", made.out);
+        made.err
+    };
+    let typo = format!("{}x", app.name);
+    let said = make(&typo);
+    for wanted in [
+        format!("there is no app {typo} yet"),
+        "first deploy".to_owned(),
+        format!("did you mean {}?", app.name),
+    ] {
+        assert!(said.contains(&wanted), "{wanted} in {said}");
+    }
+    let said = make(&app.name);
+    assert!(!said.contains("there is no app"), "{said}");
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_is_good_for_its_verbs_on_its_apps_and_makes_no_tokens() {
