@@ -12,13 +12,13 @@ use super::problem::{Answer, Fail};
 use crate::access::{Decision, Left, Object, Standing, User, Verb, decide};
 use crate::deploy::leave::{Became, Fate, LeaveError};
 use crate::deploy::owners::NewOwners;
-use crate::model::Login;
 use crate::model::head::AppState;
 use crate::model::project::Owner;
 use crate::model::wire::{
     FieldFault, Owners, OwnersRequest, Problem, ProblemCode, ProjectView, Projects, RemoveRequest, Removed,
     RemovedApp, UserView, Users,
 };
+use crate::model::{Login, nearest};
 
 /// Every project that the person may see, with its owners.
 #[utoipa::path(get, path = "/v1/projects", tag = "apps", responses(
@@ -153,12 +153,22 @@ pub(super) async fn user(
     caller.may_here(&api, Verb::Users).await?;
     let login = login(&user)?;
     let Some(found) = api.access.user(&login).await? else {
-        return Err(Fail::new(ProblemCode::NotFound, format!("there is no person {login}")));
+        let fail = Fail::new(ProblemCode::NotFound, format!("there is no person {login}"));
+        return Err(nobody(&api, &login, fail).await);
     };
     let apps = api.deployer.owned_by(&login).await?.into_iter().map(|o| o.app.to_string()).collect();
     let (sessions, tokens) = api.access.sessions_of(&login).await?;
     let count = |n: usize| Some(n as u64);
     Ok(Json(UserView { sessions: count(sessions), tokens: count(tokens), ..view(apps, found) }))
+}
+
+/// Somebody who is not there: with the login that was probably meant, for those who may see all of them.
+async fn nobody(api: &Api, login: &Login, fail: Fail) -> Fail {
+    let all = api.access.users().await.unwrap_or_default();
+    match nearest(login.as_str(), all.iter().map(|u| u.login.as_str())) {
+        Some(near) => fail.hint(format!("did you mean {near}?")),
+        None => fail.hint("`terreau users list` shows everybody"),
+    }
 }
 
 fn login(text: &str) -> Answer<Login> {
@@ -207,7 +217,11 @@ pub(super) async fn remove(
         Fail::new(ProblemCode::Internal, "the agent failed; its log says why")
             .hint("ask for the removal again")
     })?;
-    let (left, apps) = done.map_err(|e| left_undone(&login, e))?;
+    let (left, apps) = match done {
+        Ok(done) => done,
+        Err(e @ LeaveError::Nobody(_)) => return Err(nobody(&api, &login, left_undone(&login, e)).await),
+        Err(e) => return Err(left_undone(&login, e)),
+    };
     let left = match left {
         Left::LoginGroup => "login_group",
         Left::Directory => "directory",

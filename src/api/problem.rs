@@ -209,6 +209,7 @@ impl From<deploy::Error> for Fail {
             E::TooLarge(why) => Self::new(ProblemCode::TooLarge, why),
             E::Obstacles(list) => obstacles(&list),
             E::NotFound(why) => Self::new(ProblemCode::NotFound, why),
+            E::Absent { why, hint } => Self::new(ProblemCode::NotFound, why).hint(hint),
             E::NameNotAvailable(why) => Self::new(ProblemCode::NameNotAvailable, why),
             E::Held { ref holder, .. } => {
                 let text = format!("{} of {}, operation {}", holder.verb, holder.login, holder.operation);

@@ -39,12 +39,21 @@ pub fn run(args: &LogsArgs, cx: &Context) -> Ran {
         let response = client.stream(&app_path(&app, &query(args)), "*/*").await?;
         let mut body = response.bytes_stream();
         let mut board = Board::new(cx.printer);
+        let mut is_silent = true;
         while let Some(bytes) = body.next().await {
             let bytes = bytes.map_err(|e| client.away(&e))?;
+            is_silent = is_silent && bytes.is_empty();
             if args.is_raw() || args.json {
                 cx.printer.bytes(&bytes)?;
             } else {
                 board.feed(&bytes)?;
+            }
+        }
+        if is_silent && !args.is_raw() && !args.json {
+            cx.printer.say(format!("no lines of {app}"));
+            if !args.previous && args.run.is_none() {
+                cx.printer
+                    .hint(format!("`terreau logs {app} --previous` shows what its ended instances wrote"));
             }
         }
         Ok(ExitStatus::Done)

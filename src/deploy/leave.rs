@@ -82,13 +82,17 @@ impl Deployer {
         if *fate == Fate::Refuse && !alone.is_empty() {
             return Err(LeaveError::Owns { login: login.clone(), apps: alone });
         }
-        if let Fate::Transfer(Owner::User(to)) = fate
-            && (to == login || access.user(to).await?.is_none())
-        {
-            let why = format!(
-                "{to} cannot take over what is {login}'s: there is no such person, or they leave themselves"
-            );
-            return Err(LeaveError::App(Error::Invalid(why)));
+        if let Fate::Transfer(Owner::User(to)) = fate {
+            if to == login {
+                let why = format!("{to} cannot take over what is {login}'s: they leave themselves");
+                return Err(LeaveError::App(Error::Invalid(why)));
+            }
+            if access.user(to).await?.is_none() {
+                return Err(LeaveError::App(Error::Absent {
+                    why: format!("there is no person {to} who could take over what is {login}'s"),
+                    hint: "`terreau users list` shows everybody".to_owned(),
+                }));
+            }
         }
         self.tell_of_person(by, login, "remove", fate, &alone).await?;
         points::pass("users.out.before");

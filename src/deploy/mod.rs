@@ -105,6 +105,14 @@ pub enum Error {
     /// There is no such app, release or operation (or not for this person).
     #[error("{0}")]
     NotFound(String),
+    /// The app is there, and not the part of it, or the person, that was named; with what to do instead.
+    #[error("{why}")]
+    Absent {
+        /// What is not there.
+        why: String,
+        /// What was probably meant, or where to look.
+        hint: String,
+    },
     /// The name is somebody's, or waits for the sweep.
     #[error("{0}")]
     NameNotAvailable(String),
@@ -386,6 +394,29 @@ impl Deployer {
 
 fn no_such(app: &Placement) -> Error {
     Error::NotFound(format!("there is no app {app}"))
+}
+
+/// A time (RFC 3339) as people read it: UTC, to the second.
+fn to_the_second(at: &str) -> String {
+    match at.parse::<jiff::Timestamp>() {
+        Ok(at) => at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+        Err(_) => at.to_owned(),
+    }
+}
+
+/// The app has no part of this name: with the name that was probably meant, else with all that there are.
+fn no_part(app: &Placement, what: &str, name: &str, all: &[&str]) -> Error {
+    let short: String = name.chars().take(40).collect();
+    Error::Absent { why: format!("{app} has no {what} {short}"), hint: meant(name, all) }
+}
+
+/// Which of these was probably meant, for a hint.
+fn meant(name: &str, all: &[&str]) -> String {
+    match (crate::model::nearest(name, all.iter().copied()), all) {
+        (Some(near), _) => format!("did you mean {near}?"),
+        (None, []) => "it has none".to_owned(),
+        (None, all) => format!("it has {}", all.join(", ")),
+    }
 }
 
 fn obstacles(list: Vec<Obstacle>) -> Error {

@@ -12,7 +12,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 
 use super::logs::{JobLogs, LogQuery, LogStreamName, Tail};
-use super::{Deployer, Error, is_missing};
+use super::{Deployer, Error, is_missing, no_part};
 use crate::engines::EngineError;
 use crate::engines::nomad::{AllocStub, Evaluation, JobDetail, JobStub, Purge, Registration};
 use crate::model::head::AppState;
@@ -101,8 +101,10 @@ impl Deployer {
             (PROGRAM_META, program.to_owned()),
         ];
         let one = OneOff { process: &process, run: &name, agent: waits, words: &what.command, notes: &notes };
-        let job = one_off(&job.json, &one)
-            .ok_or_else(|| Error::NotFound(format!("{app} has no process {process}")))?;
+        let job = one_off(&job.json, &one).ok_or_else(|| {
+            let all: Vec<&str> = project.processes.iter().map(|p| p.name.as_str()).collect();
+            no_part(app, "process", &process, &all)
+        })?;
         let there = self.run_jobs(app, &head.uid).await?;
         if there.iter().filter(|j| j.status != "dead").count() >= MOST {
             return Err(Error::Refused {

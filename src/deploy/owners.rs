@@ -154,7 +154,10 @@ impl Deployer {
                 let name = match owner {
                     Owner::User(n) | Owner::Group(n) => n,
                 };
-                return Err(Error::Invalid(format!("there is no {what} {name} in the directory")));
+                return Err(Error::Absent {
+                    why: format!("there is no {what} {name} in the directory"),
+                    hint: "look at how it is written; a group is named as group:NAME".to_owned(),
+                });
             }
         }
         Ok(())

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::connects::Use;
-use super::{Deployer, Error, is_missing};
+use super::{Deployer, Error, is_missing, no_part};
 use crate::engines::nomad::{
     AllocStub, Allocation, ExecOutput, ExecReader, ExecWriter, Nomad, Port, Terminal,
 };
@@ -18,7 +18,7 @@ use crate::engines::{EngineError, Fault};
 use crate::model::names::PartName;
 use crate::model::project::port_label;
 use crate::model::wire::{ConnectBegin, ExecBegin, Started, Which};
-use crate::model::{Head, Placement, Uid};
+use crate::model::{Head, Placement, ProcessName, Uid};
 use crate::store::records::By;
 
 /// How long an instance's port may take to answer.
@@ -261,6 +261,10 @@ impl Deployer {
             Some(name) => name.clone(),
             None => self.first_process(&head, &living).await,
         };
+        let known: Vec<&str> = head.processes.keys().map(ProcessName::as_str).collect();
+        if which.process.is_some() && !known.is_empty() && !known.contains(&process.as_str()) {
+            return Err(no_part(app, "process", &process, &known));
+        }
         let meant = living.into_iter().filter(|a| a.task_group == process);
         let is_ill = |a: &AllocStub| a.deployment_status.as_ref().is_some_and(|d| d.healthy != Some(true));
         let found = meant.min_by_key(|a| (is_ill(a), Reverse(a.create_index)));

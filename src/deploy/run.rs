@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::held::none_held;
 use super::prepare::unfinished;
-use super::{Deployer, Error, no_such};
+use super::{Deployer, Error, no_part, no_such, to_the_second};
 use crate::engines::nomad::{Allocation, JobView};
 use crate::model::head::{AppState, Intent, Kind, Wanted};
 use crate::model::{Head, Placement, ProcessName, Uid};
@@ -168,7 +168,7 @@ impl Deployer {
                 }
             }
             Change::Stop if is_stopped && nothing_lives => Decided::Nothing(match &head.value.stopped {
-                Some(s) => format!("{app} was stopped by {} at {}", s.by, s.at),
+                Some(s) => format!("{app} was stopped by {} at {}", s.by, to_the_second(&s.at)),
                 None => format!("{app} is stopped already"),
             }),
             Change::Stop => {
@@ -185,7 +185,10 @@ impl Deployer {
                 }
             }
             Change::Restart { .. } if is_stopped => {
-                return Err(Error::Invalid(format!("{app} is stopped; start it: terreau start {app}")));
+                return Err(Error::Refused {
+                    why: format!("{app} is stopped, so there is nothing to restart"),
+                    hint: format!("`terreau start {app}` starts it"),
+                });
             }
             Change::Restart { process, alloc } => {
                 let all = nomad.allocations(app.namespace(), &app.flat()).await?;
@@ -250,13 +253,7 @@ fn known(app: &Placement, head: &Head, name: &str) -> Result<ProcessName, Error>
         return Ok(found.clone());
     }
     let all: Vec<&str> = head.processes.keys().map(ProcessName::as_str).collect();
-    let near = all.iter().min_by_key(|p| strsim::damerau_levenshtein(p, name));
-    let near = near.filter(|p| strsim::damerau_levenshtein(p, name) <= 2);
-    let short: String = name.chars().take(40).collect();
-    Err(Error::Invalid(match near {
-        Some(near) => format!("{app} has no process {short}; did you mean {near}?"),
-        None => format!("{app} has no process {short}; it has {}", all.join(", ")),
-    }))
+    Err(no_part(app, "process", name, &all))
 }
 
 /// The instances that a restart means, and when the task of each began.
@@ -293,9 +290,10 @@ fn chosen(
     let chosen: BTreeMap<String, String> =
         meant.filter_map(|a| Some((a.id.clone(), restart::began(a)?.to_owned()))).collect();
     if chosen.is_empty() {
-        return Err(Error::Invalid(format!(
-            "{app} has no instance that runs, so there is nothing to restart"
-        )));
+        return Err(Error::Refused {
+            why: format!("{app} has no instance that runs, so there is nothing to restart"),
+            hint: format!("`terreau status {app}` says why"),
+        });
     }
     Ok(chosen)
 }

@@ -13,7 +13,7 @@ use crate::model::text::{Piece, Text};
 use crate::model::wire::{
     ConfigHistory, ConfigVersion, EnvList, EnvOrigin, EnvView, SecretList, SecretType, SecretView,
 };
-use crate::model::{Head, Placement, SecretName, Uid};
+use crate::model::{Head, Placement, SecretName, Uid, nearest};
 use crate::operation::run::fresh_uid;
 use crate::resources::{env, secret};
 use crate::store::records::{Audit, By, SCHEMA};
@@ -121,6 +121,16 @@ impl Deployer {
                 });
             }
         }
+        if let (Some(name), true) = (of, versions.is_empty()) {
+            let project = scene.project(app)?;
+            let all: Vec<&str> = project.iter().flat_map(|p| &p.secrets).map(|s| s.name.as_str()).collect();
+            if !all.contains(&name.as_str()) {
+                return Err(Error::Absent {
+                    why: format!("{app} has no secret {name}"),
+                    hint: see(name.as_str(), &all, "secret"),
+                });
+            }
+        }
         Ok(ConfigHistory { versions })
     }
 
@@ -133,7 +143,11 @@ impl Deployer {
     ) -> Result<Values, Error> {
         let head = self.head(app).await?.value;
         if let Some(name) = of.iter().find(|n| !head.env.contains_key(*n)) {
-            return Err(Error::NotFound(format!("{app} has no value set for {name}; see terreau env list")));
+            let all: Vec<&str> = head.env.keys().map(EnvName::as_str).collect();
+            return Err(Error::Absent {
+                why: format!("{app} has no value set for {name}"),
+                hint: see(name.as_str(), &all, "env"),
+            });
         }
         let wanted = head.env.iter().filter(|(n, _)| of.is_empty() || of.contains(*n));
         let wanted: BTreeMap<EnvName, u64> = wanted.map(|(n, v)| (n.clone(), *v)).collect();
@@ -154,17 +168,16 @@ impl Deployer {
         let project = scene.project(app)?;
         let given =
             project.iter().flat_map(|p| &p.secrets).filter(|s| matches!(s.kind, SecretKind::User { .. }));
-        let mut wanted = BTreeMap::new();
-        for s in given {
-            if let Some(version) = scene.head.value.secrets.get(&s.name)
-                && (of.is_empty() || of.contains(&s.name))
-            {
-                wanted.insert(s.name.clone(), *version);
-            }
-        }
+        let all: BTreeMap<&SecretName, u64> =
+            given.filter_map(|s| Some((&s.name, *scene.head.value.secrets.get(&s.name)?))).collect();
+        let meant = all.iter().filter(|(n, _)| of.is_empty() || of.contains(**n));
+        let wanted: BTreeMap<SecretName, u64> = meant.map(|(n, v)| ((*n).clone(), *v)).collect();
         if let Some(name) = of.iter().find(|n| !wanted.contains_key(*n)) {
-            let why = format!("{app} has no secret {name} that a person gave");
-            return Err(Error::NotFound(format!("{why}; see terreau secret list")));
+            let all: Vec<&str> = all.keys().map(|n| n.as_str()).collect();
+            return Err(Error::Absent {
+                why: format!("{app} has no secret {name} that a person gave"),
+                hint: see(name.as_str(), &all, "secret"),
+            });
         }
         self.seen(by, (app, &scene.head.value.uid), "secret", wanted.keys().map(SecretName::as_str)).await?;
         let mut values = Values::new();
@@ -262,6 +275,14 @@ fn said_ones(project: &Project, head: &Head) -> Vec<EnvView> {
         }
     }
     list
+}
+
+/// What to do about a name that there is not: which was meant, else where they are listed.
+fn see(name: &str, all: &[&str], what: &str) -> String {
+    match nearest(name, all.iter().copied()) {
+        Some(near) => format!("did you mean {near}?"),
+        None => format!("`terreau {what} list` shows what there is"),
+    }
 }
 
 fn blank(name: &str, origin: EnvOrigin) -> EnvView {

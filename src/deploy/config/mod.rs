@@ -14,7 +14,7 @@ use crate::model::config::{MAX_INDEX, check_name, check_value};
 use crate::model::head::Wanted;
 use crate::model::names::EnvName;
 use crate::model::project::{Project, SecretKind};
-use crate::model::{Head, Placement, Release, ReleaseNumber, SecretName, Uid};
+use crate::model::{Head, Placement, Release, ReleaseNumber, SecretName, Uid, nearest};
 use crate::operation::{Given, Lock};
 use crate::resources::{env, secret};
 use crate::store::records::{By, Verb};
@@ -388,11 +388,19 @@ fn fits(app: &Placement, project: &Project, input: &ConfigInput) -> Result<(), E
                     .filter(|s| matches!(s.kind, SecretKind::User { .. }))
                     .map(|s| s.name.as_str())
                     .collect();
+                let near = nearest(name.as_str(), known.iter().copied());
                 let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-                format!(
-                    "the release of {app} that runs declares no secret {name} (of type user: {known}); \
-                     declare it in the descriptor and deploy, which asks for its value"
-                )
+                return Err(Error::Absent {
+                    why: format!(
+                        "the release of {app} that runs declares no secret {name} (of type user: {known})"
+                    ),
+                    hint: match near {
+                        Some(near) => format!("did you mean {near}?"),
+                        None => {
+                            "declare it in the descriptor and deploy, which asks for its value".to_owned()
+                        }
+                    },
+                });
             }
         };
         return Err(Error::Invalid(why));

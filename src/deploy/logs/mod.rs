@@ -14,9 +14,10 @@ use bytes::Bytes;
 use futures::Stream;
 use jiff::Timestamp;
 
-use super::{Deployer, Error};
+use super::{Deployer, Error, no_part};
 use crate::engines::EngineError;
-use crate::model::Placement;
+use crate::model::head::Wanted;
+use crate::model::{Placement, ProcessName};
 use crate::render::{is_run_of, run_job};
 
 pub use files::LogStreamName;
@@ -84,8 +85,32 @@ impl Deployer {
                 query.previous = query.alloc.is_none();
             }
         }
+        let (process, is_present) = (query.process.clone(), !query.previous && query.run.is_none());
+        let alloc = query.alloc.clone().filter(|_| query.run.is_none());
         let tail = Tail::open(self.runner.clone(), job, query).await?;
-        let none = || Error::NotFound(format!("{app} has no {what}instance whose logs could be read"));
-        Ok(tail.ok_or_else(none)?.chunks())
+        if let Some(tail) = tail {
+            return Ok(tail.chunks());
+        }
+        let known: Vec<&str> = head.value.processes.keys().map(ProcessName::as_str).collect();
+        if let Some(process) = process.filter(|p| !known.is_empty() && !known.contains(&p.as_str())) {
+            return Err(no_part(app, "process", &process, &known));
+        }
+        if let Some(alloc) = alloc {
+            let short: String = alloc.chars().take(40).collect();
+            return Err(Error::Absent {
+                why: format!("{app} has no instance {short} whose logs could be read"),
+                hint: format!("`terreau ps {app} --all` shows its instances"),
+            });
+        }
+        let why = match (head.value.wanted, is_present) {
+            (Wanted::Stopped, true) => format!("{app} is stopped: no instance of it runs now"),
+            _ => format!("{app} has no {what}instance whose logs could be read"),
+        };
+        Err(if is_present {
+            let hint = format!("`terreau logs {app} --previous` shows what its ended instances wrote");
+            Error::Absent { why, hint }
+        } else {
+            Error::NotFound(why)
+        })
     }
 }

@@ -48,12 +48,16 @@ async fn a_secret_gets_another_value_never_from_the_command_line_and_a_rollback_
     let (one, two, three, none) = (json!(1), json!(2), json!(3), serde_json::Value::Null);
     assert_eq!(told, [(&three, &none), (&two, &two), (&one, &one)]);
 
-    for (name, why) in
-        [("made", "generated"), ("nothing", "declares no secret nothing (of type user: api_key)")]
-    {
-        let refused = w.told(1, &["secret", "set", name, "--stdin"], "value-value");
+    for (name, code, why) in [
+        ("made", 1, "generated"),
+        ("nothing", 6, "declares no secret nothing (of type user: api_key)"),
+        ("api_kye", 6, "did you mean api_key?"),
+    ] {
+        let refused = w.told(code, &["secret", "set", name, "--stdin"], "value-value");
         assert!(refused.err.contains(why), "{}", refused.err);
     }
+    let unknown = w.expect(6, &["secret", "history", "api_kye"]);
+    assert!(unknown.err.contains("did you mean api_key?"), "{}", unknown.err);
     let again = w.told(0, &["secret", "import", "-"], &w.expect(0, &["secret", "export"]).out);
     assert!(again.err.contains("no changes"), "{}", again.err);
     let listed = w.expect(0, &["secret", "list"]).out;

@@ -50,9 +50,11 @@ async fn pt_10_an_admin_lists_people_and_removes_one_whose_apps_go_to_somebody_e
     let text = list.to_string();
     assert!(text.contains(&alone) && !text.contains(&shared) && text.contains("--transfer-to"), "{list}");
     assert_eq!(agent.get("/v1/whoami", &alice).await.0, 200, "nothing was changed");
-    for (body, wanted) in
-        [(json!({ "transfer_to": "nobody" }), 422), (json!({ "transfer_to": "bob", "cascade": true }), 422)]
-    {
+    for (body, wanted) in [
+        (json!({ "transfer_to": "nobody" }), 404),
+        (json!({ "transfer_to": "alice" }), 422),
+        (json!({ "transfer_to": "bob", "cascade": true }), 422),
+    ] {
         assert_eq!(post(&agent, remove, &root, body).await.0, wanted);
     }
     assert_eq!(
@@ -61,6 +63,10 @@ async fn pt_10_an_admin_lists_people_and_removes_one_whose_apps_go_to_somebody_e
         "nobody removes themselves"
     );
     assert_eq!(post(&agent, "/v1/users/nobody/remove", &root, json!({})).await.0, 404);
+    let (status, near) = agent.get("/v1/users/alcie", &root).await;
+    assert_eq!((status.as_u16(), near["hint"].as_str()), (404, Some("did you mean alice?")), "{near}");
+    let (_, near) = post(&agent, "/v1/users/alcie/remove", &root, json!({})).await;
+    assert_eq!(near["hint"].as_str(), Some("did you mean alice?"), "{near}");
 
     let (status, done) = post(&agent, remove, &root, json!({ "transfer_to": "bob" })).await;
     assert_eq!((status, done["left"].as_str()), (200, Some("login_group")), "{done}");

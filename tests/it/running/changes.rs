@@ -33,7 +33,7 @@ async fn pt_62_a_stop_is_quick_and_clear_and_start_and_deploy_bring_back_the_sam
     assert_eq!(status["last_change"]["by"], "me");
     assert!(it.allocations().await.is_empty());
     assert!(it.expect(0, &["stop"]).err.contains("was stopped by me"), "a second stop says that it is so");
-    assert!(it.expect(1, &["restart"]).err.contains("terreau start"));
+    assert!(it.expect(5, &["restart"]).err.contains("terreau start"));
 
     let body = it.expect(0, &["start"]);
     assert!(body.out.contains(&format!("{}.example.org", it.name)), "the URL is data: {}", body.out);
@@ -84,6 +84,17 @@ async fn counts_that_were_scaled_hold_through_deploys_and_stops_and_replace_noth
 
     // A stop keeps them; a scale meanwhile is remembered.
     it.expect(0, &["stop"]);
+    let again = it.expect(0, &["stop"]).err;
+    let at = it.status()["stopped"]["at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    let at = at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
+    assert!(again.contains(&format!("was stopped by me at {at}")), "{again}");
+    let refused = it.expect(5, &["restart"]).err;
+    assert!(refused.contains("is stopped, so there is nothing to restart"), "{refused}");
+    assert!(refused.contains(&format!("`terreau start {}` starts it", it.name)), "{refused}");
+    let silent = it.expect(6, &["logs"]).err;
+    assert!(silent.contains("is stopped: no instance of it runs now"), "{silent}");
+    assert!(silent.contains(&format!("`terreau logs {} --previous`", it.name)), "{silent}");
+    it.expect(0, &["logs", "--previous"]);
     let said = it.expect(0, &["scale", "web=2"]);
     assert!(said.err.contains("remembered for the next start"), "{}", said.err);
     assert!(it.allocations().await.is_empty());
@@ -105,12 +116,18 @@ async fn counts_that_were_scaled_hold_through_deploys_and_stops_and_replace_noth
     it.expect(0, &["scale", "web=1", "worker=1"]);
 
     for (words, code, wanted) in [
-        (&["scale", "wbe=2"][..], 1, "did you mean web?"),
-        (&["scale", "database=2"], 1, "it has web, worker"),
+        (&["scale", "wbe=2"][..], 6, "did you mean web?"),
+        (&["scale", "database=2"], 6, "it has web, worker"),
         (&["scale", "web=101"], 1, "at most 100"),
         (&["scale", "web"], 2, ""),
         (&["scale", "nobody-at-all", "web=1"], 6, "there is no app"),
-        (&["restart", "--process", "wrker"], 1, "did you mean worker?"),
+        (&["restart", "--process", "wrker"], 6, "did you mean worker?"),
+        (&["logs", "-p", "wbe"], 6, "did you mean web?"),
+        (&["logs", "-f", "-p", "wbe"], 6, "did you mean web?"),
+        (&["logs", "--previous", "-p", "database"], 6, "it has web, worker"),
+        (&["cp", "-p", "wbe", ":/etc/hostname", "."], 6, "did you mean web?"),
+        (&["exec", "-p", "wbe", "--", "true"], 125, "did you mean web?"),
+        (&["run", "-p", "wrker", "--", "true"], 125, "did you mean worker?"),
         (&["restart", "--alloc", "ffffffff"], 6, "no living instance"),
     ] {
         let ran = it.expect(code, words);
