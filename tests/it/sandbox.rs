@@ -46,7 +46,7 @@ async fn a_stack_starts_whole_and_leaves_no_process_and_no_folder_behind() {
     let job = unique("sleeper");
     run_job(&stack, &sleeper(&job)).await;
     running_allocation(&stack, &job).await;
-    let (mark, dir) = (stack.mark.clone(), stack.dir().to_owned());
+    let (mark, dir) = (stack.mark().to_owned(), stack.dir().to_owned());
     let before = marked(&mark);
     assert!(before.len() >= 5, "three parts, Nomad's helper and the task carry the mark: {before:?}");
     drop(stack);

@@ -10,6 +10,7 @@
 #![allow(dead_code, clippy::unused_self)]
 
 pub mod browser;
+pub mod machine;
 pub mod person;
 
 use std::collections::BTreeMap;
@@ -74,12 +75,44 @@ impl StackOptions {
 pub struct Stack {
     /// Its folder, ports and names.
     pub layout: Layout,
-    /// The mark in its processes' environment.
-    pub mark: String,
     engines: Engines,
     running: Mutex<BTreeMap<Part, (Child, Identity)>>,
-    guard: Option<Child>,
+    guard: Guard,
     _claim: Claim,
+}
+
+/// A folder, and a mark in the environment of processes: when this goes, or the test ends however it ends, a process of its own
+/// ends all that bear the mark and removes the folder.
+#[derive(Debug)]
+pub struct Guard {
+    /// The mark.
+    pub mark: String,
+    /// The folder. Short: Nomad makes a socket far below it, and such paths hold 108 bytes.
+    pub dir: PathBuf,
+    waiting: Child,
+}
+
+impl Guard {
+    /// With a new folder and a new mark.
+    pub fn begin() -> Self {
+        let dir = tempfile::Builder::new().prefix("te-").tempdir().unwrap().keep();
+        let mark = hex::encode(rand::random::<[u8; 8]>());
+        let mut waiting = detached(terreau());
+        waiting
+            .args(["guard", "--mark", &mark, "--dir"])
+            .arg(&dir)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null());
+        Self { waiting: waiting.spawn().unwrap(), mark, dir }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // The end of its input is the guard's order to end everything.
+        drop(self.waiting.stdin.take());
+        let _ = self.waiting.wait();
+    }
 }
 
 /// The stack that all tests of a run share. Ended after the last test by its guard.
@@ -118,15 +151,11 @@ impl Stack {
         let engines = Engines::find(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap_or_else(|e| panic!("{e}"));
         say_engines(&engines);
         let (ports, claim) = Ports::choose().unwrap();
-        // Short: Nomad makes a socket far below it, and such paths hold 108 bytes.
-        let dir = tempfile::Builder::new().prefix("te-").tempdir().unwrap().keep();
-        let mark = hex::encode(rand::random::<[u8; 8]>());
-        let mut guard = detached(terreau());
-        guard.args(["guard", "--mark", &mark, "--dir"]).arg(&dir).stdin(Stdio::piped()).stdout(Stdio::null());
-        let guard = Some(guard.spawn().unwrap());
-        let layout = Layout { dir, ports, user: "me".into(), capacity: Capacity::Boundless };
+        let guard = Guard::begin();
+        let layout =
+            Layout { dir: guard.dir.clone(), ports, user: "me".into(), capacity: Capacity::Boundless };
         let running = Mutex::new(BTreeMap::new());
-        let stack = Self { layout, mark, engines, running, guard, _claim: claim };
+        let stack = Self { layout, engines, running, guard, _claim: claim };
         stack.layout.write().unwrap();
         // In parallel; Nomad looks for Consul once at its start, then only every 15 s.
         let has = |p: Part| options.parts.contains(&p);
@@ -160,7 +189,7 @@ impl Stack {
     }
 
     fn launch(&self, part: Part) {
-        let child = part.launch(&self.layout, &self.engines, terreau()).start(&self.mark).unwrap();
+        let child = part.launch(&self.layout, &self.engines, terreau()).start(self.mark()).unwrap();
         let identity = Identity::of(child.id()).unwrap_or_else(|| panic!("{} ended at once", part.name()));
         self.running.lock().unwrap().insert(part, (child, identity));
     }
@@ -215,6 +244,10 @@ impl Stack {
         }
     }
 
+    /// The mark in its processes' environment.
+    pub fn mark(&self) -> &str {
+        &self.guard.mark
+    }
     /// The stack's folder.
     pub fn dir(&self) -> &Path {
         &self.layout.dir
@@ -295,21 +328,6 @@ impl Stack {
     /// A client for loopback that ignores proxies.
     pub fn http(&self) -> reqwest::Client {
         http::client(Duration::from_secs(30))
-    }
-}
-
-impl Drop for Stack {
-    fn drop(&mut self) {
-        if let Some(mut guard) = self.guard.take() {
-            // The end of its input is the guard's order to end everything.
-            drop(guard.stdin.take());
-            let _ = guard.wait();
-        }
-        if let Ok(running) = self.running.get_mut() {
-            for (child, _) in running.values_mut() {
-                let _ = child.wait();
-            }
-        }
     }
 }
 

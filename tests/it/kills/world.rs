@@ -108,7 +108,7 @@ impl World {
             command.arg("--set").arg(setting);
         }
         // The mark: it ends with the stack, also where this process is killed.
-        command.env_clear().envs(variables.iter().copied()).env(MARK, &self.stack.mark);
+        command.env_clear().envs(variables.iter().copied()).env(MARK, self.stack.mark());
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(std::fs::File::create(self.stack.dir().join(format!("{name}.log"))).unwrap());
         let mut child = command.spawn().unwrap();
