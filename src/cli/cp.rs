@@ -16,10 +16,12 @@ use super::context::Context;
 use super::exit::ExitStatus;
 use super::failure::{Failure, Ran, harmless};
 use super::{exec, local, waiting};
-use crate::model::wire::Which;
+use crate::model::wire::{Started, Which};
 
 /// Pieces that wait to be written.
 const WAITING: usize = 8;
+/// An archive without an entry.
+const NOTHING: &str = "nothing came";
 
 /// Runs it.
 pub fn run(args: &CpArgs, cx: &Context) -> Ran {
@@ -60,14 +62,34 @@ async fn fetch(client: &Client, api: &str, which: Which, path: &str, to: &Path) 
     let (tx, rx) = mpsc::channel(WAITING);
     let (wanted, put) = (name.to_owned(), target.clone());
     let unpacking = tokio::task::spawn_blocking(move || unpack(Pipe::new(rx), &wanted, &put));
-    let (code, said) = exec::through(client, api, which, command, nothing, tx).await?;
+    let came = exec::through(client, api, which, command, nothing, tx).await?;
     let unpacked = unpacking.await.map_err(|e| Failure::failed("the copy ended").because(e.to_string()))?;
-    if code != 0 {
-        return Err(told(path, code, &said));
+    if came.code != 0 || matches!(&unpacked, Err(why) if why == NOTHING) {
+        is_there(client, api, &came.at, path).await?;
+    }
+    if came.code != 0 {
+        return Err(told(path, came.code, &came.said));
     }
     unpacked
         .map_err(|e| Failure::failed(format!("cannot copy {path} to {}", target.display())).because(e))?;
     Ok(ExitStatus::Done)
+}
+
+/// Says so where there is no such path in that very instance. The path is an argument, never a part of the shell's
+/// program; where there is no shell, nothing is known.
+async fn is_there(client: &Client, api: &str, at: &Started, path: &str) -> Result<(), Failure> {
+    let ask = ["sh", "-c", "test -e \"$1\" || test -L \"$1\"", "sh", path].map(str::to_owned).to_vec();
+    let which = Which { process: None, alloc: Some(at.alloc.clone()) };
+    let (_, nothing) = mpsc::channel(1);
+    let (quiet, _ignored) = mpsc::channel(WAITING);
+    match exec::through(client, api, which, ask, nothing, quiet).await {
+        Ok(came) if came.code == 1 => {
+            let at = harmless(&came.at.instance);
+            let hint = "a path that does not begin with / is relative to where the instance's programs start";
+            Err(Failure::new(ExitStatus::NotFound, format!("no such file: {path} in {at}")).hint(hint))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn told(path: &str, code: i32, said: &str) -> Failure {
@@ -99,7 +121,7 @@ fn unpack(tar: impl Read, name: &str, target: &Path) -> Result<(), String> {
         taken.map_err(text)?;
         count += 1;
     }
-    if count == 0 { Err("nothing came".to_owned()) } else { Ok(()) }
+    if count == 0 { Err(NOTHING.to_owned()) } else { Ok(()) }
 }
 
 /// What stands below `name` in an entry's path.
@@ -135,8 +157,8 @@ async fn send(client: &Client, api: &str, which: Which, from: &Path, path: &str)
     let ask = ["sh", "-c", "test -d \"$1\"", "sh", path].map(str::to_owned).to_vec();
     let (_, nothing) = mpsc::channel(1);
     let (quiet, _ignored) = mpsc::channel(WAITING);
-    let (is_folder, _) = exec::through(client, api, which.clone(), ask, nothing, quiet).await?;
-    let (folder, name) = if is_folder == 0 {
+    let is_folder = exec::through(client, api, which.clone(), ask, nothing, quiet).await?.code == 0;
+    let (folder, name) = if is_folder {
         (path, own.as_str())
     } else {
         parted(path).ok_or_else(|| Failure::usage(format!("{path} has no name of its own")))?
@@ -155,10 +177,10 @@ async fn send(client: &Client, api: &str, which: Which, from: &Path, path: &str)
         tar.into_inner()?.flush()
     });
     let (quiet, _ignored) = mpsc::channel(WAITING);
-    let (code, said) = exec::through(client, api, which, command, rx, quiet).await?;
+    let came = exec::through(client, api, which, command, rx, quiet).await?;
     let packed = packing.await.map_err(|e| Failure::failed("the copy ended").because(e.to_string()))?;
-    if code != 0 {
-        return Err(told(path, code, &said));
+    if came.code != 0 {
+        return Err(told(path, came.code, &came.said));
     }
     packed.map_err(wrong)?;
     Ok(ExitStatus::Done)

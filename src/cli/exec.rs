@@ -17,7 +17,7 @@ use super::failure::{Failure, harmless};
 use super::printer::Printer;
 use super::tunnel::{self, Ears, Heard, Mouth};
 use super::{local, terminal};
-use crate::model::wire::{ExecBegin, RunBegin, ToServer, Which, channel};
+use crate::model::wire::{ExecBegin, RunBegin, Started, ToServer, Which, channel};
 
 /// What a shell says of a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
@@ -63,7 +63,12 @@ fn begin_exec(args: &ExecArgs, cx: &Context) -> Result<u8, Failure> {
     };
     waiting(async {
         let path = app_path(&app, "/exec");
-        let (mouth, ears, started) = tunnel::open(&client, &path, &ToServer::Exec(what)).await?;
+        let opened = tunnel::open(&client, &path, &ToServer::Exec(what)).await;
+        let (mouth, ears, started) = opened.map_err(|failure| match &args.app.app {
+            Some(word) if failure.status == ExitStatus::NotFound && args.command.is_empty() => failure
+                .hint(format!("to run the program {word} in this folder's app: `terreau exec -- {word}`")),
+            _ => failure,
+        })?;
         if has_terminal {
             cx.printer.say(format!("in {}", harmless(&started.instance)));
         }
@@ -234,6 +239,17 @@ fn write_output(printer: Printer) -> (mpsc::Sender<(Stream, Bytes)>, Written) {
     (tx, told)
 }
 
+/// What a program came to.
+#[derive(Debug)]
+pub(super) struct Came {
+    /// Its exit code.
+    pub(super) code: i32,
+    /// The last of what it complained of.
+    pub(super) said: String,
+    /// Where it ran.
+    pub(super) at: Started,
+}
+
 /// Runs a program without a terminal, for `cp`: feeds it, hands its output on, gives its exit code and its complaints.
 pub(super) async fn through(
     client: &super::client::Client,
@@ -242,9 +258,9 @@ pub(super) async fn through(
     command: Vec<String>,
     mut input: mpsc::Receiver<Bytes>,
     output: mpsc::Sender<Bytes>,
-) -> Result<(i32, String), Failure> {
+) -> Result<Came, Failure> {
     let what = ExecBegin { which, command, terminal: None, idle_seconds: None };
-    let (mut mouth, mut ears, _) = tunnel::open(client, path, &ToServer::Exec(what)).await?;
+    let (mut mouth, mut ears, at) = tunnel::open(client, path, &ToServer::Exec(what)).await?;
     let mut complaints = Vec::new();
     let hearing = async {
         loop {
@@ -280,5 +296,5 @@ pub(super) async fn through(
     };
     mouth.close().await;
     drop(output);
-    Ok((code, String::from_utf8_lossy(&complaints).into_owned()))
+    Ok(Came { code, said: String::from_utf8_lossy(&complaints).into_owned(), at })
 }

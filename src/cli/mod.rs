@@ -65,6 +65,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::{ContextKind, ErrorKind};
 
 use args::{Command, Line};
 use context::Context;
@@ -80,11 +81,20 @@ pub fn main() -> ExitCode {
 /// Reads a command line and does what it says.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     completions::answer();
-    let line = match Line::try_parse_from(args) {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let line = match Line::try_parse_from(&args) {
         Ok(line) => line,
-        Err(e) => {
+        Err(mut e) => {
+            let hint = program_hint(&args, e.kind());
+            if hint.is_some() {
+                // Its own advice would make an app of the program.
+                e.remove(ContextKind::Suggested);
+            }
             // Help and version go to stdout and are no error; clap knows which is which.
             let _ = e.print();
+            if let Some(hint) = hint {
+                Printer::new(Talk::Normal).hint(hint);
+            }
             return if e.use_stderr() { ExitStatus::Usage } else { ExitStatus::Done }.into();
         }
     };
@@ -93,6 +103,16 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     dispatch(line.command, &context).unwrap_or_else(|failure| {
         printer.failure(&failure);
         failure.status.into()
+    })
+}
+
+/// What to write where a program's own words were taken for ours.
+fn program_hint(args: &[OsString], kind: ErrorKind) -> Option<String> {
+    let verb = args.iter().skip(1).find_map(|a| ["exec", "run"].into_iter().find(|v| a == v))?;
+    let is_ours = matches!(kind, ErrorKind::UnknownArgument | ErrorKind::MissingRequiredArgument);
+    let is_said = args.iter().any(|a| a == "--");
+    (is_ours && !is_said).then(|| {
+        format!("the program and its arguments stand after `--`: `terreau {verb} -- ls -l`, `terreau {verb} APP -- ls -l`")
     })
 }
 

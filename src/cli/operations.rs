@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use super::args::{OperationArgs, OperationsCommand, OperationsListArgs};
+use super::args::{OperationArgs, OperationId, OperationsCommand, OperationsListArgs};
 use super::client::{Client, escaped};
 use super::context::Context;
 use super::exit::ExitStatus;
@@ -13,21 +13,51 @@ use super::waiting;
 use crate::model::head::Outcome;
 use crate::model::wire::{Accepted, OperationLine, OperationView, Operations};
 
+/// Above a list.
+const HEADER: [&str; 6] = ["OPERATION", "APP", "WHAT", "WHO", "SINCE", "STATE"];
+/// Among how many that have ended an id's beginning is looked for: as many as a server lists.
+const LOOKED_AT: usize = 200;
+
 /// Runs it.
 pub fn run(command: &OperationsCommand, cx: &Context) -> Ran {
     let client = cx.client()?;
     match command {
         OperationsCommand::List(args) => waiting(list(args, &client, cx)),
         OperationsCommand::Follow(args) => waiting(async {
+            let id = whole(&args.id, &client).await?;
             // What cannot be followed at all is said at once; only a connection that breaks later is made again.
-            client.get::<OperationView>(&format!("/v1/operations/{}", args.id)).await?;
-            follow::follow(cx, &client, args.id.as_str(), form(args)).await
+            client.get::<OperationView>(&format!("/v1/operations/{id}")).await?;
+            follow::follow(cx, &client, &id, form(args)).await
         }),
         OperationsCommand::Show(args) => waiting(async {
-            let view: OperationView = client.get(&format!("/v1/operations/{}", args.id)).await?;
+            let id = whole(&args.id, &client).await?;
+            let view: OperationView = client.get(&format!("/v1/operations/{id}")).await?;
             show(args, &view, cx)
         }),
         OperationsCommand::Cancel(args) => waiting(cancel(args, &client, cx)),
+    }
+}
+
+/// The whole id of the one operation that is meant, among those that the server lists for this person: no other can be.
+async fn whole(id: &OperationId, client: &Client) -> Result<String, Failure> {
+    let beginning = match id {
+        OperationId::Whole(id) => return Ok(id.to_string()),
+        OperationId::Beginning(beginning) => beginning,
+    };
+    let all: Operations = client.get(&format!("/v1/operations?ended={LOOKED_AT}")).await?;
+    let found: Vec<&OperationLine> =
+        all.open.iter().chain(&all.ended).filter(|o| o.id.starts_with(beginning.as_str())).collect();
+    match found.as_slice() {
+        // Of an answer: an id goes into a path.
+        [one] => Ok(escaped(&one.id)),
+        [] => Err(Failure::new(ExitStatus::NotFound, format!("there is no operation {beginning}…")).hint(
+            format!("`terreau operations list` lists them; of one older than the last {LOOKED_AT} the whole id is wanted"),
+        )),
+        several => {
+            let rows: Vec<Vec<String>> = several.iter().map(|o| row(o)).collect();
+            let what = format!("{} operations begin with {beginning}", several.len());
+            Err(Failure::usage(what).detail(table(&HEADER, &rows)).hint("write more of the id"))
+        }
     }
 }
 
@@ -50,7 +80,7 @@ async fn list(args: &OperationsListArgs, client: &Client, cx: &Context) -> Ran {
         cx.printer.say("nothing is under way, and nothing has ended yet");
         return Ok(ExitStatus::Done);
     }
-    cx.printer.data(table(&["OPERATION", "APP", "WHAT", "WHO", "SINCE", "STATE"], &rows))?;
+    cx.printer.data(table(&HEADER, &rows))?;
     if let Some(open) = all.open.first() {
         cx.printer.hint(follow::how_to(&harmless(&open.id)));
     }
@@ -108,7 +138,7 @@ fn show(args: &OperationArgs, view: &OperationView, cx: &Context) -> Ran {
 
 /// Cancels, and watches it turn back. Done is what was asked for: that nothing has changed.
 async fn cancel(args: &OperationArgs, client: &Client, cx: &Context) -> Ran {
-    let path = format!("/v1/operations/{}/cancel", args.id);
+    let path = format!("/v1/operations/{}/cancel", whole(&args.id, client).await?);
     let it: Accepted = client.read(client.send(client.request(Method::POST, &path)).await?).await?;
     let end = follow::to_its_end(cx, client, &follow::of_operation(&it.operation)).await?;
     let Some(end) = end else { return Ok(ExitStatus::Left) };

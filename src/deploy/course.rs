@@ -15,7 +15,7 @@ use crate::engines::nomad::{Allocation, JobView};
 use crate::model::head::{Outcome, Wanted};
 use crate::model::wire::{AppCondition, ProcessStatus};
 use crate::model::{Head, Placement};
-use crate::operation::{Progress, restart};
+use crate::operation::{IntentVerb, Progress, restart};
 use crate::resources::health;
 use crate::resources::judge::{self, Judgement, Snapshot, judge};
 use crate::store::keys;
@@ -137,7 +137,9 @@ impl Deployer {
             AppCondition::Stopped => Some(over(Outcome::Done, &format!("{app} is stopped"), vec![])),
             // Held canaries stand beside the others for as long as a person takes.
             AppCondition::Running if surplus(&processes) == 0 || head.held.is_some() => {
-                Some(over(Outcome::Done, &format!("{app} runs: {}", healthy(&processes)), vec![]))
+                let did = head.last_operation.as_ref().filter(|l| l.verb == IntentVerb::Restart.as_str());
+                let did = did.map_or(String::new(), |l| format!("{}; ", l.summary));
+                Some(over(Outcome::Done, &format!("{did}{app} runs: {}", healthy(&processes)), vec![]))
             }
             _ if head.wanted == Wanted::Stopped => {
                 let leaving =

@@ -17,9 +17,11 @@ pub(super) fn none_held(head: &Head) -> Result<(), Error> {
     let Some(canaries) = &head.held else { return Ok(()) };
     Err(Error::Refused {
         why: format!("the canaries of release {} of {} are held", canaries.release.number, head.app),
-        hint:
-            "let them go on first, or take them back: `terreau deploy --promote`, `terreau deploy --revert`"
-                .to_owned(),
+        hint: format!(
+            "`terreau deploy {app} --revert` takes them back, `terreau deploy {app} --promote` lets them go on; then \
+             ask again",
+            app = head.app
+        ),
     })
 }
 

@@ -100,7 +100,7 @@ impl Deployer {
             &crate::operation::intended::Fulfilled::Done(None),
             "",
         );
-        let mut summary = crate::operation::intended::words(&head.value, &intent);
+        let mut summary = crate::operation::intended::words_before(&head.value, &intent);
         match self.runner.intend(lock, Intention { head, intent, by: by.clone() }).await? {
             Begun::Accepted => {}
             Begun::Waiting => {

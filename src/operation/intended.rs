@@ -117,6 +117,15 @@ pub fn words(head: &Head, intent: &Intent) -> String {
     }
 }
 
+/// The same, while it is still to be done: a restart takes as long as its instances.
+pub fn words_before(head: &Head, intent: &Intent) -> String {
+    match (IntentVerb::of(intent), intent.restarts.len()) {
+        (Some(IntentVerb::Restart), 1) => "restarting 1 instance".to_owned(),
+        (Some(IntentVerb::Restart), n) => format!("restarting {n} instances, one after the other"),
+        _ => words(head, intent),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

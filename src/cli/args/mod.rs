@@ -27,7 +27,7 @@ pub use history::{DiffArgs, GraphArgs, GraphFormat, ReleaseCommand, ReleaseExpor
 pub use hook::{HookAddArgs, HookCommand, HookIdArgs, HookListArgs};
 pub use logs::{LogsArgs, Stream};
 pub use look::{EventsArgs, PsArgs, TopArgs};
-pub use operations::{OperationArgs, OperationsCommand, OperationsListArgs};
+pub use operations::{OperationArgs, OperationId, OperationsCommand, OperationsListArgs};
 pub use people::{
     OwnersCommand, ProjectsArgs, ProjectsCommand, ServerCommand, TokensCommand, UserRemoveArgs, UsersCommand,
 };

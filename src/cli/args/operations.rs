@@ -1,9 +1,15 @@
 //! The command line of `terreau operations`.
 
+use std::str::FromStr;
+
 use clap::{Args, Subcommand};
 
 use super::AppArg;
 use crate::model::Uid;
+
+/// The length of an id, and of the shortest beginning of one that is taken.
+const LENGTH: usize = 26;
+const SHORTEST: usize = 4;
 
 /// `terreau operations`
 #[derive(Debug, Clone, Subcommand)]
@@ -20,7 +26,8 @@ pub enum OperationsCommand {
     #[command(after_help = "Examples:\n  terreau operations follow 01jc5zxq6e1v2m3n4p5q6r7s8t")]
     Follow(OperationArgs),
     /// Show an operation and its steps
-    #[command(after_help = "Examples:\n  terreau operations show 01jc5zxq6e1v2m3n4p5q6r7s8t")]
+    #[command(after_help = "Examples:\n  terreau operations show 01jc5zxq6e1v2m3n4p5q6r7s8t\n  \
+                      terreau operations show 01jc5zxq")]
     Show(OperationArgs),
     /// Turn an operation back, before the job is registered
     ///
@@ -34,12 +41,37 @@ pub enum OperationsCommand {
 /// An operation.
 #[derive(Debug, Clone, Args)]
 pub struct OperationArgs {
-    /// The operation's id
+    /// The operation's id, or the beginning of it that no other has (4 characters at least)
     #[arg(value_name = "ID")]
-    pub id: Uid,
+    pub id: OperationId,
     /// Print JSON for programs
     #[arg(long)]
     pub json: bool,
+}
+
+/// An operation's id as people write it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OperationId {
+    /// The whole of it.
+    Whole(Uid),
+    /// Its beginning.
+    Beginning(String),
+}
+
+impl FromStr for OperationId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.to_ascii_lowercase();
+        if let Ok(id) = Uid::new(text.as_str()) {
+            return Ok(Self::Whole(id));
+        }
+        let is_one = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        if is_one && (SHORTEST..LENGTH).contains(&text.len()) {
+            return Ok(Self::Beginning(text));
+        }
+        Err(format!("an id has {LENGTH} letters and digits; its first {SHORTEST} at least are wanted"))
+    }
 }
 
 /// `terreau operations list`

@@ -326,6 +326,25 @@ async fn operations_are_listed_shown_and_cancelled_from_the_command_line() {
     let ended = listed["ended"][1]["id"].as_str().unwrap();
     let late = person.expect(5, here.path(), &["operations", "cancel", ended]);
     assert!(late.err.contains("has ended already"), "{}", late.err);
+    // The beginning of an id is enough, where no other operation begins so.
+    let other = listed["ended"][0]["id"].as_str().unwrap();
+    let same = ended.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
+    assert!(same >= 4, "{ended} and {other} are of one day");
+    let short = &ended[..=same.max(8)];
+    let show = person.json(here.path(), &["operations", "show", short, "--json"]);
+    assert_eq!(show["id"], ended, "{short}: {show}");
+    let followed = person.json(here.path(), &["operations", "follow", &short.to_uppercase(), "--json"]);
+    assert_eq!(followed["operation"], ended, "{short}: {followed}");
+    let late = person.expect(5, here.path(), &["operations", "cancel", short]);
+    assert!(late.err.contains(&format!("operation {ended} has ended already")), "{}", late.err);
+    for verb in ["show", "follow", "cancel"] {
+        let several = person.expect(2, here.path(), &["operations", verb, &ended[..4]]);
+        assert!(several.err.contains(ended) && several.err.contains(other), "{}", several.err);
+        assert!(several.err.contains("write more of the id"), "{}", several.err);
+        let none = person.expect(6, here.path(), &["operations", verb, "7zzz"]);
+        assert!(none.err.contains("operations list"), "{}", none.err);
+        person.expect(2, here.path(), &["operations", verb, &ended[..3]]);
+    }
     person.expect(6, here.path(), &["operations", "cancel", "01hzzzzzzzzzzzzzzzzzzzzzzz"]);
     person.expect(6, here.path(), &["operations", "list", "nobodys"]);
 }

@@ -68,6 +68,11 @@ async fn healthy_canaries_are_held_until_a_person_lets_them_go_on_or_takes_them_
     );
     let scaled = person.expect(5, app.path(), &["scale", "web=3"]);
     assert!(scaled.err.contains("canaries of release 2"), "{}", scaled.err);
+    let stopped = person.expect(5, app.path(), &["stop"]);
+    for word in ["revert", "promote"] {
+        let typed = format!("`terreau deploy {} --{word}`", app.name);
+        assert!(stopped.err.contains(&typed), "{typed}: {}", stopped.err);
+    }
 
     let went = person.expect(0, app.path(), &["deploy", "--promote"]);
     assert!(went.err.contains("release 2 runs"), "{}", went.err);

@@ -91,7 +91,14 @@ async fn every_release_is_listed_with_its_fate_its_commit_and_what_differs() {
     );
     person.expect(6, dir, &["rollback", "9"]);
     person.expect(1, dir, &["rollback", "3", "--yes"]);
-    person.expect(0, dir, &["rollback"]);
+    let back = person.expect(0, dir, &["rollback"]).err;
+    let listed = releases(&person, &app);
+    let target = listed.iter().find(|r| r["number"] == 1).unwrap();
+    let at: jiff::Timestamp = target["at"].as_str().unwrap().parse().unwrap();
+    let release = format!("release 1 of {}", at.strftime("%Y-%m-%d %H:%M:%S"));
+    let (before, after) = back.split_once("done").unwrap();
+    assert!(before.contains(&format!("going back to {release}")) && before.contains(", by me"), "{back}");
+    assert!(after.contains(&format!("is back at {release}")), "{back}");
     let all = releases(&person, &app);
     assert_eq!((all[0]["number"].as_u64(), all[0]["state"].as_str()), (Some(5), Some("running")));
     assert_eq!((all[0]["rollback_of"].as_u64(), all[1]["state"].as_str()), (Some(1), Some("reverted")));

@@ -173,6 +173,11 @@ async fn an_app_with_two_instances_serves_on_while_it_is_restarted() {
     );
     assert!(bad.is_empty(), "{} of {}: {:?}", bad.len(), good + bad.len(), &bad[..bad.len().min(5)]);
     assert!(good > 50);
+    // What is done is said when it is done.
+    let (before_end, after_end) = ran.err.split_once("done").unwrap();
+    assert!(before_end.contains("restarting 3 instances, one after the other"), "{}", ran.err);
+    assert!(!before_end.contains("accepted: 3 instances restarted"), "{}", ran.err);
+    assert!(after_end.contains("3 instances restarted"), "{}", ran.err);
     let after = it.allocations().await;
     for (a, b) in before.iter().zip(&after) {
         assert_eq!(a["ID"], b["ID"], "in place");

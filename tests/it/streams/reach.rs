@@ -44,12 +44,28 @@ async fn files_and_folders_are_copied_both_ways_and_links_are_refused() {
     it.expect(0, &["cp", ":local/other", "there"]);
     assert!(here("there/other").is_file());
 
-    let none = it.expect(1, &["cp", ":local/none", "."]);
-    assert!(none.err.contains("local/none"), "{}", none.err);
+    let instance = it.running().await;
+    for path in ["local/none", "/no/such/folder/none"] {
+        let none = it.expect(6, &["cp", &format!(":{path}"), "."]);
+        let words = format!("no such file: {path} in web.{}", &instance[..8]);
+        assert!(none.err.contains(&words), "{}", none.err);
+    }
     it.expect(0, &["exec", "--", "ln", "-s", "/etc", "local/in/link"]);
     let refused = it.expect(1, &["cp", ":local/in", "again"]);
     assert!(refused.err.contains("a link or a device: refused"), "{}", refused.err);
     it.expect(2, &["cp", "a", "b"]);
+    for (words, wanted) in [
+        (&["exec", "ls", "-l"][..], "`terreau exec -- ls -l`"),
+        (&["exec", "web", "ls"], "`terreau exec -- ls -l`"),
+        (&["run", "ls", "-l"], "`terreau run -- ls -l`"),
+        (&["run", "ls"], "`terreau run -- ls -l`"),
+    ] {
+        let ran = it.expect(2, words);
+        assert!(ran.err.contains("stand after `--`") && ran.err.contains(wanted), "{words:?}: {}", ran.err);
+    }
+    let ls = it.expect(125, &["exec", "ls"]);
+    assert!(ls.err.contains("there is no app ls") && ls.err.contains("`terreau exec -- ls`"), "{}", ls.err);
+    assert!(!it.expect(2, &["exec", "--no-such", "--", "ls"]).err.contains("stand after"));
     it.expect(0, &["delete", "--yes"]);
 }
 
