@@ -19,6 +19,7 @@ use crate::tour::{Person, Project};
 /// What stands in the examples for things that are different here.
 const SERVER: &str = "https://terreau.example.org";
 const OPERATION: &str = "01jc5zxq6e1v2m3n4p5q6r7s8t";
+const BEGINNING: &str = "01jc5zxq";
 const INSTANCE: &str = "1a2b3c4d";
 const TOKEN: &str = "tokens revoke 3f9a";
 const TOLD: &str = "https://example.org/told";
@@ -137,9 +138,11 @@ impl World {
         let mut line = line.replace(SERVER, &api);
         line = line.replace("terreau.example.org", api.trim_start_matches("http://"));
         line = line.replace(AGENT, &self.stack().agent_config().display().to_string());
-        if line.contains(OPERATION) {
+        if line.contains(BEGINNING) {
             let list = self.json(&["operations", "list", "carnet", "--json"]);
-            line = line.replace(OPERATION, list["ended"][0]["id"].as_str().unwrap());
+            let id = list["ended"][0]["id"].as_str().unwrap();
+            // Operations of one run begin alike: a beginning is longer here.
+            line = line.replace(OPERATION, id).replace(BEGINNING, &id[..25]);
         }
         if line.contains(INSTANCE) {
             let all = crate::tour::running(self.stack(), "carnet").await;
