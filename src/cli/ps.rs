@@ -69,7 +69,8 @@ pub fn lines(instances: &[InstanceView]) -> String {
             vec![
                 harmless(i.id.get(..8).unwrap_or(&i.id)),
                 harmless(&i.process),
-                word(i.state).to_owned(),
+                if i.canary { format!("{}, canary", word(i.state)) } else { word(i.state).to_owned() },
+                i.release.map(|n| n.to_string()).unwrap_or_default(),
                 harmless(&i.node),
                 harmless(i.site.as_deref().unwrap_or("?")),
                 i.since.as_deref().map(|s| age(s, jiff::Timestamp::now())).unwrap_or_default(),
@@ -78,7 +79,10 @@ pub fn lines(instances: &[InstanceView]) -> String {
             ]
         })
         .collect();
-    table(&["INSTANCE", "PROCESS", "STATE", "NODE", "SITE", "SINCE", "RESTARTS", "LAST END"], &rows)
+    table(
+        &["INSTANCE", "PROCESS", "STATE", "RELEASE", "NODE", "SITE", "SINCE", "RESTARTS", "LAST END"],
+        &rows,
+    )
 }
 
 fn last_end(i: &InstanceView) -> String {

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::lineage::{Old, born};
 use super::{Deployer, Error};
 use crate::engines::Fault;
-use crate::engines::nomad::{Allocation, Deployment, TaskEvent};
+use crate::engines::nomad::{Allocation, Deployment, Evaluation, TaskEvent};
 use crate::model::wire::{EventKind, EventView};
 use crate::model::{Placement, Uid};
 use crate::resources::crash;
@@ -65,16 +65,19 @@ impl Deployer {
     ) -> Result<Vec<Placed>, Error> {
         let nomad = &self.runner.hands().nomad;
         let id = app.flat();
-        let (audits, allocations, deployments) = tokio::try_join!(
+        // Before what tells when each of them ended.
+        let deployments = nomad.deployments(app.namespace(), &id).await?;
+        let (audits, allocations, evaluations) = tokio::try_join!(
             self.runner.store().audits(),
             nomad.allocations(app.namespace(), &id),
-            nomad.deployments(app.namespace(), &id),
+            nomad.job_evaluations(app.namespace(), &id),
         )?;
         let mut all: Vec<Placed> = Vec::new();
         let born = born(uid).as_nanosecond();
         let audits = audits.iter().filter(|a| a.value.app == *app && old.tells(&a.value, uid));
         all.extend(audits.map(|a| change(&a.value)));
-        all.extend(deployments.iter().filter_map(rollout).filter(|p| p.at >= born));
+        let known = Moments::of(&allocations, &evaluations);
+        all.extend(deployments.iter().flat_map(|d| rollout(d, &known)).filter(|p| p.at >= born));
         all.extend(allocations.iter().flat_map(instance).filter(|p| p.at >= born));
         all.sort_by_key(|p| (p.at, p.event.kind));
         Ok(all)
@@ -124,8 +127,9 @@ impl Deployer {
             let index = match looked.await {
                 Ok((index, all)) => {
                     let skip = if is_first { all.len().saturating_sub(tail) } else { 0 };
-                    for (n, Placed { at, event, .. }) in all.into_iter().enumerate() {
-                        let mark = (at, event.instance.clone(), event.what.clone(), event.text.clone());
+                    for (n, Placed { mark, event, .. }) in all.into_iter().enumerate() {
+                        // When a rollout ended is known better later: it is the same one.
+                        let mark = (mark, event.what.clone(), event.text.clone());
                         if told.insert(mark) && n >= skip && tx.send(Ok(event)).await.is_err() {
                             return Ok(());
                         }
@@ -169,14 +173,64 @@ fn change(a: &Audit) -> Placed {
     placed
 }
 
-/// Nomad before 1.9 does not say when.
-fn rollout(d: &Deployment) -> Option<Placed> {
-    // 1.11 does not write when one ended.
-    let at = if d.modify_time > 0 { d.modify_time } else { d.create_time };
-    let at = jiff::Timestamp::from_nanosecond(i128::from(at)).ok().filter(|t| t.as_nanosecond() > 0)?;
-    let text = format!("rollout {} {}: {}", short(&d.id), d.status, d.status_description);
-    // One that goes on is the same one when it has ended.
-    Some(view(at, EventKind::Rollout, &d.status, text, format!("rollout {}", d.id)))
+/// When Nomad's state had which index, by what bears both.
+#[derive(Debug, Default)]
+struct Moments {
+    /// Of what does not change any more.
+    firm: Vec<(u64, i64)>,
+    /// Of what does.
+    loose: Vec<(u64, i64)>,
+}
+
+impl Moments {
+    fn of(allocations: &[Allocation], evaluations: &[Evaluation]) -> Self {
+        let made = allocations.iter().map(|a| (a.create_index, a.create_time));
+        let begun = evaluations.iter().map(|e| (e.create_index, e.create_time));
+        let ended =
+            evaluations.iter().filter(|e| e.status == "complete").map(|e| (e.modify_index, e.modify_time));
+        let changed = allocations.iter().map(|a| (a.modify_index, a.modify_time));
+        Self { firm: made.chain(begun).chain(ended).collect(), loose: changed.collect() }
+    }
+
+    /// The first moment known at which the state had this index, or a later one.
+    fn at(&self, index: u64) -> Option<i64> {
+        let first = |known: &[(u64, i64)]| {
+            known.iter().filter(|(i, time)| *i >= index && *time > 0).map(|(_, time)| *time).min()
+        };
+        first(&self.firm).or_else(|| first(&self.loose))
+    }
+}
+
+/// The beginning of a rollout, and its end where it has one. Nomad before 1.9 does not say when it began; 1.11 does not
+/// write when it ended, and what was changed with it or just after it says so.
+fn rollout(d: &Deployment, known: &Moments) -> Vec<Placed> {
+    let time =
+        |at: i64| jiff::Timestamp::from_nanosecond(i128::from(at)).ok().filter(|t| t.as_nanosecond() > 0);
+    let mut placed = Vec::new();
+    let name = short(&d.id);
+    let begun = time(d.create_time);
+    if let Some(at) = begun {
+        let mark = format!("rollout {} begins", d.id);
+        let mut begins = view(at, EventKind::Rollout, "begun", format!("rollout {name} begins"), mark);
+        begins.matters = false;
+        placed.push(begins);
+    }
+    if !d.is_over() {
+        return placed;
+    }
+    let told = Some(d.modify_time).filter(|at| *at > d.create_time);
+    let ended = told.or_else(|| known.at(d.modify_index)).and_then(time).or(begun);
+    if let Some(at) = ended {
+        let why = &d.status_description;
+        let word = match d.status.as_str() {
+            "successful" => "done",
+            "failed" if why.contains("rolling back") => "reverted",
+            other => other,
+        };
+        let text = format!("rollout {name} {word}: {why}");
+        placed.push(view(at, EventKind::Rollout, &d.status, text, format!("rollout {}", d.id)));
+    }
+    placed
 }
 
 fn instance(a: &Allocation) -> Vec<Placed> {

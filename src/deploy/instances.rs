@@ -144,16 +144,44 @@ fn why(processes: &[ProcessStatus], seen: &Seen<'_>) -> Option<String> {
     Some(words.collect::<Vec<_>>().join("; ")).filter(|w| !w.is_empty())
 }
 
+/// Which release instances run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Releases {
+    /// The one that serves.
+    pub(super) serving: Option<u64>,
+    /// The one that comes, and the version of Nomad's job that is its.
+    pub(super) coming: Option<(u64, u64)>,
+}
+
+impl Releases {
+    fn of(self, a: &Allocation) -> Option<u64> {
+        match self.coming {
+            // What is ended or replaced may be of any release.
+            _ if a.is_terminal() || a.desired_status != "run" => None,
+            Some((number, version)) if a.job_version == Some(version) => Some(number),
+            _ => self.serving,
+        }
+    }
+}
+
 /// One instance. `sites`: the site of each node, by id.
-pub(super) fn instance(a: &Allocation, health: &Health, sites: &BTreeMap<String, String>) -> InstanceView {
+pub(super) fn instance(
+    a: &Allocation,
+    health: &Health,
+    sites: &BTreeMap<String, String>,
+    releases: Releases,
+) -> InstanceView {
     let task = main_task(a);
     let end = last_end(a);
+    let is_canary = a.deployment_status.as_ref().is_some_and(|d| d.canary);
     InstanceView {
         id: a.id.clone(),
         process: a.task_group.clone(),
         node: a.node_name.clone(),
         site: sites.get(&a.node_id).cloned(),
         state: state(a, health),
+        release: releases.of(a),
+        canary: is_canary && !a.is_terminal() && a.desired_status == "run",
         since: if a.is_terminal() && a.client_status != "running" {
             task.and_then(|t| t.finished_at.clone())
         } else {

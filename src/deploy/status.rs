@@ -6,14 +6,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::instances::{self, JobThere, Seen};
-use super::{Deployer, Error};
+use serde_json::Value;
+
+use super::instances::{self, JobThere, Releases, Seen};
+use super::{Deployer, Error, history};
 use crate::engines::EngineError;
 use crate::engines::nomad::{Allocation, JobDetail, JobView};
 use crate::model::head::{AppState, Kind, Wanted};
 use crate::model::project::Owner;
 use crate::model::wire::{AppCondition, AppStatus, InstanceView, LastChange, ResourceView, StoppedBy};
-use crate::model::{Head, Placement};
+use crate::model::{Head, Placement, Release};
 use crate::operation::intended::counts_of;
 use crate::resources::health::{self, Health};
 
@@ -42,6 +44,10 @@ impl Deployer {
         looked?;
         match release {
             Ok(Ok(Some(release))) => {
+                let urls = self.urls_of(&release);
+                if !urls.is_empty() {
+                    status.urls = urls;
+                }
                 status.released_at = Some(release.at);
                 status.released_by = Some(release.actor);
                 (status.message, status.source) = (release.message, release.source);
@@ -76,8 +82,57 @@ impl Deployer {
         if let Some(view) = view.filter(|_| there == JobThere::Yes && head.wanted == Wanted::Running) {
             status.why = status.why.take().or_else(|| drifted(head, &view));
         }
-        status.instances = living(&allocations, &health, &sites);
+        let releases = self.releases_of(head, job.as_ref()).await?;
+        status.instances = living(&allocations, &health, &sites, releases);
         Ok(())
+    }
+
+    /// Each route of a release with its path, in the descriptor's order.
+    fn urls_of(&self, release: &Release) -> Vec<String> {
+        let cluster = &self.runner.hands().cluster;
+        let Some(project) = history::project(release) else { return Vec::new() };
+        let sites = project.site_routes.iter().map(|host| cluster.url_of(host.as_str()));
+        let routes = project.processes.iter().flat_map(|p| &p.routes).map(|r| {
+            let url = cluster.url_of(r.host.as_str());
+            match &r.path {
+                Some(path) => format!("{}{path}", url.trim_end_matches('/')),
+                None => url,
+            }
+        });
+        let mut urls: Vec<String> = Vec::new();
+        for url in sites.chain(routes) {
+            if !urls.contains(&url) {
+                urls.push(url);
+            }
+        }
+        urls
+    }
+
+    /// Which release the instances run: the serving one, but for those of the job's version that another one brought.
+    async fn releases_of(&self, head: &Head, job: Option<&Value>) -> Result<Releases, Error> {
+        let serving = head.release.as_ref().map(|r| r.number.0);
+        let index = head.job_index.unwrap_or_default();
+        let mut releases = Releases { serving, coming: None };
+        let Some(job) = job else { return Ok(releases) };
+        if let Some(held) = &head.held {
+            let view = JobView::of(job)?;
+            releases.coming =
+                (view.job_modify_index() == index).then(|| (held.release.number.0, view.version()));
+        }
+        let Some(id) = &head.operation else { return Ok(releases) };
+        let Some(open) = self.runner.store().operation(id).await? else { return Ok(releases) };
+        let Some(next) = open.value.after.release.filter(|r| Some(r.number.0) != serving) else {
+            return Ok(releases);
+        };
+        // The first version since what the head knows: Nomad may have gone back from it by itself meanwhile.
+        let (namespace, id) = (head.app.namespace(), head.app.flat());
+        let versions = self.runner.hands().nomad.job_versions(namespace, &id).await?;
+        let newer =
+            versions.iter().filter_map(|v| JobView::of(v).ok()).filter(|v| v.job_modify_index() > index);
+        if let Some(version) = newer.map(|v| v.version()).min() {
+            releases.coming = Some((next.number.0, version));
+        }
+        Ok(releases)
     }
 
     /// Every app that may be seen, by what its head says of its owners (`None`: it cannot be read). An app that cannot
@@ -149,17 +204,20 @@ impl Deployer {
         let head = self.head(app).await?.value;
         let hands = self.runner.hands();
         let id = app.flat();
-        let (mut allocations, health, nodes) = tokio::try_join!(
+        let (job, mut allocations, health, nodes) = tokio::try_join!(
+            hands.nomad.job(app.namespace(), &id),
             hands.nomad.allocations(app.namespace(), &id),
             health::passing(&hands.consul, &head.app),
             hands.nomad.nodes(),
         )?;
         let sites = nodes.into_iter().map(|n| (n.id, n.datacenter)).collect();
+        let releases = self.releases_of(&head, job.as_ref()).await?;
         if ended == Ended::Too {
             allocations.sort_by_key(|a| a.create_index);
-            return Ok(allocations.iter().map(|a| instances::instance(a, &health, &sites)).collect());
+            let all = allocations.iter();
+            return Ok(all.map(|a| instances::instance(a, &health, &sites, releases)).collect());
         }
-        Ok(living(&allocations, &health, &sites))
+        Ok(living(&allocations, &health, &sites, releases))
     }
 
     pub(super) fn blank(&self, head: &Head) -> AppStatus {
@@ -207,12 +265,13 @@ fn living(
     allocations: &[Allocation],
     health: &Health,
     sites: &BTreeMap<String, String>,
+    releases: Releases,
 ) -> Vec<InstanceView> {
     let lives =
         |a: &&Allocation| !a.is_terminal() || matches!(a.client_status.as_str(), "running" | "pending");
     let mut living: Vec<&Allocation> = allocations.iter().filter(lives).collect();
     living.sort_by_key(|a| a.create_index);
-    living.into_iter().map(|a| instances::instance(a, health, sites)).collect()
+    living.into_iter().map(|a| instances::instance(a, health, sites, releases)).collect()
 }
 
 fn has_job(head: &Head) -> bool {

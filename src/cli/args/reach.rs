@@ -81,6 +81,9 @@ release, and without its services, routes and restarts. What it writes comes as 
 our own failure. Ctrl-C asks it to stop; a second one leaves it to the server, which ends it. At most 10 commands of \
 an app run at once; they end with it when it is deleted.
 
+It has no standard input: nothing that is piped into this command reaches it. Where a program is to read something, \
+`terreau exec -- PROGRAM < FILE` runs it in an instance that serves, or `terreau cp` brings a file there.
+
 The command stands in the job's specification while it runs, where people with access to Nomad can read it: hand \
 secrets over by the app's own secrets.",
     after_help = "Examples:

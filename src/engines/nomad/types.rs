@@ -101,6 +101,12 @@ pub struct Evaluation {
     /// Raft index of its making.
     #[serde(deserialize_with = "or_default")]
     pub create_index: u64,
+    /// Nanoseconds since 1970.
+    #[serde(deserialize_with = "or_default")]
+    pub create_time: i64,
+    /// Nanoseconds since 1970.
+    #[serde(deserialize_with = "or_default")]
+    pub modify_time: i64,
 }
 
 impl Evaluation {

@@ -44,7 +44,7 @@ pub struct AppStatus {
     /// One sentence where the status needs one: the exit code, the failing check, the engine that is away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// Where people open it.
+    /// Where people open it: of one app each route with its path, in lists each host.
     pub urls: Vec<String>,
     /// The release that runs (or ran last).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -164,6 +164,12 @@ pub struct InstanceView {
     pub site: Option<String>,
     /// What it is doing.
     pub state: InstanceState,
+    /// The release that it runs; absent where that is not known any more (of ended ones).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<u64>,
+    /// Whether it is a canary: beside the instances that serve, and not one of them yet.
+    #[serde(default)]
+    pub canary: bool,
     /// Since when it runs, or when it ended (RFC 3339, UTC).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,

@@ -59,6 +59,20 @@ async fn healthy_canaries_are_held_until_a_person_lets_them_go_on_or_takes_them_
     assert_eq!((status["release"].as_u64(), status["held"].as_u64()), (Some(1), Some(2)), "{status}");
     assert!(person.expect(0, app.path(), &["status"]).out.contains("canaries of release 2 are held"));
     assert_eq!(states(&person, &app), [state(2, "held"), state(1, "running")]);
+    // Each instance says of which release it is, and which is the canary.
+    let seen = |instances: &serde_json::Value| {
+        let all = instances.as_array().unwrap().iter();
+        let mut seen: Vec<_> = all.map(|i| (i["release"].as_u64(), i["canary"].as_bool().unwrap())).collect();
+        seen.sort_unstable();
+        seen
+    };
+    let held_now = [(Some(1), false), (Some(1), false), (Some(2), true)];
+    assert_eq!(seen(&status["instances"]), held_now, "{status}");
+    let ps = person.json(app.path(), &["ps", "--json"]);
+    assert_eq!(seen(&ps["instances"]), held_now, "{ps}");
+    let table = person.expect(0, app.path(), &["ps"]).out;
+    assert!(table.lines().next().unwrap().contains("RELEASE"), "{table}");
+    assert_eq!(table.lines().filter(|l| l.contains("healthy, canary")).count(), 1, "{table}");
     // The same again changes nothing; counts would not be taken by Nomad.
     let same = person.expect(5, app.path(), &["deploy"]);
     assert!(
@@ -78,6 +92,10 @@ async fn healthy_canaries_are_held_until_a_person_lets_them_go_on_or_takes_them_
     assert!(went.err.contains("release 2 runs"), "{}", went.err);
     let status = person.json(app.path(), &["status", "--json"]);
     assert_eq!((status["release"].as_u64(), status["held"].as_u64()), (Some(2), None), "{status}");
+    let remains = |i: &&serde_json::Value| i["state"] != "stopping";
+    for i in status["instances"].as_array().unwrap().iter().filter(remains) {
+        assert_eq!((i["release"].as_u64(), i["canary"].as_bool()), (Some(2), Some(false)), "{status}");
+    }
     let second = eventually("the old instances are gone", PATIENCE, async || {
         let now = living(stack, &app.name).await;
         (now.len() == 2 && now.is_disjoint(&old)).then_some(now)

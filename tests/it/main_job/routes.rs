@@ -70,7 +70,12 @@ async fn pt_70_an_app_has_own_domains_paths_and_redirects_and_nobody_elses() {
     let url = person.deploys(app.path());
     assert!(url.contains(&own), "the first route is the app's URL, not a redirect: {url}");
     let status = person.status(app.path());
-    assert_eq!(status["urls"].as_array().unwrap().len(), 2, "{status}");
+    let port = stack.proxy().rsplit(':').next().unwrap().to_owned();
+    let at = |host: &str, path: &str| format!("http://{host}.localhost:{port}{path}");
+    let routes = [at(&own, "/"), at(&format!("{}.example.org", app.name), "/"), at(&own, "/api")];
+    assert_eq!(status["urls"], json!(routes), "each route with its path: {status}");
+    let words = person.expect(0, app.path(), &["status"]).out;
+    assert!(routes.iter().all(|r| words.lines().any(|l| l.trim() == r)), "{words}");
 
     let page = ask(stack, &own, "/").await;
     assert_eq!(page.headers()["x-frame-options"], "DENY; always");

@@ -106,10 +106,19 @@ async fn pt_64_a_process_that_is_killed_is_started_again_and_status_ps_and_event
     assert!(ps.lines().any(|l| l.contains("web") && l.contains("healthy") && l.contains("signal 9")), "{ps}");
 
     let events = it.expect(0, &["events"]).out;
-    for part in ["deploy by me", "Terminated", "Restarting", "Started", "rollout"] {
+    for part in ["deploy by me", "Terminated", "Restarting", "Started", " begins", " done: "] {
         assert!(events.contains(part), "{part}: {events}");
     }
     let at = |what: &str| events.find(what).unwrap();
+    // A rollout has a beginning and an end: the first instance started between the two.
+    assert!(at(" begins") < at("Started") && at("Started") < at(" done: "), "{events}");
+    let timed: Value = serde_json::from_str(&it.expect(0, &["events", "--json"]).out).unwrap();
+    let timed = timed["events"].as_array().unwrap();
+    let moments: Vec<jiff::Timestamp> =
+        timed.iter().map(|e| e["at"].as_str().unwrap().parse().unwrap()).collect();
+    assert!(moments.is_sorted(), "{timed:#?}");
+    let rolled: Vec<&Value> = timed.iter().filter(|e| e["kind"] == "rollout").map(|e| &e["what"]).collect();
+    assert_eq!(rolled, ["begun", "successful"], "{timed:#?}");
     assert!(at("Terminated") < events.rfind("Started").unwrap(), "newest last: {events}");
     let all: Value = serde_json::from_str(&it.expect(0, &["events", "--json", "-n", "3"]).out).unwrap();
     assert_eq!(all["events"].as_array().unwrap().len(), 3);
