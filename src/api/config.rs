@@ -129,6 +129,7 @@ fn answer(app: &Placement, done: Configured) -> Response {
         operation: None,
         staged: None,
         release: None,
+        notes: done.notes,
     };
     match done.course {
         ConfigCourse::Operation(id) => {

@@ -56,6 +56,37 @@ const LANGUAGES: [(&str, &str); 10] = [
 /// Names that programs to be started usually bear.
 const STARTERS: [&str; 6] = ["run", "start", "start.sh", "run.sh", "server", "app"];
 
+/// Files that an interpreter starts, where nothing says how else.
+const ENTRIES: [(&str, &str); 9] = [
+    ("server.py", "python3"),
+    ("app.py", "python3"),
+    ("main.py", "python3"),
+    ("server.js", "node"),
+    ("app.js", "node"),
+    ("index.js", "node"),
+    ("main.js", "node"),
+    ("server.rb", "ruby"),
+    ("app.rb", "ruby"),
+];
+/// Folders that hold no app of their own.
+const PASSED_OVER: [&str; 8] =
+    ["node_modules", "vendor", "venv", "target", "docs", "tests", "test", "__pycache__"];
+
+/// The kinds that fit folders of a folder, by their names: for where nothing is recognised in the folder itself. Looks no
+/// deeper, and not into what is hidden.
+pub fn detect_below(folder: &Path) -> Vec<(String, Vec<Detected>)> {
+    let Ok(found) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut names: Vec<String> = found
+        .take(10_000)
+        .flatten()
+        .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()))
+        .filter_map(|e| e.file_name().into_string().ok())
+        .filter(|n| !n.starts_with('.') && !PASSED_OVER.contains(&n.as_str()))
+        .collect();
+    names.sort();
+    names.into_iter().map(|n| (n.clone(), detect(&folder.join(&n)))).filter(|(_, d)| !d.is_empty()).collect()
+}
+
 /// All kinds that fit, best first; empty where nothing is recognised.
 pub fn detect(folder: &Path) -> Vec<Detected> {
     let mut all = Vec::new();
@@ -84,6 +115,13 @@ pub fn detect(folder: &Path) -> Vec<Detected> {
             all.insert(at, Detected { kind: Kind::Static { root: root.to_owned() }, why });
             break;
         }
+    }
+    // What a buildpack would install is missing where only the file is started.
+    if languages.is_empty()
+        && let Some((file, with)) = ENTRIES.iter().find(|(file, _)| there(file))
+    {
+        let command = vec![(*with).to_owned(), (*file).to_owned()];
+        all.push(Detected { kind: Kind::Archive { command }, why: format!("there is {file}") });
     }
     for (file, language) in languages {
         all.push(Detected { kind: Kind::Buildpack { language }, why: format!("there is {file}") });
@@ -157,6 +195,22 @@ mod tests {
             kinds(&[("requirements.txt", "", 0o644), ("app.py", "", 0o644)]),
             [Kind::Buildpack { language: "python" }]
         );
+    }
+
+    #[test]
+    fn a_well_known_file_is_started_by_its_interpreter_and_folders_are_looked_into() {
+        let python = Kind::Archive { command: vec!["python3".into(), "server.py".into()] };
+        assert_eq!(kinds(&[("server.py", "", 0o644)]), [python.clone()]);
+        let dir = tempfile::tempdir().expect("temp");
+        for file in ["app/server.py", "node_modules/server.js", ".git/server.py", "notes/readme"] {
+            let path = dir.path().join(file);
+            std::fs::create_dir_all(path.parent().expect("parent")).expect("dir");
+            std::fs::write(path, "").expect("write");
+        }
+        assert_eq!(detect(dir.path()), []);
+        let below: Vec<_> =
+            detect_below(dir.path()).into_iter().map(|(n, d)| (n, d[0].kind.clone())).collect();
+        assert_eq!(below, [("app".to_owned(), python)]);
     }
 
     #[test]

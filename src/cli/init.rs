@@ -42,17 +42,29 @@ fn recognise(dir: &Path, cx: &Context) -> Detected {
         host: None,
         because: because.to_owned(),
     };
-    for one in &all {
-        match &one.kind {
-            Kind::Static { root } => {
-                return Detected {
-                    kind: DetectedKind::Static,
-                    dir: root.clone(),
-                    ..program(Vec::new(), &one.why)
-                };
-            }
-            Kind::Archive { command } => return program(command.clone(), &one.why),
-            Kind::Nix | Kind::Dockerfile | Kind::Buildpack { .. } => {}
+    let known = |one: &detect::Detected| match &one.kind {
+        Kind::Static { root } => {
+            Some(Detected { kind: DetectedKind::Static, dir: root.clone(), ..program(Vec::new(), &one.why) })
+        }
+        Kind::Archive { command } => Some(program(command.clone(), &one.why)),
+        Kind::Nix | Kind::Dockerfile | Kind::Buildpack { .. } => None,
+    };
+    if let Some(found) = all.iter().find_map(known) {
+        return found;
+    }
+    if all.is_empty() {
+        let below = detect::detect_below(dir).into_iter();
+        let below: Vec<_> =
+            below.filter_map(|(name, all)| Some((name, all.iter().find_map(known)?))).collect();
+        if let [(name, found)] = below.as_slice() {
+            let because = format!("{} in {name}", found.because);
+            // What lies below a folder below is named from here.
+            let dir = if found.dir == "." { name.clone() } else { format!("{name}/{}", found.dir) };
+            return Detected { dir, because, ..found.clone() };
+        }
+        if below.len() > 1 {
+            let names: Vec<&str> = below.iter().map(|(name, _)| name.as_str()).collect();
+            cx.printer.say(format!("several folders may be the app: {}", names.join(", ")));
         }
     }
     cx.printer.warn("nothing that says how this is started was found: correct `command` in the descriptor");

@@ -43,6 +43,7 @@ mod operations;
 mod people;
 mod plan;
 mod plan_words;
+mod programs;
 mod proxy;
 mod ps;
 mod release;

@@ -10,8 +10,10 @@ use super::client::{Client, app_path, escaped};
 use super::failure::Failure;
 use super::local::Descriptor;
 use super::printer::Printer;
+use super::programs;
 use crate::build::archive::{self, Limits, Packed};
 use crate::build::upload::{self, Store, UploadError};
+use crate::descriptor::Paint;
 use crate::engines::Fault;
 use crate::engines::garage::Sender;
 use crate::engines::http::HttpOptions;
@@ -29,6 +31,10 @@ pub fn pack(descriptor: &Descriptor, printer: Printer) -> Result<Option<Packed>,
     if !dir.is_dir() {
         return Err(Failure::failed(format!("{} is no folder", dir.display()))
             .because(format!("{} builds from it", descriptor.path.display())));
+    }
+    let missing = programs::missing(descriptor);
+    if !missing.is_empty() {
+        printer.say(missing.pretty(Paint::Colour).trim_end());
     }
     let bar = OnceLock::new();
     let live = printer.is_live();

@@ -4,15 +4,18 @@ use super::args::ValidateArgs;
 use super::context::Context;
 use super::exit::ExitStatus;
 use super::failure::Ran;
-use super::local;
 use super::shapes::Checked;
+use super::{local, programs};
 use crate::descriptor::Paint;
 
 /// Runs it.
 pub fn run(args: &ValidateArgs, cx: &Context) -> Ran {
     let path = local::find(args.file.file.as_deref())?;
     let name = path.display().to_string();
-    let checked = local::check(path)?;
+    let mut checked = local::check(path)?;
+    if let Some(descriptor) = &checked.descriptor {
+        checked.warnings.0.extend(programs::missing(descriptor).0);
+    }
     if args.json {
         let valid = checked.descriptor.is_some();
         cx.printer.json(&Checked {

@@ -245,6 +245,9 @@ impl Deployer {
                 held.release.number
             ));
         }
+        if dry_runs == DryRuns::Wanted {
+            plan.notes.extend(self.config_notes(&head.value, &source.project).await?);
+        }
         plan.obstacles.extend(missing.into_iter().chain(lost));
         let given = Given { secrets, env: source.env_given.clone(), unset: source.env_unset.clone() };
         if !given.env.is_empty() && !plan.is_empty() {

@@ -27,6 +27,7 @@ mod directory;
 mod examples;
 mod exits;
 mod faults;
+mod folder;
 mod harness;
 mod history;
 mod house;

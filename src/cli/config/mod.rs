@@ -126,6 +126,9 @@ async fn send(
     if !same.is_empty() {
         cx.printer.say(format!("as it was already: {}", same.join(", ")));
     }
+    for note in &answer.notes {
+        cx.printer.warn(harmless(note));
+    }
     let form = if how.json { Form::Json } else { Form::Words };
     let then = if how.detach { Then::Detach } else { Then::Follow };
     if let Some(operation) = answer.operation {

@@ -168,12 +168,17 @@ pub(super) fn history(
             .map(|v| {
                 let state = match (v.current, v.serving) {
                     (true, true) => "runs",
-                    (true, false) if v.what == "unset" => "",
+                    (true, false) if v.what == "unset" && v.release.is_some() => "",
                     (true, false) => "staged",
                     (false, true) => "runs still",
                     (false, false) => "",
                 };
-                let came = v.release.map_or_else(|| "staged".to_owned(), |r| format!("release {r}"));
+                let came = match (v.release, v.current) {
+                    (Some(r), _) => format!("release {r}"),
+                    (None, true) => "staged".to_owned(),
+                    // Another value took its place before any release.
+                    (None, false) => "none".to_owned(),
+                };
                 vec![
                     harmless(&v.name),
                     v.version.to_string(),

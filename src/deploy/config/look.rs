@@ -13,11 +13,14 @@ use crate::model::text::{Piece, Text};
 use crate::model::wire::{
     ConfigHistory, ConfigVersion, EnvList, EnvOrigin, EnvView, SecretList, SecretType, SecretView,
 };
-use crate::model::{Head, Placement, SecretName, Uid, nearest};
+use crate::model::{Head, Placement, Release, SecretName, Uid, nearest};
 use crate::operation::run::fresh_uid;
 use crate::resources::{env, secret};
 use crate::store::records::{Audit, By, SCHEMA};
-use crate::store::{EnvMade, keys};
+use crate::store::{ConfigChange, EnvMade, keys};
+
+/// The most releases that are looked at for one that took what was staged.
+const LOOKED_AT: usize = 100;
 
 /// Values with the version of each, by name.
 pub type Values = BTreeMap<String, (u64, SecretString)>;
@@ -76,6 +79,7 @@ impl Deployer {
         let scene = self.scene(app).await?;
         let serving = scene.release.as_ref().map(|r| &r.bindings.env_versions);
         let latest = |name: &EnvName| scene.changes.iter().rev().find_map(|c| c.made.env.get(name)).copied();
+        let served = self.served(&scene).await?;
         let mut versions = Vec::new();
         for change in scene.changes.iter().rev() {
             for (name, made) in change.made.env.iter().filter(|(n, _)| of.is_none_or(|of| of == *n)) {
@@ -88,7 +92,7 @@ impl Deployer {
                     what: if matches!(made, EnvMade::Set(_)) { "set" } else { "unset" }.to_owned(),
                     at: change.at.clone(),
                     by: change.by.login.clone(),
-                    release: change.release,
+                    release: change.release.or_else(|| took_env(&served, change, name, *made)),
                     current: now == Some(version)
                         || (now.is_none() && latest(name) == Some(EnvMade::Unset(version))),
                     serving: runs == Some(version),
@@ -106,6 +110,10 @@ impl Deployer {
     ) -> Result<ConfigHistory, Error> {
         let scene = self.scene(app).await?;
         let serving = scene.release.as_ref().map(|r| &r.bindings.secret_versions);
+        let served = self.served(&scene).await?;
+        let took = |name, version| {
+            served.iter().find(|r| r.bindings.secret_versions.get(name) == Some(version)).map(|r| r.number.0)
+        };
         let mut versions = Vec::new();
         for change in scene.changes.iter().rev() {
             for (name, version) in change.made.secrets.iter().filter(|(n, _)| of.is_none_or(|of| of == *n)) {
@@ -115,7 +123,7 @@ impl Deployer {
                     what: "set".to_owned(),
                     at: change.at.clone(),
                     by: change.by.login.clone(),
-                    release: change.release,
+                    release: change.release.or_else(|| took(name, version)),
                     current: scene.head.value.secrets.get(name) == Some(version),
                     serving: serving.and_then(|s| s.get(name)) == Some(version),
                 });
@@ -132,6 +140,25 @@ impl Deployer {
             }
         }
         Ok(ConfigHistory { versions })
+    }
+
+    /// The releases that served, oldest first, where something was staged: one of them may have taken it.
+    async fn served(&self, scene: &Scene) -> Result<Vec<Release>, Error> {
+        let mut served = Vec::new();
+        if scene.changes.iter().all(|c| c.release.is_some()) {
+            return Ok(served);
+        }
+        let mut next = scene.release.clone();
+        while let Some(release) = next.take() {
+            if served.len() + 1 < LOOKED_AT
+                && let Some((_, object)) = &release.previous
+            {
+                next = Some(self.runner.store().objects().get_json(object).await?);
+            }
+            served.push(release);
+        }
+        served.reverse();
+        Ok(served)
     }
 
     /// Current values of the environment that were set: those named, or all. Written down in the audit first.
@@ -215,6 +242,21 @@ impl Deployer {
         let value = serde_json::to_vec(&audit).map_err(|e| Error::Invalid(e.to_string()))?;
         Ok(self.runner.store().consul().kv_create(&keys::audit(&id), value).await?)
     }
+}
+
+/// The first release that served with what was staged.
+fn took_env(served: &[Release], change: &ConfigChange, name: &EnvName, made: EnvMade) -> Option<u64> {
+    let of = |r: &Release| r.bindings.env_versions.get(name).copied();
+    let took = match made {
+        EnvMade::Set(version) => served.iter().find(|r| of(r) == Some(version)),
+        // The next one that served, unless somebody set the name again before it.
+        EnvMade::Unset(_) => {
+            let at = |text: &str| text.parse::<jiff::Timestamp>().ok();
+            let since = at(&change.at);
+            served.iter().find(|r| at(&r.at) >= since).filter(|r| of(r).is_none())
+        }
+    };
+    took.map(|r| r.number.0)
 }
 
 fn release(scene: &Scene) -> Option<u64> {

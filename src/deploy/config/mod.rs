@@ -4,6 +4,7 @@
 //! Must never show a value but to who asks for values, and never write one without a record of who gave it.
 
 mod look;
+mod notes;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -68,6 +69,14 @@ pub struct Configured {
     pub made: ConfigMade,
     /// How it goes on.
     pub course: ConfigCourse,
+    /// What the person should know: which of two values of one name wins.
+    pub notes: Vec<String>,
+}
+
+impl Configured {
+    fn new(made: ConfigMade, course: ConfigCourse) -> Self {
+        Self { made, course, notes: Vec::new() }
+    }
 }
 
 /// How a change of configuration goes on.
@@ -132,21 +141,35 @@ impl Deployer {
         }
         Box::pin(self.not_in_the_artifact(app, input)).await?;
         let lock = self.runner.lock(app, by, Verb::Configure).await?;
-        match self.judge_change(by, app, input).await {
-            Ok(Decided::Nothing(release)) => {
+        let (decided, notes) = match self.judge_change(by, app, input).await {
+            Ok(judged) => judged,
+            Err(e) => return self.given_back(lock, e).await,
+        };
+        let done = self.carry_out(by, app, lock, decided).await?;
+        Ok(Configured { notes, ..done })
+    }
+
+    async fn carry_out(
+        &self,
+        by: &By,
+        app: &Placement,
+        lock: Lock,
+        decided: Decided,
+    ) -> Result<Configured, Error> {
+        match decided {
+            Decided::Nothing(release) => {
                 self.runner.unlock(lock).await;
-                let course = ConfigCourse::Unchanged(release);
-                Ok(Configured { made: ConfigMade::default(), course })
+                Ok(Configured::new(ConfigMade::default(), ConfigCourse::Unchanged(release)))
             }
-            Ok(Decided::Stage { head, given, course }) => self.keep(by, lock, *head, given, course).await,
-            Ok(Decided::Release { source, stage }) => {
+            Decided::Stage { head, given, course } => self.keep(by, lock, *head, given, course).await,
+            Decided::Release { source, stage } => {
                 let made = stage.made();
                 let operation = lock.operation().clone();
                 let prepared = self.prepare_opening(by, app, &source, Verb::Configure, &operation);
                 match Box::pin(prepared).await {
                     Ok(Ok(opening)) => {
                         let id = Box::pin(self.runner.open(lock, opening)).await?;
-                        Ok(Configured { made, course: ConfigCourse::Operation(id) })
+                        Ok(Configured::new(made, ConfigCourse::Operation(id)))
                     }
                     // What is changed is no part of what runs: an unset of what was only staged.
                     Ok(Err(release)) => match self.scene(app).await {
@@ -160,7 +183,6 @@ impl Deployer {
                     Err(e) => self.given_back(lock, e).await,
                 }
             }
-            Err(e) => self.given_back(lock, e).await,
         }
     }
 
@@ -184,7 +206,7 @@ impl Deployer {
             let summary = format!("staged: {}", words(&given));
             self.runner.stage(lock, head, by, &given, summary).await?;
         }
-        Ok(Configured { made, course })
+        Ok(Configured::new(made, course))
     }
 
     async fn scene(&self, app: &Placement) -> Result<Scene, Error> {
@@ -202,7 +224,12 @@ impl Deployer {
     }
 
     /// Under the lock: what is to be done.
-    async fn judge_change(&self, by: &By, app: &Placement, input: &ConfigInput) -> Result<Decided, Error> {
+    async fn judge_change(
+        &self,
+        by: &By,
+        app: &Placement,
+        input: &ConfigInput,
+    ) -> Result<(Decided, Vec<String>), Error> {
         let scene = self.scene(app).await?;
         let head = &scene.head.value;
         if let Some(operation) = &head.operation {
@@ -224,6 +251,7 @@ impl Deployer {
                 "{why}; terreau deploy asks for the values that it needs, or takes them by --secret-file NAME=FILE"
             )));
         }
+        let said = project.iter().flat_map(|p| input.env.keys().flat_map(|n| notes::wins(p, n))).collect();
         let set = |(n, v): (&EnvName, &SecretString)| (n.clone(), scene.next_env(n), v.clone());
         let unset = input.unset.iter().filter(|n| head.env.contains_key(*n));
         let given = Given {
@@ -242,11 +270,12 @@ impl Deployer {
             (Some(_), When::Now, Wanted::Running) => None,
         };
         if let Some(why) = why {
-            return Ok(if given.is_empty() {
+            let decided = if given.is_empty() {
                 Decided::Nothing(head.release.as_ref().map(|r| r.number))
             } else {
                 Decided::Stage { head: Box::new(after), given, course: ConfigCourse::Staged(why) }
-            });
+            };
+            return Ok((decided, said));
         }
         let Some(release) = &scene.release else { return Err(no_such(app)) };
         let message = input.message.clone().or_else(|| (!given.is_empty()).then(|| words(&given)));
@@ -256,7 +285,7 @@ impl Deployer {
         source.env_unset.clone_from(&given.unset);
         source.given = given.secrets.iter().map(|(n, _, v)| (n.clone(), v.clone())).collect();
         tracing::info!(%app, login = by.login, what = words(&given), "configuration changes");
-        Ok(Decided::Release { source: Box::new(source), stage: given })
+        Ok((Decided::Release { source: Box::new(source), stage: given }, said))
     }
 
     /// Values that differ from the current ones.

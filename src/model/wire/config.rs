@@ -176,6 +176,9 @@ pub struct ConfigAnswer {
     /// The release that runs on as it is, where nothing of it changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<u64>,
+    /// What the person should know: which of two values of one name wins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// `POST /v1/apps/{app}/env/reveal` and `/v1/apps/{app}/secrets/reveal`.
@@ -210,7 +213,7 @@ pub struct ConfigVersion {
     pub at: String,
     /// Who.
     pub by: String,
-    /// The release that it came with; none where it was staged.
+    /// The release that it came with, or by which what was staged came to serve; none as long as there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<u64>,
     /// True where it is the current one.

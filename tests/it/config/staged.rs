@@ -57,3 +57,63 @@ async fn pt_67_on_a_stopped_app_a_set_is_staged_and_says_so() {
     w.expect(0, &["deploy"]);
     w.comes_to_have("A", Some("1")).await;
 }
+
+const DECLARED: &str = r#"secret "api_key" {
+    type        = "user"
+    description = "of the mail service"
+  }"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_names_what_is_staged_the_history_the_release_that_took_it_and_a_set_what_it_wins_over() {
+    let w = World::new(DECLARED).await;
+    std::fs::write(w.path().join("key"), "canary-first").unwrap();
+    let text = std::fs::read_to_string(w.path().join("terreau.hcl")).unwrap();
+    let text = text.replace("GREETING = \"hello\"", "GREETING = \"hello\"\n      AT       = port.http");
+    std::fs::write(w.path().join("terreau.hcl"), text).unwrap();
+    w.expect(0, &["deploy", "--secret-file", "api_key=key"]);
+    let set =
+        w.expect(0, &["env", "set", "--stage", "PORT=1", "AT=2", "GREETING=canary-bye", "NEW=canary-new"]);
+    for wanted in [
+        "what is set for PORT wins over the number that Terreau gives of process web; a process that listens at another port",
+        "what is set for AT wins over port.http in the descriptor of process web; a process that listens at another port",
+        "what is set for GREETING wins over the descriptor's value of process web; terreau env unset GREETING takes it back",
+    ] {
+        assert!(set.err.contains(wanted), "{wanted} in {}", set.err);
+    }
+    assert!(!set.err.contains("for NEW wins"), "{}", set.err);
+    w.told(0, &["secret", "set", "--stage", "api_key", "--stdin"], "canary-second");
+
+    let plan = w.expect(10, &["plan"]);
+    for wanted in [
+        "note: staged values come with it: env AT, GREETING, NEW, PORT; secret api_key",
+        "note: what is set for PORT wins over",
+        "note: what is set for AT wins over port.http",
+    ] {
+        assert!(plan.out.contains(wanted), "{wanted} in {}", plan.out);
+    }
+    assert!(!plan.out.contains("for GREETING wins") && !plan.out.contains("canary-"), "{}", plan.out);
+    let staged = w.expect(0, &["env", "history", "NEW"]).out;
+    assert!(staged.matches("staged").count() == 2, "state and origin: {staged}");
+
+    w.expect(0, &["env", "unset", "--stage", "PORT", "AT"]);
+    w.expect(0, &["deploy"]);
+    w.comes_to_have("NEW", Some("canary-new")).await;
+    let plan = w.expect(0, &["plan"]);
+    assert!(!plan.out.contains("staged") && !plan.out.contains("wins over"), "{}", plan.out);
+    let came = |what: &str, name: &str| -> Vec<serde_json::Value> {
+        let history = w.json(&[what, "history", name, "--json"]);
+        history["versions"].as_array().unwrap().iter().map(|v| v["release"].clone()).collect()
+    };
+    assert_eq!(came("env", "NEW"), [2]);
+    assert_eq!(came("secret", "api_key"), [2, 1]);
+    assert_eq!(came("env", "PORT"), [json!(2), serde_json::Value::Null], "what never served came with none");
+    let all = w.expect(0, &["env", "history"]).out;
+    assert!(all.contains("release 2") && !all.contains("staged"), "{all}");
+
+    w.expect(0, &["env", "unset", "--stage", "NEW"]);
+    let plan = w.expect(10, &["plan"]);
+    assert!(plan.out.contains("staged values come with it: env no longer set NEW"), "{}", plan.out);
+    assert_eq!(came("env", "NEW"), [serde_json::Value::Null, json!(2)]);
+    w.expect(0, &["deploy"]);
+    assert_eq!(came("env", "NEW"), [3, 2]);
+}

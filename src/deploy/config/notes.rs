@@ -1,0 +1,104 @@
+//! What people should know of configuration before it surprises them: what is staged and comes with a deploy, and which of
+//! two values of one name wins. Names only, never a value that was set.
+
+use crate::deploy::{Deployer, Error};
+use crate::model::head::Head;
+use crate::model::names::EnvName;
+use crate::model::project::{Process, Project, SecretKind};
+use crate::model::text::Text;
+
+impl Deployer {
+    /// Notes of a deploy's plan: the staged values that it takes, and set ones that hide what only the descriptor can know.
+    pub(in crate::deploy) async fn config_notes(
+        &self,
+        head: &Head,
+        project: &Project,
+    ) -> Result<Vec<String>, Error> {
+        let release = if head.env.is_empty() && head.secrets.is_empty() && head.release.is_none() {
+            None
+        } else {
+            self.current(head).await?
+        };
+        let mut parts = Vec::new();
+        let mut say = |what: &str, names: Vec<&str>| {
+            if !names.is_empty() {
+                parts.push(format!("{what} {}", names.join(", ")));
+            }
+        };
+        let runs = release.as_ref().map(|r| &r.bindings);
+        let set = head.env.iter().filter(|(n, v)| runs.and_then(|r| r.env_versions.get(*n)) != Some(*v));
+        say("env", set.map(|(n, _)| n.as_str()).collect());
+        if let Some(runs) = runs {
+            let gone = runs.env_versions.keys().filter(|n| !head.env.contains_key(*n));
+            say("env no longer set", gone.map(EnvName::as_str).collect());
+            let given = project.secrets.iter().filter(|s| matches!(s.kind, SecretKind::User { .. }));
+            let staged = given.filter(|s| {
+                let (now, then) = (head.secrets.get(&s.name), runs.secret_versions.get(&s.name));
+                then.is_some() && now.is_some() && now != then
+            });
+            say("secret", staged.map(|s| s.name.as_str()).collect());
+        }
+        let mut notes = Vec::new();
+        if !parts.is_empty() {
+            notes.push(format!("staged values come with it: {}", parts.join("; ")));
+        }
+        let hides = |n: &&EnvName| hidden(project, n).iter().any(|h| h.is_ours);
+        notes.extend(head.env.keys().filter(hides).flat_map(|n| wins(project, n)));
+        Ok(notes)
+    }
+}
+
+/// What a value that is set hides in one process.
+struct Hidden {
+    /// In words.
+    what: String,
+    /// True where Terreau makes the value: nobody can know it beforehand.
+    is_ours: bool,
+    /// True where it says at which port the process must listen.
+    is_port: bool,
+}
+
+/// Says which one wins where a name is set that the descriptor gives too.
+pub(super) fn wins(project: &Project, name: &EnvName) -> Vec<String> {
+    let hidden = hidden(project, name);
+    let Some(first) = hidden.first() else { return Vec::new() };
+    let mut said = format!("what is set for {name} wins over {}", first.what);
+    if hidden.len() > 1 {
+        said = format!("{said} (and in {} processes more)", hidden.len() - 1);
+    }
+    if hidden.iter().any(|h| h.is_port) {
+        said.push_str(
+            "; a process that listens at another port than the one that it is given does not get healthy",
+        );
+    } else if hidden.iter().any(|h| h.is_ours) {
+        said.push_str("; what Terreau gives there is not known to the process then");
+    }
+    vec![format!("{said}; terreau env unset {name} takes it back")]
+}
+
+fn hidden(project: &Project, name: &EnvName) -> Vec<Hidden> {
+    project.processes.iter().filter_map(|p| in_process(project, p, name)).collect()
+}
+
+fn in_process(project: &Project, process: &Process, name: &EnvName) -> Option<Hidden> {
+    let of = format!("of process {}", process.name);
+    if let Some(text) = process.env.get(name).or_else(|| project.env.get(name)) {
+        let references: Vec<String> = text.references().map(ToString::to_string).collect();
+        let is_port = references.iter().any(|r| r.starts_with("port."));
+        let what = match references.as_slice() {
+            [] => format!("the descriptor's value {of}"),
+            all => format!("{} in the descriptor {of}", all.join(", ")),
+        };
+        return Some(Hidden { what, is_ours: is_ours(text), is_port });
+    }
+    let upper = |s: &str| s.replace('-', "_").to_ascii_uppercase();
+    let is_one =
+        |p: &crate::model::project::Port| name.as_str() == format!("PORT_{}", upper(p.name.as_str()));
+    let is_port = (name.as_str() == "PORT" && !process.ports.is_empty()) || process.ports.iter().any(is_one);
+    let what = format!("the number that Terreau gives {of}");
+    is_port.then_some(Hidden { what, is_ours: true, is_port })
+}
+
+fn is_ours(text: &Text) -> bool {
+    text.references().next().is_some()
+}
