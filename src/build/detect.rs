@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn a_well_known_file_is_started_by_its_interpreter_and_folders_are_looked_into() {
         let python = Kind::Archive { command: vec!["python3".into(), "server.py".into()] };
-        assert_eq!(kinds(&[("server.py", "", 0o644)]), [python.clone()]);
+        assert_eq!(kinds(&[("server.py", "", 0o644)]), std::slice::from_ref(&python));
         let dir = tempfile::tempdir().expect("temp");
         for file in ["app/server.py", "node_modules/server.js", ".git/server.py", "notes/readme"] {
             let path = dir.path().join(file);

@@ -92,6 +92,27 @@ fn help_and_version_are_data() {
     }
 }
 
+/// A doc comment on a command's variant hides the long text that its arguments have.
+#[test]
+fn the_long_help_of_commands_that_have_one_is_shown() {
+    let home = Home::new();
+    for (command, words) in [
+        ("logs", "Nomad keeps no times"),
+        ("exec", "The audit log keeps who"),
+        ("run", "standard input"),
+        ("cp", "Copy a file or a folder"),
+        ("proxy", "Reach a port"),
+    ] {
+        let long = home.run(&[command, "--help"]);
+        let text = long.out.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(long.code, 0);
+        assert!(text.contains(words), "{command}: {text}");
+        let short = home.run(&[command, "-h"]).out;
+        let paragraphs = |t: &str| t.split("Usage:").next().unwrap().trim().split("\n\n").count();
+        assert!(paragraphs(&long.out) > paragraphs(&short), "{command}");
+    }
+}
+
 #[test]
 fn without_a_session_every_command_exits_3_and_does_nothing_else() {
     let home = Home::new();

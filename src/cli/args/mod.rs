@@ -107,16 +107,21 @@ pub enum Command {
         after_help = "Examples:\n  terreau status\n  terreau status carnet\n  terreau status carnet@preproduction --json"
     )]
     Status(AppJsonArgs),
-    /// Show what an app writes to stdout and stderr
     #[command(alias = "log")]
+    #[command(about = "Show what an app writes to stdout and stderr")]
+    #[allow(missing_docs)] // A doc comment would hide the long text of the arguments.
     Logs(LogsArgs),
-    /// Run a program in a running instance: a shell, where none is named
+    #[command(about = "Run a program in a running instance: a shell, where none is named")]
+    #[allow(missing_docs)] // A doc comment would hide the long text of the arguments.
     Exec(ExecArgs),
-    /// Run a program once, with all that an app's process has
+    #[command(about = "Run a program once, with all that an app's process has")]
+    #[allow(missing_docs)] // A doc comment would hide the long text of the arguments.
     Run(OnceArgs),
-    /// Copy files to or from a running instance
+    #[command(about = "Copy files to or from a running instance")]
+    #[allow(missing_docs)] // A doc comment would hide the long text of the arguments.
     Cp(CpArgs),
-    /// Reach a port of a running instance from this machine
+    #[command(about = "Reach a port of a running instance from this machine")]
+    #[allow(missing_docs)] // A doc comment would hide the long text of the arguments.
     Proxy(ProxyArgs),
     /// Open an app's address in a browser
     Open(OpenArgs),
