@@ -46,6 +46,15 @@ enum Verb {
     /// Show what runs, and where
     #[command(after_help = "Examples:\n  terreau dev status\n  terreau dev status --json")]
     Status(Place),
+    /// Make another person, who may log in: to try out what they see of your apps
+    #[command(after_help = "Examples:\n  terreau dev user robin\n  terreau dev user robin --json")]
+    User {
+        /// Their login: `a-z`, `0-9`, `.`, `_` and `-`
+        #[arg(value_name = "NAME", value_parser = a_login)]
+        name: String,
+        #[command(flatten)]
+        place: Place,
+    },
     /// End everything; the data stays
     #[command(after_help = "Examples:\n  terreau dev stop")]
     Stop(Folder),
@@ -66,6 +75,11 @@ pub async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
         None if args.foreground => foreground(&args.place.folder.dir).await,
         None => start(&args.place).await,
         Some(Verb::Status(place)) => status(&place).await,
+        Some(Verb::User { name, place }) => {
+            let info = dev::person(&place.folder.dir, &name).await?;
+            say(&if place.json { serde_json::to_string_pretty(&info)? } else { login(&info) })?;
+            Ok(ExitCode::SUCCESS)
+        }
         Some(Verb::Stop(place)) => {
             dev::stop(&place.dir).await?;
             say(&format!("stopped; `terreau dev{}` starts it again with its data", dir_option(&place.dir)))?;
@@ -95,6 +109,12 @@ fn is_meant(dir: &Path) -> anyhow::Result<bool> {
     let mut line = String::new();
     std::io::stdin().read_line(&mut line)?;
     Ok(line.trim() == "yes")
+}
+
+fn a_login(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
+    let is_one = text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.len() <= 32;
+    if is_one && text.chars().all(fits) { Ok(text.to_owned()) } else { Err("not a login".to_owned()) }
 }
 
 fn options(dir: &Path) -> anyhow::Result<DevOptions> {
@@ -146,9 +166,7 @@ fn told(info: &DevInfo, dir: &Path) -> String {
          \x20 Garage     S3 {s3}, K2V {k2v}, web {web}, admin {admin}\n\
          \x20 directory  {ldap}, base {base}\n\
          \n\
-         Log in as {user}; the password is in {password}:\n\
-         \n\
-         \x20 terreau login --server {api} --user {user} --password-stdin < {password}\n\
+         {login}\n\
          \n\
          `terreau dev stop{option}` ends it and keeps the data.",
         cluster = info.cluster,
@@ -163,6 +181,16 @@ fn told(info: &DevInfo, dir: &Path) -> String {
         admin = info.garage_admin,
         ldap = info.ldap,
         base = info.ldap_base,
+        login = login(info),
+    )
+}
+
+fn login(info: &DevInfo) -> String {
+    format!(
+        "Log in as {user}; the password is in {password}:\n\
+         \n\
+         \x20 terreau login --server {api} --user {user} --password-stdin < {password}",
+        api = info.api,
         user = info.user,
         password = info.password_file.display(),
     )

@@ -276,6 +276,7 @@ const PRINTED: &[(&str, &[&str])] = &[
     ("operations cancel", &["OperationEnd"]),
     ("dev", &["DevInfo"]),
     ("dev status", &["DevStatus"]),
+    ("dev user", &["DevInfo"]),
 ];
 const LINES_OF_LOGS: &[&str] = &["LogLine"];
 

@@ -50,7 +50,7 @@ pub struct Layout {
 
 impl Layout {
     /// Everything that a stack may leave in its folder.
-    pub const ENTRIES: [&str; 20] = [
+    pub const ENTRIES: [&str; 21] = [
         "agent.toml",
         "consul",
         "consul.json",
@@ -64,6 +64,7 @@ impl Layout {
         "nomad",
         "nomad.hcl",
         "password",
+        "people",
         "ports.json",
         "proxy.toml",
         "sandbox.toml",
@@ -86,6 +87,11 @@ impl Layout {
     /// The file with the person's password.
     pub fn password_file(&self) -> PathBuf {
         self.path("password")
+    }
+
+    /// The file with the password of another person.
+    pub fn password_file_of(&self, login: &str) -> PathBuf {
+        self.path("people").join(login)
     }
 
     /// The file with the password of the agent's own directory account.
@@ -370,7 +376,7 @@ fn fresh_key() -> String {
     json!({ "id": id, "secret": hex::encode(rand::random::<[u8; 32]>()) }).to_string()
 }
 
-fn keep_secret(path: &Path, fresh: fn() -> String) -> Result<(), SandboxError> {
+pub(super) fn keep_secret(path: &Path, fresh: fn() -> String) -> Result<(), SandboxError> {
     match std::fs::metadata(path) {
         Ok(meta) if meta.len() > 0 => Ok(()),
         Ok(_) => write_private(path, fresh().as_bytes()),

@@ -22,7 +22,7 @@ use super::files::write_private;
 use super::parts::{Part, Readiness};
 use super::ports::{Claim, Ports, is_free};
 use super::process::{self, Identity};
-use super::{SandboxError, garage, guard};
+use super::{SandboxError, garage, guard, people};
 
 /// Where everything is, for programs: `DIR/dev.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -480,6 +480,17 @@ pub async fn status(dir: &Path) -> Result<DevStatus, SandboxError> {
     }
     let supervisor = home.supervisor().map(|s| s.pid);
     Ok(DevStatus { dir: home.layout.dir.clone(), supervisor, parts, info: home.ready_info() })
+}
+
+/// Makes another person, who may log in, unless they are there. Gives where everything is, as that person's.
+pub async fn person(dir: &Path, login: &str) -> Result<DevInfo, SandboxError> {
+    let home = Home::existing(dir)?.filter(|home| home.find(Part::Sandbox).is_some());
+    let Some(home) = home else {
+        let dir = dir.display();
+        return Err(SandboxError::Other(format!("no cluster runs in {dir}: `terreau dev` starts one")));
+    };
+    let password_file = people::add(&home.layout, login).await?;
+    Ok(DevInfo { user: login.to_owned(), password_file, ..home.info() })
 }
 
 /// Ends everything of a folder and removes what we put there; other files stay.

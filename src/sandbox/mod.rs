@@ -13,6 +13,7 @@ pub mod garage;
 pub mod guard;
 pub mod http;
 pub mod parts;
+mod people;
 pub mod ports;
 pub mod process;
 pub mod proxy;

@@ -9,6 +9,7 @@ use terreau::sandbox::dev::{self, DevInfo, DevOptions};
 use terreau::sandbox::process::{Identity, marked};
 use terreau::sandbox::{guard, http};
 
+use crate::cli::Home;
 use crate::harness::{eventually, terreau, unique};
 use crate::sandbox::sleeper;
 
@@ -121,6 +122,30 @@ async fn two_folders_run_side_by_side() {
     dev::stop(&one.0).await.unwrap();
     assert!(pids(&other.0).await.iter().all(|(_, pid)| pid.is_some()));
     run_sleeper(&b).await;
+}
+
+#[tokio::test]
+async fn another_person_is_made_once_and_logs_in() {
+    let folder = Folder::new();
+    let none = dev::person(&folder.0, "robin").await.unwrap_err().to_string();
+    assert!(none.contains("`terreau dev` starts one"), "{none}");
+    dev::start(&folder.options()).await.unwrap();
+    let dir = folder.0.to_str().unwrap();
+    let home = Home::new();
+    let made = home.run(&["dev", "user", "robin", "--dir", dir, "--json"]);
+    assert_eq!(made.code, 0, "{}", made.err);
+    let info: DevInfo = serde_json::from_str(&made.out).unwrap();
+    let password = std::fs::read_to_string(&info.password_file).unwrap();
+    let login = ["login", "--server", &info.api, "--user", "robin", "--password-stdin"];
+    let in_now = home.run_in(home.dir.path(), &login, &password);
+    assert_eq!(in_now.code, 0, "{}", in_now.err);
+    assert!(home.run(&["whoami"]).out.contains("robin"));
+    assert_eq!(dev::person(&folder.0, "robin").await.unwrap(), info, "twice is once");
+    let me = dev::person(&folder.0, &dev::start(&folder.options()).await.unwrap().user).await.unwrap();
+    assert_eq!(me.password_file.file_name().unwrap(), "password");
+    assert_eq!(home.run(&["dev", "user", "../robin", "--dir", dir]).code, 2);
+    dev::reset(&folder.0).await.unwrap();
+    assert!(!folder.0.exists());
 }
 
 #[test]

@@ -107,6 +107,7 @@ const TABLE: &[(&str, &[&str], Needs)] = &[
     ("man", &["man1"], Needs::Nothing),
     ("dev", &["--no-such-thing"], Needs::Nothing),
     ("dev status", &[], Needs::Nothing),
+    ("dev user", &["robin"], Needs::Nothing),
     ("dev stop", &[], Needs::Nothing),
     ("dev reset", &[], Needs::Nothing),
     ("agent", &[], Needs::Nothing),
