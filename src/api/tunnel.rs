@@ -31,7 +31,7 @@ const BEAT: Duration = Duration::from_secs(15);
 /// How long a client to whom nothing waits to be written may be silent.
 const SILENCE: Duration = Duration::from_mins(1);
 /// How long a client may take to close its side once all is said.
-const FAREWELL: Duration = Duration::from_secs(2);
+const FAREWELL: Duration = Duration::from_secs(10);
 /// Messages that wait to be written.
 const WAITING: usize = 8;
 

@@ -210,7 +210,9 @@ async fn exec_in(api: &Api, caller: &Caller, app: &Placement, what: &ExecBegin, 
                     return true;
                 }
                 Err(e) => {
-                    mouth.fail(broken(&at.to_string(), &e)).await;
+                    // Nomad tells no end where the program ended while it had input for it: whichever it notes first counts.
+                    let lost = "its exit code is not known: it may have ended by itself, with input still on its way";
+                    mouth.fail(broken(&at.to_string(), &e).hint(lost)).await;
                     return false;
                 }
             };

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use super::exit::ExitStatus;
 use super::failure::Failure;
 use super::server::Server;
-use super::session::Session;
+use super::session::{Session, token};
 use crate::model::names::Placement;
 use crate::model::nearest;
 use crate::model::wire::{Apps, FieldFault, Problem, ProblemCode};
@@ -271,15 +271,21 @@ pub fn problem_failure(problem: Problem, server: &Server) -> Failure {
     {
         failure = failure.because(format!("the agent's log says more, under request {request}"));
     }
-    match problem.hint {
+    let is_by_token = status == ExitStatus::NotLoggedIn && matches!(token(), Ok(Some(_)));
+    match problem.hint.filter(|_| !is_by_token) {
         Some(hint) => failure.hint(hint),
         None if status == ExitStatus::NotLoggedIn => failure.hint(login_hint(server)),
         None => failure,
     }
 }
 
-/// How to log in.
+/// How to log in, or what is wrong with the token that is used instead.
 pub fn login_hint(server: &Server) -> String {
+    if matches!(token(), Ok(Some(_))) {
+        return "TERREAU_TOKEN is set: its token has ended, was revoked, or is of another server; `terreau tokens list`, \
+                without it, shows which are good"
+            .to_owned();
+    }
     format!("log in with `terreau login --server {server} --user NAME`")
 }
 

@@ -6,22 +6,7 @@ use super::exit::ExitStatus;
 use super::failure::Failure;
 use super::printer::Printer;
 use super::server::Server;
-use super::session::{Session, SessionFile};
-use crate::model::wire::Hidden;
-
-/// The variable that holds a token for programs.
-const TOKEN: &str = "TERREAU_TOKEN";
-
-/// The token of the environment.
-fn token() -> Result<Option<Hidden>, Failure> {
-    match std::env::var(TOKEN) {
-        Ok(token) if token.trim().is_empty() => Ok(None),
-        Ok(token) => Ok(Some(Hidden::new(token.trim()))),
-        Err(std::env::VarError::NotPresent) => Ok(None),
-        // Without what stands there.
-        Err(_) => Err(Failure::usage(format!("{TOKEN} is not UTF-8"))),
-    }
-}
+use super::session::{Session, SessionFile, TOKEN, token};
 
 /// What every command is given.
 #[derive(Debug, Clone)]

@@ -158,16 +158,26 @@ pub async fn unchanged(cx: &Context, client: &Client, app: &Placement, it: &Unch
 
 /// The values of `--secret-file`. Without the descriptor at hand the server says what is declared.
 fn given(args: &DeployArgs, descriptor: Option<&Descriptor>) -> Result<BTreeMap<String, Hidden>, Failure> {
-    let of_input = args.secret_file.iter().filter(|(_, file)| file.as_os_str() == "-").count();
+    let files = args.secret_files().map_err(Failure::usage)?;
+    let of_input = files.iter().filter(|(_, file)| file.as_os_str() == "-").count();
     if of_input > 1 {
         return Err(Failure::usage(
             "standard input holds the value of one secret, and several are to be read from it",
         ));
     }
     let mut values = BTreeMap::new();
-    for (name, file) in &args.secret_file {
+    for (name, file) in &files {
         if let Some(descriptor) = descriptor {
             declared(descriptor, name)?;
+        }
+        if file.as_os_str() != "-" && !file.is_file() {
+            // Its name may be a value that was given by mistake.
+            return Err(Failure::failed(format!(
+                "the file that --secret-file names for {name} is not there"
+            ))
+            .hint(
+                "NAME=FILE names a file with the value in it, not the value; NAME=- reads standard input",
+            ));
         }
         let value = config::secret_value(file)?;
         if value.expose().is_empty() {

@@ -114,7 +114,11 @@ fn is_meant(dir: &Path) -> anyhow::Result<bool> {
 fn a_login(text: &str) -> Result<String, String> {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
     let is_one = text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.len() <= 32;
-    if is_one && text.chars().all(fits) { Ok(text.to_owned()) } else { Err("not a login".to_owned()) }
+    if is_one && text.chars().all(fits) {
+        Ok(text.to_owned())
+    } else {
+        Err("a login begins with a-z or 0-9, and goes on with these, `.`, `_` and `-`; at most 32".to_owned())
+    }
 }
 
 fn options(dir: &Path) -> anyhow::Result<DevOptions> {

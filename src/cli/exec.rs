@@ -65,8 +65,14 @@ fn begin_exec(args: &ExecArgs, cx: &Context) -> Result<u8, Failure> {
         let path = app_path(&app, "/exec");
         let opened = tunnel::open(&client, &path, &ToServer::Exec(what)).await;
         let (mouth, ears, started) = opened.map_err(|failure| match &args.app.app {
-            Some(word) if failure.status == ExitStatus::NotFound && args.command.is_empty() => failure
-                .hint(format!("to run the program {word} in this folder's app: `terreau exec -- {word}`")),
+            Some(word)
+                if failure.status == ExitStatus::NotFound
+                    && args.command.is_empty()
+                    && args.which.is_any() =>
+            {
+                failure
+                    .hint(format!("to run the program {word} in this folder's app: `terreau exec -- {word}`"))
+            }
             _ => failure,
         })?;
         if has_terminal {

@@ -109,7 +109,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// What to write where a program's own words were taken for ours.
 fn program_hint(args: &[OsString], kind: ErrorKind) -> Option<String> {
-    let verb = args.iter().skip(1).find_map(|a| ["exec", "run"].into_iter().find(|v| a == v))?;
+    let verb = args.get(1).and_then(|a| ["exec", "run"].into_iter().find(|v| a == v))?;
     let is_ours = matches!(kind, ErrorKind::UnknownArgument | ErrorKind::MissingRequiredArgument);
     let is_said = args.iter().any(|a| a == "--");
     (is_ours && !is_said).then(|| {

@@ -54,9 +54,9 @@ async fn whole(id: &OperationId, client: &Client) -> Result<String, Failure> {
             format!("`terreau operations list` lists them; of one older than the last {LOOKED_AT} the whole id is wanted"),
         )),
         several => {
-            let rows: Vec<Vec<String>> = several.iter().map(|o| row(o)).collect();
+            let rows: Vec<Vec<String>> = several.iter().take(10).map(|o| row(o)).collect();
             let what = format!("{} operations begin with {beginning}", several.len());
-            Err(Failure::usage(what).detail(table(&HEADER, &rows)).hint("write more of the id"))
+            Err(Failure::usage(what).painted(table(&HEADER, &rows)).hint("write more of the id"))
         }
     }
 }

@@ -13,6 +13,20 @@ use super::failure::Failure;
 use super::server::Server;
 use crate::model::wire::Hidden;
 
+/// The variable that holds a token for programs.
+pub const TOKEN: &str = "TERREAU_TOKEN";
+
+/// The token of the environment.
+pub fn token() -> Result<Option<Hidden>, Failure> {
+    match std::env::var(TOKEN) {
+        Ok(token) if token.trim().is_empty() => Ok(None),
+        Ok(token) => Ok(Some(Hidden::new(token.trim()))),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        // Without what stands there.
+        Err(_) => Err(Failure::usage(format!("{TOKEN} is not UTF-8"))),
+    }
+}
+
 /// One login at one server.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Session {

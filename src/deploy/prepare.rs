@@ -77,11 +77,13 @@ impl Source {
         if let Some(artifact) = &input.artifact {
             super::uploads::check(&artifact.parts)?;
         }
-        let unknown = input.secrets.keys().find(|n| !project.secrets.iter().any(|s| s.name == **n));
-        if let Some(name) = unknown {
-            return Err(Error::Invalid(format!(
-                "a value came for secret {name}, which the descriptor does not declare"
-            )));
+        for name in input.secrets.keys() {
+            let why = match project.secrets.iter().find(|s| s.name == *name).map(|s| &s.kind) {
+                Some(SecretKind::User { .. }) => continue,
+                Some(SecretKind::Generated { .. }) => "which is generated, not given",
+                None => "which the descriptor does not declare",
+            };
+            return Err(Error::Invalid(format!("a value came for secret {name}, {why}")));
         }
         Ok(Self {
             project,
@@ -246,7 +248,7 @@ impl Deployer {
             ));
         }
         if dry_runs == DryRuns::Wanted {
-            plan.notes.extend(self.config_notes(&head.value, &source.project).await?);
+            plan.notes.extend(self.config_notes(&head.value, &source.project).await);
         }
         plan.obstacles.extend(missing.into_iter().chain(lost));
         let given = Given { secrets, env: source.env_given.clone(), unset: source.env_unset.clone() };

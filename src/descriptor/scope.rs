@@ -226,6 +226,8 @@ fn example(key: &str) -> &'static str {
         "uses" => "uses \"ldap\" {}",
         "build" => "build \"archive\" {}",
         "restart" => "restart { … }",
+        "logs" => "logs { … }",
+        "redirect" => "redirect \"www.example.org\" {}",
         _ => "update { … }",
     }
 }

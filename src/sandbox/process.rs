@@ -127,6 +127,10 @@ pub async fn kill_marked(mark: &str) -> BTreeSet<u32> {
     }
 }
 
+/// What a part keeps of the environment that it is started from.
+const KEPT: [&str; 10] =
+    ["PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR", "RUST_BACKTRACE", "RUST_LOG"];
+
 /// How a part of a stack is started.
 #[derive(Debug, Clone)]
 pub struct Launch {
@@ -151,24 +155,14 @@ impl Launch {
             .map_err(SandboxError::file("open", &self.log))?;
         let errors = log.try_clone().map_err(SandboxError::file("open", &self.log))?;
         let mut command = detached(&self.program);
-        // Settings of the user's own shell must not lead a part elsewhere: its file says all.
-        let settings = std::env::vars_os().map(|(name, _)| name);
-        for name in settings.filter(|n| n.to_str().is_some_and(|n| n.starts_with("TERREAU_"))) {
-            command.env_remove(name);
-        }
+        // What stands in the user's own shell must not lead a part elsewhere (its file says all), nor reach apps: Nomad's
+        // tasks inherit what Nomad has.
         command
+            .env_clear()
+            .envs(KEPT.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
             .args(&self.args)
             .envs(self.env.iter().map(|(k, v)| (k.as_str(), v.as_str())))
             .env(MARK, mark)
-            // Nomad 1.11's cloud fingerprint stops at start where it is set.
-            .env_remove("AWS_CA_BUNDLE")
-            // The same for the engines' own clients.
-            .env_remove("NOMAD_ADDR")
-            .env_remove("NOMAD_TOKEN")
-            .env_remove("NOMAD_NAMESPACE")
-            .env_remove("NOMAD_REGION")
-            .env_remove("CONSUL_HTTP_ADDR")
-            .env_remove("CONSUL_HTTP_TOKEN")
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(errors);
@@ -216,6 +210,18 @@ mod tests {
         assert!(kill_marked(&mark).await.is_empty());
         assert!(!identity.lives(), "a zombie does not live");
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_part_sees_nothing_of_its_starters_own_environment() {
+        assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let (program, env) = ("/usr/bin/env".into(), vec![("OWN".to_owned(), "1".to_owned())]);
+        let mut child = Launch { program, args: vec![], env, log: log.clone() }.start("m").unwrap();
+        assert!(child.wait().unwrap().success());
+        let seen = std::fs::read_to_string(log).unwrap();
+        assert!(seen.contains("OWN=1\n") && seen.contains("PATH=") && !seen.contains("CARGO"), "{seen}");
     }
 
     #[test]

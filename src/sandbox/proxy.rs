@@ -404,7 +404,8 @@ fn listing(services: &Services, port: u16) -> Response {
     // Each door, with its service, and whether anything is behind it.
     let mut doors = BTreeMap::new();
     for (name, list) in services {
-        for (instance, door) in list.iter().flat_map(|i| i.tags.doors.iter().map(move |d| (i, d))) {
+        let all = list.iter().flat_map(|i| i.tags.doors.iter().map(move |d| (i, d)));
+        for (instance, door) in all.filter(|(_, d)| !d.host.contains('*')) {
             let url = format!("http://{}:{port}{}", local_name(&door.host), door.path);
             *doors.entry((url, name)).or_insert(false) |= instance.health == Health::Up;
         }
@@ -413,8 +414,7 @@ fn listing(services: &Services, port: u16) -> Response {
         let down = if *is_up { "" } else { ", not running" };
         format!("<li><a href=\"{0}\">{0}</a> ({1}{down})</li>", escape(url), escape(name))
     };
-    let shown = doors.iter().filter(|((url, _), _)| !url.contains('*'));
-    let rows = shown.map(row).collect::<Vec<_>>().concat();
+    let rows = doors.iter().map(row).collect::<Vec<_>>().concat();
     let body =
         if rows.is_empty() { "<p>No app has a route yet.</p>".into() } else { format!("<ul>{rows}</ul>") };
     html(StatusCode::OK, "Apps of this machine", &body)

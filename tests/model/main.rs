@@ -1,8 +1,11 @@
-//! The protocol of an operation, explored exhaustively: lock, session, fence, records, take-over, turning back, closing.
+//! The protocol of an operation, on every path: lock, session, fence, records, take-over, turning back, closing.
 //!
 //! What an agent does next is decided by [`terreau::operation::machine::decide`], the very function that agents run;
 //! everything around it (Consul's transactions, calls that are slow or whose answers are lost, kills, pauses) is
 //! modelled here. Each property is also checked against a protocol that was broken on purpose, and must fail there.
+//!
+//! Not in it, so far: a second operation on the same app, what the wait for a release does to its job, how an operation is
+//! opened, graceful stops, undoing that is refused, held canaries, plans of one step, the sweep.
 //!
 //! Three agents, and more of everything: `scripts/test --full`.
 #![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used)]
@@ -84,6 +87,7 @@ fn a_protocol_that_is_broken_on_purpose_is_seen_to_be() {
         (Broken::TurnsTwice, properties::G2),
         (Broken::TurnsAfterRegistration, properties::G2),
         (Broken::NoFence, properties::G3),
+        (Broken::NoSessionCheck, properties::G3),
         (Broken::NoClaim, properties::G3),
         (Broken::NobodyTakesOver, properties::G4),
         (Broken::ForgetsTheWayBack, properties::NEVER_HALF),

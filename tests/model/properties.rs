@@ -2,12 +2,12 @@
 
 use stateright::{Model, Property};
 
-use crate::world::{Effect, End, Operations, World};
+use crate::world::{Action, Effect, End, Operations, World};
 
 pub const G1: &str = "G1: no effect without a record";
 pub const G2: &str = "G2: one direction, turned at most once and only before the job is registered";
 pub const G3: &str = "G3: nothing is sent or written by who does not hold the lock, and orphans were begun";
-pub const G4: &str = "G4: whatever happens, it ends";
+pub const G4: &str = "G4: whatever has happened, it goes on by itself until it has ended";
 pub const NEVER_HALF: &str = "never both, never half";
 pub const NAMES: [&str; 5] = [G1, G2, G3, G4, NEVER_HALF];
 
@@ -22,13 +22,12 @@ pub fn all() -> Vec<Property<Operations>> {
         Property::always(G3, |_, w: &World| {
             let is_begun = |n: usize| w.begun & (1 << n) != 0;
             let are_known = (0..w.effects.len()).all(|n| w.effects[n] != Effect::Orphan || is_begun(n));
-            !w.wrong.sent_without_session && !w.wrong.written_by_another && are_known
+            !w.wrong.sent_without_lock && !w.wrong.written_by_another && are_known
         }),
-        // Misfortunes are numbered, and without one every action leads on: who can go on nowhere has not ended.
         Property::always(G4, |model: &Operations, w: &World| {
             let mut actions = Vec::new();
             model.actions(w, &mut actions);
-            w.end.is_some() || !actions.is_empty()
+            w.end.is_some() || actions.iter().any(Action::is_sure)
         }),
         Property::always(NEVER_HALF, |_, w: &World| !w.wrong.half),
         some("it ends done", |_, w| w.end == Some(End::Done)),

@@ -33,7 +33,9 @@ pub enum Broken {
     TurnsAfterRegistration,
     /// An agent does not look at its session's age before it calls.
     NoFence,
-    /// Who takes over does not say so in the record, and records are not fenced by the session.
+    /// Records are taken from who has lost the lock.
+    NoSessionCheck,
+    /// The same, and who takes over does not say so in the record.
     NoClaim,
     /// Orphans stay.
     NobodyTakesOver,
@@ -94,11 +96,18 @@ pub enum Phase {
         base: Version,
         end: End,
     },
-    /// A write of this had no answer, or was refused: it is looked at what is there.
+    /// A write of this had no answer, or was refused for good: it is looked at what is there.
     Looking {
-        next: Option<Record>,
+        wanted: Wanted,
         base: Version,
+        refused: bool,
     },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Wanted {
+    Record(Record),
+    End(Record, End),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -129,7 +138,7 @@ pub enum Message {
 pub enum Effect {
     Absent,
     Present,
-    /// It came when the operation had turned back or ended: an orphan with our mark.
+    /// It came when it had been taken back already, or the operation had ended: an orphan with our mark.
     Orphan,
 }
 
@@ -148,6 +157,8 @@ pub struct World {
     pub left: Budget,
     /// Steps of which a record has ever said that they are begun, by bits.
     pub begun: u8,
+    /// Steps that an engine has taken back, by bits.
+    pub undone: u8,
     /// How often the direction of the record has changed.
     pub turns: u8,
     pub taken_over: bool,
@@ -159,7 +170,7 @@ pub struct World {
 pub struct Wrong {
     pub effect_without_record: bool,
     pub turned_late: bool,
-    pub sent_without_session: bool,
+    pub sent_without_lock: bool,
     pub written_by_another: bool,
     pub half: bool,
 }
@@ -173,6 +184,8 @@ pub enum Action {
     DeliverUnheard(Message),
     /// The engine says no.
     Refuse(Message),
+    /// The wait ends, and the release is not healthy.
+    Fail(Message),
     /// The sender hears nothing, and it is still on its way.
     GiveUp(usize),
     Look(usize),
@@ -182,6 +195,27 @@ pub enum Action {
     Pause(usize),
     Renew(usize),
     Expire(u8),
+}
+
+impl Action {
+    /// Whether it comes by itself, sooner or later.
+    pub fn is_sure(&self) -> bool {
+        match self {
+            Self::Decide(_)
+            | Self::Deliver(_)
+            | Self::Look(_)
+            | Self::Acquire(_)
+            | Self::Renew(_)
+            | Self::Expire(_) => true,
+            Self::DeliverUnheard(_)
+            | Self::Refuse(_)
+            | Self::Fail(_)
+            | Self::GiveUp(_)
+            | Self::Cancel
+            | Self::Kill(_)
+            | Self::Pause(_) => false,
+        }
+    }
 }
 
 impl World {
@@ -210,7 +244,8 @@ impl World {
 
     /// True where Consul takes what this session writes over that index.
     fn takes(&self, from: u8, index: u8, broken: Option<Broken>) -> bool {
-        let is_held = (self.knows(from) && self.lock == Some(from)) || broken == Some(Broken::NoClaim);
+        let is_held = (self.knows(from) && self.lock == Some(from))
+            || matches!(broken, Some(Broken::NoSessionCheck | Broken::NoClaim));
         is_held && self.op.is_some_and(|op| op.index == index)
     }
 
@@ -246,10 +281,13 @@ impl World {
         }
         match way {
             // The job that may be there is of a release that does not serve: the drift pass takes it back.
-            Way::Back => self.effects[n] = Effect::Absent,
+            Way::Back => {
+                self.effects[n] = Effect::Absent;
+                self.undone |= 1 << n;
+            }
             Way::There => {
                 self.wrong.effect_without_record |= self.begun & (1 << n) == 0;
-                let is_late = self.op.is_none_or(|op| op.record.backward);
+                let is_late = self.op.is_none() || self.undone & (1 << n) != 0;
                 if self.effects[n] == Effect::Absent {
                     self.effects[n] = if is_late { Effect::Orphan } else { Effect::Present };
                 }
@@ -319,7 +357,7 @@ impl Operations {
                 Phase::Writing { next, base: version }
             }
             Does::Call(n, way) => {
-                world.wrong.sent_without_session |= !world.knows(session);
+                world.wrong.sent_without_lock |= !world.knows(session) || world.lock != Some(session);
                 world.send(Message::Call { from: session, n, way });
                 Phase::Calling(version, n, way)
             }
@@ -399,7 +437,9 @@ impl Operations {
                             stored.map_or(Phase::Idle, |v| Phase::Deciding(v, Heard::Nothing));
                     }
                     Phase::Writing { next, base } => {
-                        world.agents[a].phase = Phase::Looking { next: Some(next), base };
+                        let wanted = Wanted::Record(next);
+                        world.agents[a].phase =
+                            Phase::Looking { wanted, base, refused: !is_taken && is_heard };
                     }
                     _ => {}
                 }
@@ -411,12 +451,14 @@ impl Operations {
                     world.close(end);
                 }
                 let Some(a) = waiting else { return };
-                if let Phase::Closing { base, .. } = world.agents[a].phase {
+                if let Phase::Closing { last, base, end } = world.agents[a].phase {
                     if is_taken && is_heard {
                         world.agents[a].phase = Phase::Idle;
                         world.unlock(from);
                     } else {
-                        world.agents[a].phase = Phase::Looking { next: None, base };
+                        let wanted = Wanted::End(last, end);
+                        world.agents[a].phase =
+                            Phase::Looking { wanted, base, refused: !is_taken && is_heard };
                     }
                 }
             }
@@ -425,30 +467,34 @@ impl Operations {
 
     /// An agent whose write had no answer or was refused looks at what is there.
     fn look(world: &mut World, a: usize) {
-        let Phase::Looking { next, base } = world.agents[a].phase else { return };
+        let Phase::Looking { wanted, base, refused } = world.agents[a].phase else { return };
         let session = world.agents[a].session;
         let leave = |world: &mut World| {
             world.agents[a].phase = Phase::Idle;
             world.unlock(session);
         };
         let Some(now) = world.op else { return leave(world) };
-        match next {
-            Some(next) if now.record == next || is_cancelled(now.record, next) => {
+        match wanted {
+            Wanted::Record(next) if now.record == next || is_cancelled(now.record, next) => {
                 world.agents[a].phase = Phase::Deciding(now, Heard::Nothing);
             }
-            Some(next) if is_cancelled(now.record, base.record) => {
+            Wanted::Record(next) if is_cancelled(now.record, base.record) => {
                 let turned = cancelled(next.whole(), &base.record.whole(), somebodys());
                 let next = Record::of(&turned);
                 world.send(Message::Write { from: session, next, index: now.index });
                 world.agents[a].phase = Phase::Writing { next, base: now };
             }
-            // Nothing has changed: again.
-            Some(next) if now == base => {
+            // There was no answer, and nothing has changed: again.
+            Wanted::Record(next) if now == base && !refused => {
                 world.send(Message::Write { from: session, next, index: now.index });
-                world.agents[a].phase = Phase::Writing { next, base: now };
+                world.agents[a].phase = Phase::Writing { next, base };
             }
-            // It cannot be ended any more as it was about to be, or not yet.
-            None if now == base || is_cancelled(now.record, base.record) => {
+            Wanted::End(last, end) if now == base && !refused => {
+                world.send(Message::Close { from: session, index: now.index, end });
+                world.agents[a].phase = Phase::Closing { last, base, end };
+            }
+            // It cannot be ended any more as it was about to be.
+            Wanted::End(..) if is_cancelled(now.record, base.record) => {
                 world.agents[a].phase = Phase::Deciding(now, Heard::Nothing);
             }
             _ => leave(world),
@@ -487,6 +533,7 @@ impl Model for Operations {
             effects: [Effect::Absent; STEPS],
             left: self.budget,
             begun: 1,
+            undone: 0,
             turns: 0,
             taken_over: false,
             wrong: Wrong::default(),
@@ -546,6 +593,9 @@ impl Model for Operations {
                 && world.waiting(message).is_some()
             {
                 actions.push(Action::Refuse(*message));
+                if *n == SETTLE {
+                    actions.push(Action::Fail(*message));
+                }
             }
         }
         if let Some(op) = world.op
@@ -573,15 +623,14 @@ impl Model for Operations {
                 world.left.lost -= 1;
                 self.deliver(&mut world, message, false);
             }
-            Action::Refuse(message) => {
+            Action::Refuse(message) | Action::Fail(message) => {
                 world.left.refusals -= 1;
                 let a = world.waiting(&message)?;
                 let at = world.messages.iter().position(|m| *m == message)?;
                 world.messages.remove(at);
-                if let Phase::Calling(version, n, _) = world.agents[a].phase {
-                    // The wait is refused where Nomad knows no such job; it ends unhealthy where the release is.
-                    let heard =
-                        if n == SETTLE && self.broken.is_none() { Heard::Unhealthy } else { Heard::Refused };
+                if let Phase::Calling(version, ..) = world.agents[a].phase {
+                    let is_refused = matches!(action, Action::Refuse(_));
+                    let heard = if is_refused { Heard::Refused } else { Heard::Unhealthy };
                     world.agents[a].phase = Phase::Deciding(version, heard);
                 }
             }
@@ -589,8 +638,12 @@ impl Model for Operations {
                 world.left.lost -= 1;
                 world.agents[a].phase = match world.agents[a].phase {
                     Phase::Calling(version, ..) => Phase::Deciding(version, Heard::Unknown),
-                    Phase::Writing { next, base } => Phase::Looking { next: Some(next), base },
-                    Phase::Closing { base, .. } => Phase::Looking { next: None, base },
+                    Phase::Writing { next, base } => {
+                        Phase::Looking { wanted: Wanted::Record(next), base, refused: false }
+                    }
+                    Phase::Closing { last, base, end } => {
+                        Phase::Looking { wanted: Wanted::End(last, end), base, refused: false }
+                    }
                     other => other,
                 };
             }

@@ -60,8 +60,8 @@ pub struct DeployArgs {
     pub message: Option<String>,
     /// Give a `user` secret the value that stands in this file, byte for byte; several times for several. `-` is standard
     /// input, to its end; one line break at its end is left out
-    #[arg(long, value_name = "NAME=FILE", value_parser = secret_file)]
-    pub secret_file: Vec<(SecretName, PathBuf)>,
+    #[arg(long, value_name = "NAME=FILE")]
+    pub secret_file: Vec<String>,
     /// Let the held canaries go on: they replace the old instances
     #[arg(long, conflicts_with_all = ["plan", "file", "message", "secret_file", "revert"])]
     pub promote: bool,
@@ -79,10 +79,24 @@ pub struct DeployArgs {
     pub json: bool,
 }
 
-/// `NAME=FILE` of `--secret-file`. What follows may be a value that was given by mistake: it is not repeated.
-fn secret_file(text: &str) -> Result<(SecretName, PathBuf), String> {
-    let (name, file) = text.split_once('=').filter(|(_, f)| !f.is_empty()).ok_or("must be NAME=FILE")?;
-    Ok((SecretName::new(name).map_err(|e| e.to_string())?, PathBuf::from(file)))
+impl DeployArgs {
+    /// What `--secret-file` names. Taken apart here and not by clap, which repeats what it refuses: it may be a value that
+    /// was given by mistake.
+    ///
+    /// # Errors
+    /// What is wrong, without a word of it.
+    pub fn secret_files(&self) -> Result<Vec<(SecretName, PathBuf)>, String> {
+        let one = |text: &String| {
+            let parts = text.split_once('=').filter(|(_, file)| !file.is_empty());
+            let parts =
+                parts.and_then(|(name, file)| Some((SecretName::new(name).ok()?, PathBuf::from(file))));
+            parts.ok_or_else(|| {
+                "--secret-file wants NAME=FILE: the secret's name and the file that its value is in"
+                    .to_owned()
+            })
+        };
+        self.secret_file.iter().map(one).collect()
+    }
 }
 
 /// `terreau delete`

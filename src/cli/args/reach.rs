@@ -23,6 +23,11 @@ pub struct WhichArgs {
 }
 
 impl WhichArgs {
+    /// Whether any instance will do.
+    pub fn is_any(&self) -> bool {
+        self.process.is_none() && self.alloc.is_none()
+    }
+
     /// As it is sent.
     pub fn which(&self) -> Which {
         Which { process: self.process.as_ref().map(ToString::to_string), alloc: self.alloc.clone() }

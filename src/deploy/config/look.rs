@@ -79,7 +79,7 @@ impl Deployer {
         let scene = self.scene(app).await?;
         let serving = scene.release.as_ref().map(|r| &r.bindings.env_versions);
         let latest = |name: &EnvName| scene.changes.iter().rev().find_map(|c| c.made.env.get(name)).copied();
-        let served = self.served(&scene).await?;
+        let served = self.served(&scene).await;
         let mut versions = Vec::new();
         for change in scene.changes.iter().rev() {
             for (name, made) in change.made.env.iter().filter(|(n, _)| of.is_none_or(|of| of == *n)) {
@@ -110,7 +110,7 @@ impl Deployer {
     ) -> Result<ConfigHistory, Error> {
         let scene = self.scene(app).await?;
         let serving = scene.release.as_ref().map(|r| &r.bindings.secret_versions);
-        let served = self.served(&scene).await?;
+        let served = self.served(&scene).await;
         let took = |name, version| {
             served.iter().find(|r| r.bindings.secret_versions.get(name) == Some(version)).map(|r| r.number.0)
         };
@@ -142,23 +142,27 @@ impl Deployer {
         Ok(ConfigHistory { versions })
     }
 
-    /// The releases that served, oldest first, where something was staged: one of them may have taken it.
-    async fn served(&self, scene: &Scene) -> Result<Vec<Release>, Error> {
+    /// The newest releases that served, oldest first, where something was staged: one of them may have taken it. Of those
+    /// before, and where Garage does not tell, nothing is known: the oldest of these is only what the next is compared with.
+    async fn served(&self, scene: &Scene) -> Vec<Release> {
         let mut served = Vec::new();
         if scene.changes.iter().all(|c| c.release.is_some()) {
-            return Ok(served);
+            return served;
         }
         let mut next = scene.release.clone();
         while let Some(release) = next.take() {
-            if served.len() + 1 < LOOKED_AT
-                && let Some((_, object)) = &release.previous
-            {
-                next = Some(self.runner.store().objects().get_json(object).await?);
+            if let Some((_, object)) = &release.previous {
+                let read = self.runner.store().objects().get_json(object).await;
+                match read.ok().filter(|_| served.len() + 1 < LOOKED_AT) {
+                    Some(older) => next = Some(older),
+                    // What it runs may be an older one's.
+                    None => break,
+                }
             }
             served.push(release);
         }
         served.reverse();
-        Ok(served)
+        served
     }
 
     /// Current values of the environment that were set: those named, or all. Written down in the audit first.

@@ -1,7 +1,7 @@
 //! What people should know of configuration before it surprises them: what is staged and comes with a deploy, and which of
 //! two values of one name wins. Names only, never a value that was set.
 
-use crate::deploy::{Deployer, Error};
+use crate::deploy::Deployer;
 use crate::model::head::Head;
 use crate::model::names::EnvName;
 use crate::model::project::{Process, Project, SecretKind};
@@ -9,16 +9,9 @@ use crate::model::text::Text;
 
 impl Deployer {
     /// Notes of a deploy's plan: the staged values that it takes, and set ones that hide what only the descriptor can know.
-    pub(in crate::deploy) async fn config_notes(
-        &self,
-        head: &Head,
-        project: &Project,
-    ) -> Result<Vec<String>, Error> {
-        let release = if head.env.is_empty() && head.secrets.is_empty() && head.release.is_none() {
-            None
-        } else {
-            self.current(head).await?
-        };
+    pub(in crate::deploy) async fn config_notes(&self, head: &Head, project: &Project) -> Vec<String> {
+        // Garage being away is no reason to withhold the plan for a note.
+        let Ok(release) = self.current(head).await else { return Vec::new() };
         let mut parts = Vec::new();
         let mut say = |what: &str, names: Vec<&str>| {
             if !names.is_empty() {
@@ -44,7 +37,7 @@ impl Deployer {
         }
         let hides = |n: &&EnvName| hidden(project, n).iter().any(|h| h.is_ours);
         notes.extend(head.env.keys().filter(hides).flat_map(|n| wins(project, n)));
-        Ok(notes)
+        notes
     }
 }
 

@@ -33,12 +33,12 @@ async fn pt_72_without_a_session_only_the_few_open_routes_answer() {
             let method: Method = method.to_uppercase().parse().unwrap();
             for token in [
                 None,
-                Some("canary"),
+                Some("canary-token"),
                 Some("Basic x"),
                 Some(&*format!("{}.{}", "0".repeat(32), "0".repeat(64))),
             ] {
                 let (status, answer) =
-                    agent.call(method.clone(), &real, token, Some(json!({"canary": 1}))).await;
+                    agent.call(method.clone(), &real, token, Some(json!({"canary-field": 1}))).await;
                 assert_eq!(
                     (status.as_u16(), answer["code"].as_str()),
                     (401, Some("not_logged_in")),
@@ -94,7 +94,8 @@ async fn pt_75_wrong_bodies_get_every_fault_and_large_or_slow_ones_an_end() {
     let agent = Agent::start(shared().await).await;
     let token = agent.login("alice").await;
     let path = format!("/v1/apps/{}/deploy", unique("carnet"));
-    let body = json!({"descripter": "canary", "token": "canary", "secrets": {"BAD": "canary"}});
+    let body =
+        json!({"descripter": "canary-text", "token": "canary-token", "secrets": {"BAD": "canary-value"}});
     let (status, answer) = agent.call(Method::POST, &path, Some(&token), Some(body)).await;
     assert_eq!((status.as_u16(), answer["code"].as_str()), (422, Some("invalid")));
     let fields: Vec<&str> =

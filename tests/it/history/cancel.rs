@@ -341,6 +341,7 @@ async fn operations_are_listed_shown_and_cancelled_from_the_command_line() {
         let several = person.expect(2, here.path(), &["operations", verb, &ended[..4]]);
         assert!(several.err.contains(ended) && several.err.contains(other), "{}", several.err);
         assert!(several.err.contains("write more of the id"), "{}", several.err);
+        assert!(!several.err.contains("[2m"), "{}", several.err);
         let none = person.expect(6, here.path(), &["operations", verb, "7zzz"]);
         assert!(none.err.contains("operations list"), "{}", none.err);
         person.expect(2, here.path(), &["operations", verb, &ended[..3]]);

@@ -88,6 +88,7 @@ async fn a_token_is_printed_once_and_used_by_the_environment_for_the_server_that
     assert_eq!(does(&home, &["tokens", "revoke", &id]).code, 0);
     let spent = by(Some(&agent.url), &["owners", "list", &app]);
     assert_eq!(spent.code, 3, "{}", spent.err);
+    assert!(spent.err.contains("TERREAU_TOKEN is set"), "{}", spent.err);
     let projects = does(&home, &["projects"]);
     assert!(projects.out.contains(&app) && projects.out.contains("alice"), "{}", projects.out);
 }
