@@ -5,13 +5,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::local::Descriptor;
-use crate::descriptor::{Fault, Faults, Severity, code};
+use crate::descriptor::{Fault, Faults, QUOTED, Severity, code};
 use crate::model::project::{Build, Process};
 
 /// Programs that start another file of the folder, which is their first argument.
 const INTERPRETERS: [&str; 9] = ["sh", "bash", "python", "python3", "node", "deno", "ruby", "perl", "php"];
-/// A source line is shown as far as this.
-const SHOWN: usize = 240;
 
 /// A warning for each process whose program is not where it will be looked for.
 pub fn missing(descriptor: &Descriptor) -> Faults {
@@ -74,7 +72,7 @@ fn at(descriptor: &Descriptor, process: &str, word: &str, message: String, help:
         line: number(n + 1),
         column: number(column),
         end_column: number(column + width),
-        source_line: line.chars().take(SHOWN).collect(),
+        source_line: line.chars().take(QUOTED).collect(),
         help: Some(help),
         suggestion: None,
     }

@@ -30,6 +30,7 @@ pub use bounds::{MAX_BYTES, MAX_DEPTH, MAX_ITEMS};
 pub use driver::allowed as allowed_driver_settings;
 pub use fault::{Fault, Faults, Paint, Severity, code};
 pub use parts::{MAX_ENV, MAX_ENV_JSON};
+pub use source::QUOTED;
 
 use crate::model::project::Project;
 use draft::Draft;

@@ -15,7 +15,7 @@ use crate::model::text::Reference;
 pub(super) type Span = Range<usize>;
 
 /// Longest line that a fault quotes, in characters.
-const QUOTED: usize = 240;
+pub const QUOTED: usize = 240;
 
 /// Where a text stands: decides what it may refer to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -249,20 +249,7 @@ pub(super) mod tests {
                     evidence: Evidence::new(),
                 })
                 .collect(),
-            after: After {
-                release: None,
-                spec_hash: None,
-                owned: vec![],
-                names: vec![],
-                secrets: BTreeMap::new(),
-                env: BTreeMap::new(),
-                owners: vec![],
-                node: None,
-                fronts: vec![],
-                processes: BTreeMap::new(),
-                counts: BTreeMap::new(),
-                doomed: vec![],
-            },
+            after: After::default(),
         }
     }
 

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use super::SandboxError;
 use super::config::{BASE_DN, Layout, fresh_password, keep_secret};
-use crate::engines::directory::{Change, Directory, DirectoryConfig, hash};
+use super::directory::seed::a_person;
+use crate::engines::directory::{Change, Directory, DirectoryConfig};
 use crate::engines::{EngineError, Fault};
 
 /// Makes a person who may log in, unless they are there; gives the file with their password.
@@ -27,14 +28,8 @@ pub(super) async fn add(layout: &Layout, login: &str) -> Result<PathBuf, Sandbox
         // Before the person: one whose password nobody knows could never log in.
         keep_secret(&file, fresh_password)?;
         let password = std::fs::read_to_string(&file).map_err(SandboxError::file("read", &file))?;
-        let values = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect::<Vec<String>>();
-        let attrs = [
-            ("objectclass", values(&["inetOrgPerson", "organizationalPerson", "person", "top"])),
-            ("structuralobjectclass", values(&["inetOrgPerson"])),
-            ("sn", values(&[login])),
-            ("displayname", values(&[login])),
-            ("userpassword", vec![hash::ssha512_fresh(&password.trim().into())]),
-        ];
+        let attrs = a_person(login, &password.trim().into());
+        let attrs: Vec<(&str, Vec<String>)> = attrs.iter().map(|(k, v)| (k.as_str(), v.clone())).collect();
         directory.add(&dn, &attrs).await.map_err(wrong)?;
     } else if !file.exists() {
         return Err(SandboxError::Other(format!("{login} is there already, with a password of their own")));

@@ -146,7 +146,7 @@ pub struct Cancel {
 }
 
 /// What a head becomes when its operation ends as asked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct After {
     /// The release; `None` for a delete.
     pub release: Option<ReleaseRef>,

@@ -78,20 +78,7 @@ impl Record {
             claim: u64::from(self.claim),
             agent: uid,
             steps: steps.collect(),
-            after: After {
-                release: None,
-                spec_hash: None,
-                owned: vec![],
-                names: vec![],
-                secrets: BTreeMap::new(),
-                env: BTreeMap::new(),
-                owners: vec![],
-                node: None,
-                fronts: vec![],
-                processes: BTreeMap::new(),
-                counts: BTreeMap::new(),
-                doomed: vec![],
-            },
+            after: After::default(),
         }
     }
 

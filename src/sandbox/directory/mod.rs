@@ -8,7 +8,7 @@
 pub mod acl;
 mod filter;
 mod journal;
-mod seed;
+pub(super) mod seed;
 mod session;
 mod store;
 mod tree;

@@ -71,9 +71,7 @@ pub(super) fn plant(store: &Store, base: &str, seed: &Seed) -> io::Result<()> {
     for person in &seed.people {
         let dn = dn::people(base, &person.login).map_err(wrong)?;
         join(&person.groups, &dn);
-        let login = person.login.clone();
-        let mut attrs = account([("displayname", login.clone()), ("sn", login.clone()), ("uid", login)]);
-        attrs.insert("userpassword".to_owned(), vec![hash::ssha512_fresh(&person.password)]);
+        let mut attrs = a_person(&person.login, &person.password);
         attrs.extend(person.mail.iter().map(|mail| ("mail".to_owned(), vec![mail.clone()])));
         entries.push((dn, attrs));
     }
@@ -106,6 +104,13 @@ pub(super) fn plant(store: &Store, base: &str, seed: &Seed) -> io::Result<()> {
         Ok(growing.nodes().map(|node| super::tree::Step::Put(node.as_ref().clone())).collect())
     });
     planted.map_err(|refusal| io::Error::new(io::ErrorKind::InvalidInput, format!("seed: {}", refusal.text)))
+}
+
+/// What a person's entry holds.
+pub(in crate::sandbox) fn a_person(login: &str, password: &SecretString) -> Attrs {
+    let mut attrs = account(["displayname", "sn", "uid"].map(|name| (name, login.to_owned())));
+    attrs.insert("userpassword".to_owned(), vec![hash::ssha512_fresh(password)]);
+    attrs
 }
 
 fn account<const N: usize>(more: [(&str, String); N]) -> Attrs {
