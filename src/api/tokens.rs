@@ -149,7 +149,7 @@ fn view(token: Token) -> TokenView {
 }
 
 /// Ends a token: its own maker's, or anybody's for admins. It opens nothing any more, on any agent.
-#[utoipa::path(delete, path = "/v1/tokens/{token}", tag = "session", params(("token" = String, Path, description = "The id, or the beginning of one that is no other's")), responses(
+#[utoipa::path(delete, path = "/v1/tokens/{token}", tag = "session", params(("token" = String, Path, description = "The id, the beginning of one that is no other's, or the name of one's own")), responses(
     (status = 204),
     (status = 401, body = Problem, content_type = "application/problem+json"),
     (status = 403, body = Problem, content_type = "application/problem+json"),
@@ -165,7 +165,9 @@ pub(super) async fn revoke(
     let login = &caller.session.subject.login;
     let of = (caller.session.subject.standing != Standing::Admin).then_some(login);
     let mut found = api.access.tokens(of).await?;
-    found.retain(|t| !id.is_empty() && t.id.starts_with(&id));
+    // A name is its maker's own: an admin means nobody else's by it.
+    let is_named = |t: &Token| t.login == *login && t.scope.name == id;
+    found.retain(|t| !id.is_empty() && (t.id.starts_with(&id) || is_named(t)));
     let token = match found.as_slice() {
         [one] => one,
         [] => {
@@ -173,8 +175,14 @@ pub(super) async fn revoke(
             return Err(Fail::new(ProblemCode::NotFound, text).hint("`terreau tokens list` lists yours"));
         }
         several => {
-            let text = format!("{} tokens begin with {}: write more of it", several.len(), body::brief(&id));
-            return Err(Fail::new(ProblemCode::Conflict, text));
+            let text = format!(
+                "{} tokens are called {}, or have ids that begin so",
+                several.len(),
+                body::brief(&id)
+            );
+            let ids: Vec<&str> = several.iter().take(8).map(|t| t.id.get(..8).unwrap_or(&t.id)).collect();
+            return Err(Fail::new(ProblemCode::Conflict, text)
+                .hint(format!("name one by its id: {}", ids.join(", "))));
         }
     };
     let words = format!("token {:?} of {} for {} is revoked", token.scope.name, token.login, token.scope);

@@ -81,6 +81,14 @@ pub fn pack(
     Ok(Packed { artifact: Artifact { parts }, files, unpacked: so_far.bytes, _scratch: Some(dir) })
 }
 
+/// The names of the files that [`pack`] would pack, sorted. Blocking.
+///
+/// # Errors
+/// As [`pack`]'s, before anything is written.
+pub fn listed(folder: &Path, limits: &Limits) -> Result<Vec<String>, ArchiveError> {
+    Ok(collect(folder, limits)?.into_iter().map(|e| e.name).collect())
+}
+
 /// A file that is deployed as it is (an image, `archive = false`), as an artifact of one part. Only hashed.
 pub fn as_is(path: &Path, ext: &str) -> Result<Packed, ArchiveError> {
     let unreadable = |source| ArchiveError::Read { path: path.to_owned(), source };

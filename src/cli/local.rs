@@ -126,15 +126,29 @@ pub fn faulty(name: &str, faults: &Faults) -> Failure {
     Failure::failed(format!("{name} is not valid")).painted(faults.pretty(Paint::Colour))
 }
 
-/// The app that is meant: the one named, else the descriptor's project in production.
+/// The app that is meant: the one named, else the descriptor's project in production. Only its name is needed, so that
+/// a fault elsewhere in the descriptor keeps nobody from what runs.
 pub fn app(named: Option<&Placement>, printer: Printer) -> Result<Placement, Failure> {
-    match named {
-        Some(app) => Ok(app.clone()),
-        None => match load(None, printer) {
-            Ok(descriptor) => Ok(Placement::production(descriptor.project.name)),
-            Err(failure) => Err(failure.hint("or name the app: --app APP[@ENV]")),
-        },
+    const NAME_IT: &str = "name the app: --app APP[@ENV]";
+    if let Some(app) = named {
+        return Ok(app.clone());
     }
+    let path = find(None).map_err(|failure| failure.hint(format!("or {NAME_IT}")))?;
+    let bytes = read(&path)?;
+    let file = path.display().to_string();
+    let Err(faults) = descriptor::parse_bytes(&file, &bytes) else {
+        // The same reading as the one that found nothing wrong.
+        return descriptor::project_name(&bytes)
+            .map(Placement::production)
+            .ok_or_else(|| Failure::failed(format!("{file} does not say its project's name")).hint(NAME_IT));
+    };
+    let Some(name) = descriptor::project_name(&bytes) else {
+        return Err(faulty(&file, &faults)
+            .because("its faults hide the project's name, which is all that this command needs of it")
+            .hint(format!("mend it (`terreau validate` lists its faults), or {NAME_IT}")));
+    };
+    printer.warn(format!("{file} has faults, which `terreau validate` lists; {name} is meant"));
+    Ok(Placement::production(name))
 }
 
 /// The app of a command's words and of its `--app`, which must not differ.

@@ -43,6 +43,7 @@ mod operations;
 mod people;
 mod plan;
 mod plan_words;
+mod private;
 mod programs;
 mod proxy;
 mod ps;
@@ -53,6 +54,7 @@ mod rollback;
 mod scale;
 mod servers;
 mod status;
+mod suggest;
 mod terminal;
 mod tokens;
 mod top;
@@ -91,6 +93,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
                 // Its own advice would make an app of the program.
                 e.remove(ContextKind::Suggested);
             }
+            let hint = hint.or_else(|| suggest::of(&args, &mut e));
             // Help and version go to stdout and are no error; clap knows which is which.
             let _ = e.print();
             if let Some(hint) = hint {

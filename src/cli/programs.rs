@@ -49,15 +49,22 @@ fn of_process(descriptor: &Descriptor, folder: &Path, process: &Process) -> Opti
         ),
         Ok(_) => return None,
     };
-    Some(at(descriptor, name.as_str(), &what, message, help))
+    Some(at(descriptor, &format!("process \"{name}\""), Some(&what), message, help))
 }
 
-/// The place of a word in the descriptor: after the process's own line, where it stands there.
-fn at(descriptor: &Descriptor, process: &str, word: &str, message: String, help: String) -> Fault {
+/// A warning at the place of a word in the descriptor, after the line of its block, or else at that line.
+pub(super) fn at(
+    descriptor: &Descriptor,
+    block: &str,
+    word: Option<&str>,
+    message: String,
+    help: String,
+) -> Fault {
     let lines: Vec<&str> = descriptor.text.lines().collect();
-    let opens = |l: &&str| l.trim_start().starts_with("process") && l.contains(&format!("\"{process}\""));
+    let (kind, label) = block.split_once(' ').unwrap_or((block, ""));
+    let opens = |l: &&str| l.trim_start().starts_with(kind) && l.contains(label);
     let from = lines.iter().position(opens).unwrap_or(0);
-    let quoted = format!("\"{word}\"");
+    let quoted = word.map_or_else(|| kind.to_owned(), |w| format!("\"{w}\""));
     let found = lines.iter().enumerate().skip(from).find_map(|(n, l)| Some((n, l.find(&quoted)?)));
     let (n, byte) = found.unwrap_or((from, 0));
     let line = lines.get(n).copied().unwrap_or_default();

@@ -5,7 +5,7 @@ use super::client::app_path;
 use super::context::Context;
 use super::exit::ExitStatus;
 use super::failure::{Ran, harmless};
-use super::printer::{age, table};
+use super::printer::{age, table, when};
 use super::{local, waiting};
 use crate::model::wire::{InstanceState, InstanceView, Instances, RunState, RunView};
 
@@ -54,7 +54,7 @@ fn run_lines(runs: &[&RunView]) -> String {
                 state.to_owned(),
                 harmless(&r.by),
                 age(&r.begun, now),
-                harmless(&r.until),
+                when(&r.until),
             ]
         })
         .collect();
@@ -104,5 +104,27 @@ fn word(state: InstanceState) -> &'static str {
         InstanceState::Ended => "ended",
         InstanceState::Failed => "failed",
         InstanceState::Lost => "lost",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_run_is_told_to_the_second() {
+        let run = RunView {
+            name: "1a2b3c4d".to_owned(),
+            state: RunState::Running,
+            process: "web".to_owned(),
+            program: "sh".to_owned(),
+            by: "alice".to_owned(),
+            begun: "2026-01-31T12:00:00.123456789Z".to_owned(),
+            until: "2026-02-01T12:00:00.123456789Z".to_owned(),
+            detached: true,
+        };
+        let table = run_lines(&[&run]);
+        assert!(table.contains(&when(&run.until)) && !table.contains(".123"), "{table}");
+        assert!(run_lines(&[&RunView { until: String::new(), ..run }]).contains("alice"), "an older agent's");
     }
 }

@@ -126,8 +126,7 @@ fn one(a: &AppStatus, cx: &Context) -> Result<(), Failure> {
 }
 
 fn process(p: &ProcessStatus) -> String {
-    let mut line =
-        format!("{}: {}/{} healthy, {} running", harmless(&p.name), p.healthy, p.wanted, p.running);
+    let mut line = format!("{}: {}, {} running", harmless(&p.name), p.words(), p.running);
     if let Some(described) = p.described.filter(|d| *d != p.wanted) {
         line = format!("{line} (the descriptor says {described})");
     }
@@ -146,8 +145,12 @@ fn instances(processes: &[ProcessStatus]) -> String {
     if processes.is_empty() {
         return String::new();
     }
-    let sum = |f: fn(&ProcessStatus) -> u32| processes.iter().map(|p| u64::from(f(p))).sum::<u64>();
-    format!("{}/{}", sum(|p| p.healthy), sum(|p| p.wanted))
+    let sum = |f: fn(&ProcessStatus) -> u32| processes.iter().map(f).fold(0, u32::saturating_add);
+    let canaries = match sum(|p| p.canaries) {
+        0 => String::new(),
+        n => format!(" +{n}"),
+    };
+    format!("{}/{}{canaries}", sum(|p| p.healthy), sum(|p| p.wanted))
 }
 
 fn word(condition: AppCondition) -> &'static str {

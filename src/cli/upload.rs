@@ -10,7 +10,7 @@ use super::client::{Client, app_path, escaped};
 use super::failure::Failure;
 use super::local::Descriptor;
 use super::printer::Printer;
-use super::programs;
+use super::{private, programs};
 use crate::build::archive::{self, Limits, Packed};
 use crate::build::upload::{self, Store, UploadError};
 use crate::descriptor::Paint;
@@ -32,9 +32,10 @@ pub fn pack(descriptor: &Descriptor, printer: Printer) -> Result<Option<Packed>,
         return Err(Failure::failed(format!("{} is no folder", dir.display()))
             .because(format!("{} builds from it", descriptor.path.display())));
     }
-    let missing = programs::missing(descriptor);
-    if !missing.is_empty() {
-        printer.say(missing.pretty(Paint::Colour).trim_end());
+    let mut warnings = programs::missing(descriptor);
+    warnings.0.extend(private::packed(descriptor));
+    if !warnings.is_empty() {
+        printer.say(warnings.pretty(Paint::Colour).trim_end());
     }
     let bar = OnceLock::new();
     let live = printer.is_live();

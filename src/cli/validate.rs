@@ -5,7 +5,7 @@ use super::context::Context;
 use super::exit::ExitStatus;
 use super::failure::Ran;
 use super::shapes::Checked;
-use super::{local, programs};
+use super::{local, private, programs};
 use crate::descriptor::Paint;
 
 /// Runs it.
@@ -14,7 +14,10 @@ pub fn run(args: &ValidateArgs, cx: &Context) -> Ran {
     let name = path.display().to_string();
     let mut checked = local::check(path)?;
     if let Some(descriptor) = &checked.descriptor {
-        checked.warnings.0.extend(programs::missing(descriptor).0);
+        checked
+            .warnings
+            .0
+            .extend(programs::missing(descriptor).0.into_iter().chain(private::packed(descriptor)));
     }
     if args.json {
         let valid = checked.descriptor.is_some();

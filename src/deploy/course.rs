@@ -10,11 +10,12 @@ use futures::Stream;
 use tokio::sync::mpsc;
 
 use super::instances::{self, JobThere, Seen};
-use super::{Deployer, Error};
+use super::{Deployer, Error, history};
 use crate::engines::nomad::{Allocation, JobView};
 use crate::model::head::{Outcome, Wanted};
 use crate::model::wire::{AppCondition, ProcessStatus};
-use crate::model::{Head, Placement};
+use crate::model::{Head, Placement, ProcessName};
+use crate::operation::intended::counts_of;
 use crate::operation::{IntentVerb, Progress, restart};
 use crate::resources::health;
 use crate::resources::judge::{self, Judgement, Snapshot, judge};
@@ -22,6 +23,8 @@ use crate::store::keys;
 
 /// The longest wait for a change of the head; then it is looked again.
 const LONGEST: Duration = Duration::from_secs(30);
+/// How long Garage may take to say which process answers at which host.
+const GARAGE: Duration = Duration::from_secs(2);
 
 type Told = mpsc::Sender<Progress>;
 
@@ -181,7 +184,36 @@ impl Deployer {
                 }
             }
         };
+        let end = match end {
+            Some(end) => Some(self.of_those_that_run(&head, end).await),
+            None => None,
+        };
         Ok(Look { index, notes, end })
+    }
+
+    /// An end without the addresses of processes that are scaled to 0: nobody answers there.
+    async fn of_those_that_run(&self, head: &Head, mut end: Progress) -> Progress {
+        let counts = counts_of(head);
+        let rests = |p: &ProcessName| counts.get(p) == Some(&0);
+        let Progress::End { urls, .. } = &mut end else { return end };
+        if urls.is_empty() || !counts.keys().any(rests) {
+            return end;
+        }
+        let release = tokio::time::timeout(GARAGE, self.current(head)).await;
+        let project = release.ok().and_then(Result::ok).flatten().as_ref().and_then(history::project);
+        let Some(project) = project else {
+            // Which process answers where is not known: nothing is promised.
+            urls.clear();
+            return end;
+        };
+        let cluster = &self.runner.hands().cluster;
+        let routed = |is_meant: &dyn Fn(&ProcessName) -> bool| -> BTreeSet<String> {
+            let processes = project.processes.iter().filter(|p| is_meant(&p.name));
+            processes.flat_map(|p| &p.routes).map(|r| cluster.url_of(r.host.as_str())).collect()
+        };
+        let (resting, running) = (routed(&rests), routed(&|p| !rests(p)));
+        urls.retain(|url| !resting.contains(url) || running.contains(url));
+        end
     }
 }
 
@@ -198,7 +230,7 @@ pub(super) fn is_of_one_step(verb: &str) -> bool {
 }
 
 fn count(p: &ProcessStatus) -> String {
-    format!("{}: {}/{} healthy", p.name, p.healthy, p.wanted)
+    format!("{}: {}", p.name, p.words())
 }
 
 fn healthy(processes: &[ProcessStatus]) -> String {
@@ -207,7 +239,7 @@ fn healthy(processes: &[ProcessStatus]) -> String {
 
 /// Instances that run and should not any more.
 fn surplus(processes: &[ProcessStatus]) -> u32 {
-    processes.iter().map(|p| p.running.saturating_sub(p.wanted)).sum()
+    processes.iter().map(|p| (p.running + p.canaries).saturating_sub(p.wanted)).sum()
 }
 
 async fn tell(tx: &Told, said: &mut BTreeSet<String>, notes: Vec<String>) {

@@ -50,18 +50,27 @@ fn process(head: &Head, name: String, wanted: u32, seen: &Seen<'_>) -> ProcessSt
     let mine: Vec<&Allocation> = seen.allocations.iter().copied().filter(|a| a.task_group == name).collect();
     let live = || mine.iter().filter(|a| !a.is_terminal());
     let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let is_running = |a: &&&Allocation| a.client_status == "running";
     let newest = mine.iter().max_by_key(|a| a.create_index);
     let last = newest.and_then(|a| last_end(a));
     ProcessStatus {
         wanted,
         described: head.processes.iter().find(|(n, _)| n.as_str() == name).map(|(_, c)| *c),
-        running: number(mine.iter().filter(|a| a.client_status == "running").count()),
-        healthy: number(live().filter(|a| seen.health.is_well(a)).count()),
+        running: number(mine.iter().filter(is_running).filter(|a| !is_canary(a)).count()),
+        healthy: number(live().filter(|a| !is_canary(a) && seen.health.is_well(a)).count()),
+        canaries: number(mine.iter().filter(is_running).filter(|a| is_canary(a)).count()),
+        healthy_canaries: number(live().filter(|a| is_canary(a) && seen.health.is_well(a)).count()),
         restarts: live().flat_map(|a| a.task_states.values()).map(|t| t.restarts).sum(),
         exit_code: last.map(|e| e.exit_code),
         oom_killed: last.is_some_and(TaskEvent::is_oom),
         name,
     }
+}
+
+/// True of an instance of the next release that stands beside those of this one, until they are replaced.
+fn is_canary(a: &Allocation) -> bool {
+    let is_marked = a.deployment_status.as_ref().is_some_and(|d| d.canary);
+    is_marked && !a.is_terminal() && a.desired_status == "run"
 }
 
 /// How the process's own task ended last; what runs before it ends well every time.
@@ -99,14 +108,14 @@ pub(super) fn condition(
     if sum(|p| p.wanted) == 0 {
         return (AppCondition::Running, Some("every process is scaled to 0".to_owned()));
     }
-    let short: Vec<&ProcessStatus> = processes.iter().filter(|p| p.healthy < p.wanted).collect();
+    let short: Vec<&ProcessStatus> = processes.iter().filter(|p| p.all_healthy() < p.wanted).collect();
     if short.is_empty() {
         return (AppCondition::Running, None);
     }
     let fails = |p: &&ProcessStatus| {
         let mine = || seen.allocations.iter().filter(|a| a.task_group == p.name);
         let live = || mine().filter(|a| !a.is_terminal());
-        p.healthy == 0
+        p.all_healthy() == 0
             && (live().any(|a| is_crashing(a))
                 || (live().next().is_none() && mine().any(|a| a.client_status == "failed")))
     };
@@ -119,7 +128,7 @@ pub(super) fn condition(
 
 /// Why what should run does not: how the last one ended, in words.
 fn why(processes: &[ProcessStatus], seen: &Seen<'_>) -> Option<String> {
-    let ill = processes.iter().filter(|p| p.healthy < p.wanted || p.wanted == 0);
+    let ill = processes.iter().filter(|p| p.all_healthy() < p.wanted || p.wanted == 0);
     let words = ill.filter_map(|p| {
         let ended = match (p.oom_killed, p.exit_code) {
             (true, _) => "was killed: it used more memory than its limit".to_owned(),
@@ -173,7 +182,6 @@ pub(super) fn instance(
 ) -> InstanceView {
     let task = main_task(a);
     let end = last_end(a);
-    let is_canary = a.deployment_status.as_ref().is_some_and(|d| d.canary);
     InstanceView {
         id: a.id.clone(),
         process: a.task_group.clone(),
@@ -181,7 +189,7 @@ pub(super) fn instance(
         site: sites.get(&a.node_id).cloned(),
         state: state(a, health),
         release: releases.of(a),
-        canary: is_canary && !a.is_terminal() && a.desired_status == "run",
+        canary: is_canary(a),
         since: if a.is_terminal() && a.client_status != "running" {
             task.and_then(|t| t.finished_at.clone())
         } else {
@@ -217,7 +225,7 @@ fn state(a: &Allocation, health: &Health) -> InstanceState {
 mod tests {
     use super::*;
     use crate::engines::consul::Check;
-    use crate::engines::nomad::TaskState;
+    use crate::engines::nomad::{AllocDeploymentStatus, TaskState};
     use crate::model::{Placement, ProcessName, ProjectName, Uid};
 
     fn head(web: u32) -> Head {
@@ -275,6 +283,31 @@ mod tests {
         let crashed = vec![alloc(1, "pending", "run", vec![event("Terminated", 3)])];
         assert_eq!(said(&head(1), &crashed, false), AppCondition::Failed);
         assert_eq!(said(&head(1), &[alloc(1, "failed", "run", vec![])], false), AppCondition::Failed);
+    }
+
+    #[test]
+    fn canaries_stand_beside_the_instances_that_are_wanted() {
+        let canary = |n| {
+            let deployed = AllocDeploymentStatus { canary: true, ..Default::default() };
+            Allocation { deployment_status: Some(deployed), ..alloc(n, "running", "run", vec![]) }
+        };
+        let all = [alloc(1, "running", "run", vec![]), alloc(2, "running", "run", vec![]), canary(3)];
+        let checks: Vec<Check> = all
+            .iter()
+            .map(|a| Check {
+                service_id: format!("_nomad-task-{}-web-carnet-http", a.id),
+                status: "passing".into(),
+                ..Check::default()
+            })
+            .collect();
+        let (health, all) = (Health::of(&checks), all.iter().collect::<Vec<_>>());
+        let web =
+            |all: &[&Allocation]| processes(&head(2), &Seen { allocations: all, health: &health }).remove(0);
+        let held = web(&all);
+        assert_eq!((held.wanted, held.healthy, held.running), (2, 2, 2));
+        assert_eq!((held.canaries, held.words().as_str()), (1, "2/2 healthy, 1 canary"));
+        assert_eq!(web(&all[1..]).words(), "1/2 healthy, 1 canary");
+        assert_eq!(web(&all[..2]).words(), "2/2 healthy");
     }
 
     #[test]

@@ -248,7 +248,8 @@ impl Deployer {
             ));
         }
         if dry_runs == DryRuns::Wanted {
-            plan.notes.extend(self.config_notes(&head.value, &source.project).await);
+            let notes = self.config_notes(&head.value, &source.project, &plan).await;
+            plan.notes.extend(notes);
         }
         plan.obstacles.extend(missing.into_iter().chain(lost));
         let given = Given { secrets, env: source.env_given.clone(), unset: source.env_unset.clone() };

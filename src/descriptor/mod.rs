@@ -14,6 +14,7 @@ mod driver;
 mod fault;
 pub mod grammar;
 pub mod init;
+mod named;
 mod names;
 mod network;
 mod parts;
@@ -29,6 +30,7 @@ mod value;
 pub use bounds::{MAX_BYTES, MAX_DEPTH, MAX_ITEMS};
 pub use driver::allowed as allowed_driver_settings;
 pub use fault::{Fault, Faults, Paint, Severity, code};
+pub use named::project_name;
 pub use parts::{MAX_ENV, MAX_ENV_JSON};
 pub use source::QUOTED;
 

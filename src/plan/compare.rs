@@ -93,14 +93,26 @@ fn owner(o: &Owner) -> String {
 }
 
 fn artifact(old: Option<&Artifact>, new: Option<&Artifact>, out: &mut Vec<String>) {
-    let size = |a: &Artifact| a.parts.iter().map(|p| p.size).sum::<u64>();
+    let files = |a: &Artifact| a.parts.iter().map(|p| u64::from(p.entries)).sum::<u64>();
     match (old, new) {
         (None, Some(_)) => out.push("artifact added".to_owned()),
         (Some(_), None) => out.push("artifact removed".to_owned()),
         (Some(a), Some(b)) if json(a) != json(b) => {
-            let (was, is) = (size(a), size(b));
-            let sizes = if was == is { String::new() } else { format!(" ({was} → {is} bytes)") };
-            out.push(format!("artifact{sizes}"));
+            // Records keep no list of files: which ones differ is not known here.
+            let mut said = Vec::new();
+            let mut count = |what: &str, was: u64, is: u64| {
+                if was != is {
+                    said.push(format!("{was} → {is} {what}"));
+                }
+            };
+            count("files", files(a), files(b));
+            count("bytes", a.size(), b.size());
+            let said = if said.is_empty() {
+                "the same number of files and bytes".to_owned()
+            } else {
+                said.join(", ")
+            };
+            out.push(format!("artifact ({said})"));
         }
         _ => {}
     }
@@ -266,6 +278,28 @@ mod tests {
         let bindings = |p: &Project| placeholders(p, &app, &crate::model::Cluster::default()).0;
         let (old, new) = (bindings(&a), bindings(&b));
         differences(Side { project: &a, bindings: &old }, Side { project: &b, bindings: &new })
+    }
+
+    #[test]
+    fn of_an_artifact_the_number_of_files_and_bytes_is_said() {
+        let one = |hash: &str, entries, size| Artifact {
+            parts: vec![crate::model::artifact::ArtifactPart {
+                sha256: crate::model::sha256_hex(hash),
+                size,
+                ext: "tar.zst".to_owned(),
+                entries,
+            }],
+        };
+        let said = |old: &Artifact, new: &Artifact| {
+            let mut out = Vec::new();
+            artifact(Some(old), Some(new), &mut out);
+            out
+        };
+        let old = one("a", 3, 400);
+        assert_eq!(said(&old, &one("b", 4, 512)), ["artifact (3 → 4 files, 400 → 512 bytes)"]);
+        assert_eq!(said(&old, &one("b", 3, 512)), ["artifact (400 → 512 bytes)"]);
+        assert_eq!(said(&old, &one("b", 3, 400)), ["artifact (the same number of files and bytes)"]);
+        assert!(said(&old, &old).is_empty());
     }
 
     const WEB: &str = r#"process "web" {

@@ -15,16 +15,12 @@ pub(super) fn judge(observed: &Observed, app: &Placement, uid: &Uid) -> (Vec<Nam
             None => new.push(name.clone()),
             Some(owner) if owner.value.uid == *uid => {}
             Some(owner) => {
-                let by = if owner.value.app.tenant == app.tenant && owner.value.app.project != app.project {
-                    format!(", it belongs to {}", owner.value.app)
-                } else {
-                    String::new()
-                };
+                let (by, hint) = holder(&owner.value.app, app, name);
                 obstacles.push(Obstacle {
                     code: "name_not_available".to_owned(),
                     target: name.name.clone(),
                     why: format!("{} {} is not available{by}", word(name.space), name.name),
-                    hint: format!("choose another {}", word(name.space)),
+                    hint,
                 });
             }
         }
@@ -47,6 +43,25 @@ pub(super) fn judge(observed: &Observed, app: &Placement, uid: &Uid) -> (Vec<Nam
         });
     }
     (new, obstacles)
+}
+
+/// Who holds a name, as far as that may be said, and what to do.
+fn holder(holder: &Placement, app: &Placement, name: &Name) -> (String, String) {
+    let word = word(name.space);
+    let choose = format!("choose another {word}");
+    if holder.tenant != app.tenant || holder == app {
+        return (String::new(), choose);
+    }
+    if holder.project != app.project {
+        return (format!(", it belongs to {holder}"), choose);
+    }
+    // Of the same project, whose owner's next step this is: an environment has names of its own.
+    let env = &app.environment;
+    let hint = format!(
+        "{app} needs another {word}, in a descriptor of its own: terreau deploy {app} --file {env}.hcl, with the same project and \
+         other routes"
+    );
+    (format!(", it belongs to {holder}, the same project's {}", holder.environment), hint)
 }
 
 /// Hosts that this release takes and whose DNS nobody writes: their owners must.
@@ -73,5 +88,24 @@ fn word(space: Space) -> &'static str {
         Space::Host => "host",
         Space::Port => "port",
         Space::Secrets => "secrets folder",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_same_project_is_told_how_it_goes_on_and_nobody_of_another_tenant_anything() {
+        let host = Name { space: Space::Host, name: "carnet.example.org".to_owned() };
+        let of = |text: &str| text.parse::<Placement>().unwrap();
+        let said = |by: &str, app: &str| holder(&of(by), &of(app), &host);
+        let other = "choose another host".to_owned();
+        assert_eq!(said("garden/carnet", "carnet@staging"), (String::new(), other.clone()));
+        assert_eq!(said("wiki", "carnet"), (", it belongs to wiki".to_owned(), other.clone()));
+        assert_eq!(said("carnet", "carnet"), (String::new(), other), "deleted, and made anew");
+        let (by, hint) = said("carnet", "carnet@staging");
+        assert_eq!(by, ", it belongs to carnet, the same project's production");
+        assert!(hint.contains("terreau deploy carnet@staging --file staging.hcl"), "{hint}");
     }
 }

@@ -274,7 +274,9 @@ fn a_name_that_is_nearly_right_is_suggested() {
     let home = Home::new();
     let r = home.run(&["statsu"]);
     assert_eq!(r.code, 2);
-    assert!(r.err.contains("'status'"), "{}", r.err);
+    assert!(r.err.ends_with("hint: did you mean `terreau status`?\n"), "{}", r.err);
+    let r = home.run(&["hook", "create", "https://example.org"]);
+    assert!(r.code == 2 && r.err.contains("did you mean `terreau hook add`?"), "{}", r.err);
     let problem =
         serde_json::json!({ "type": "urn:terreau:problem:not_found", "title": "not found", "status": 404,
         "code": "not_found", "detail": "there is no app carent" })

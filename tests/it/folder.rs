@@ -57,6 +57,75 @@ fn validate_warns_where_what_is_started_is_not_in_the_folder() {
     }
 }
 
+#[test]
+fn validate_warns_where_something_private_would_be_packed() {
+    let home = Home::new();
+    let dir = home.dir.path().join("garden");
+    describe(&dir, "\"sleep\", \"9\"");
+    std::fs::create_dir_all(dir.join("app/keys")).unwrap();
+    for file in ["app/.env", "app/.env.example", "app/keys/id_ed25519", "app/readme"] {
+        std::fs::write(dir.join(file), "SAYS=canary-private").unwrap();
+    }
+    let said = home.run_in(&dir, &["validate"], "");
+    assert_eq!(said.code, 0, "{}", said.err);
+    for wanted in
+        [".env, keys/id_ed25519 would be packed", ".terreauignore", "terreau env import", "terreau.hcl:2:"]
+    {
+        assert!(said.err.contains(wanted), "{wanted} in {}", said.err);
+    }
+    assert!(!said.err.contains("example") && !said.err.contains("canary"), "{}", said.err);
+    std::fs::write(dir.join("app/.terreauignore"), ".env\nkeys\n").unwrap();
+    let said = home.run_in(&dir, &["validate"], "");
+    assert!(said.code == 0 && !said.err.contains("warning"), "{}", said.err);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_needs_only_the_name_is_not_kept_back_by_a_fault_in_the_descriptor() {
+    let stack = stack().await;
+    let (user, password) = stack.person();
+    let home = Home::new();
+    assert_eq!(log_in(&home, stack, &user, password.trim_end()).code, 0);
+    let dir = home.dir.path().join("garden");
+    describe(&dir, "\"sleep\", \"9\"");
+    let text = std::fs::read_to_string(dir.join("terreau.hcl")).unwrap().replace("carnet", "no-such-garden");
+    let commands: [&[&str]; 8] = [
+        &["status"],
+        &["ps"],
+        &["stop"],
+        &["logs"],
+        &["maintenance", "off"],
+        &["hook", "list"],
+        &["releases"],
+        &["env", "list"],
+    ];
+    for broken in [text.replace("dir = \"app\"", "dir = 3"), text.replace("dir = \"app\"", "dir = <<X\n}}}")]
+    {
+        std::fs::write(dir.join("terreau.hcl"), &broken).unwrap();
+        for args in commands {
+            let said = home.run_in(&dir, args, "");
+            assert_eq!(said.code, 6, "{args:?}: the app that is meant is not there: {}", said.err);
+            assert!(said.err.contains("no-such-garden is meant"), "{args:?}: {}", said.err);
+            assert_eq!(said.err.matches("warning").count(), 1, "{args:?}: {}", said.err);
+        }
+        for args in [&["plan"][..], &["deploy"], &["render"], &["validate"]] {
+            let said = home.run_in(&dir, args, "");
+            assert_eq!(said.code, 1, "{args:?}: {}", said.err);
+            assert!(said.err.contains("is not valid"), "{args:?}: {}", said.err);
+        }
+    }
+    std::fs::write(dir.join("terreau.hcl"), "proj \"no-such-garden\" {\n  x = <<X\n").unwrap();
+    let said = home.run_in(&dir, &["status"], "");
+    assert_eq!(said.code, 1, "{}", said.err);
+    assert!(said.err.contains("hide the project's name") && said.err.contains("--app APP"), "{}", said.err);
+    for args in [
+        &["status", "-a", "no-such-garden"][..],
+        &["ps", "--app", "no-such-garden"],
+        &["logs", "-a", "no-such-garden"],
+    ] {
+        assert_eq!(home.run_in(&dir, args, "").code, 6, "{args:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn plan_and_deploy_warn_where_what_is_started_is_not_in_the_folder() {
     let stack = stack().await;

@@ -29,7 +29,7 @@ struct Places {
     #[arg(value_name = "APP[@ENV]", add = ArgValueCompleter::new(crate::cli::completions::apps))]
     app: Option<Placement>,
     /// The app, named by an option
-    #[arg(id = "app_option", long = "app", value_name = "APP[@ENV]", add = ArgValueCompleter::new(crate::cli::completions::apps))]
+    #[arg(id = "app_option", long = "app", short = 'a', value_name = "APP[@ENV]", add = ArgValueCompleter::new(crate::cli::completions::apps))]
     option: Option<Placement>,
 }
 

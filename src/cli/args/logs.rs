@@ -12,8 +12,8 @@ use super::AppArg;
     long_about = "Show what an app writes to stdout and stderr
 
 Lines come with their instance before them (web.1a2b3c4d | …), in order within each instance. Nomad keeps no \
-times of lines, so between instances the order is that of their beginnings; lines that begin with a time of their own \
-(RFC 3339 with a zone) are sorted by it. With --follow the lines of instances that start later join in, so a redeploy \
+times of lines, so they come instance by instance, the one that began first first, and of each all that it wrote to \
+stdout, then to stderr; only lines that begin with a time of their own (RFC 3339 with a zone) are sorted by it, over all instances. With --follow the lines of instances that start later join in, so a redeploy \
 is seen whole.
 
 Of an instance that has ended, Nomad keeps the logs for a while; after that its last 1 MiB is read from Garage, where \
@@ -32,7 +32,8 @@ pub struct LogsArgs {
     /// Go on showing what is written, and what later instances write
     #[arg(long, short = 'f')]
     pub follow: bool,
-    /// Begin with the last N lines of each stream of each instance
+    /// Begin with the last N lines of each stream of each instance (not the last N of all together: Nomad keeps no times
+    /// by which those could be told)
     #[arg(long, short = 'n', value_name = "N")]
     pub tail: Option<u64>,
     /// Only what is younger than an age or a time: 30s, 10m, 2h, 1d, 2026-01-31T12:00:00Z. Lines without a time of

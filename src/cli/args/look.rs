@@ -9,6 +9,8 @@ use super::AppArg;
 /// One line for each instance: what it is doing, where, since when, how often it was restarted, how it ended last.
 #[derive(Debug, Clone, Args)]
 #[command(
+    // Its own -a is --all.
+    mut_arg("app_option", |a| a.short(None)),
     after_help = "Examples:\n  terreau ps\n  terreau ps carnet --all\n  terreau ps carnet@preproduction --json"
 )]
 pub struct PsArgs {

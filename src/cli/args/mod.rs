@@ -103,7 +103,7 @@ pub enum Command {
     Delete(DeleteArgs),
     /// Show what apps are doing
     #[command(
-        alias = "ls",
+        aliases = ["ls", "list"],
         after_help = "Examples:\n  terreau status\n  terreau status carnet\n  terreau status carnet@preproduction --json"
     )]
     Status(AppJsonArgs),
@@ -111,6 +111,7 @@ pub enum Command {
     #[command(about = "Show what an app writes to stdout and stderr")]
     #[allow(missing_docs)] // A doc comment would hide the long text of the arguments.
     Logs(LogsArgs),
+    #[command(aliases = ["ssh", "shell", "console"])]
     #[command(about = "Run a program in a running instance: a shell, where none is named")]
     #[allow(missing_docs)] // A doc comment would hide the long text of the arguments.
     Exec(ExecArgs),

@@ -92,10 +92,10 @@ pub struct TokenListArgs {
 
 /// `terreau tokens revoke`
 #[derive(Debug, Clone, Args)]
-#[command(after_help = "Examples:\n  terreau tokens revoke 3f9a")]
+#[command(after_help = "Examples:\n  terreau tokens revoke ci\n  terreau tokens revoke 3f9a")]
 pub struct TokenRevokeArgs {
-    /// Its id, or the beginning of it
-    #[arg(value_name = "ID")]
+    /// Its name, its id, or the beginning of that; a name that several of yours have is refused, with their ids
+    #[arg(value_name = "NAME|ID")]
     pub id: String,
 }
 

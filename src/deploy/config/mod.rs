@@ -69,7 +69,7 @@ pub struct Configured {
     pub made: ConfigMade,
     /// How it goes on.
     pub course: ConfigCourse,
-    /// What the person should know: which of two values of one name wins.
+    /// What the person should know: which of two values of one name wins, and what was staged and comes along.
     pub notes: Vec<String>,
 }
 
@@ -146,7 +146,7 @@ impl Deployer {
             Err(e) => return self.given_back(lock, e).await,
         };
         let done = self.carry_out(by, app, lock, decided).await?;
-        Ok(Configured { notes, ..done })
+        Ok(Configured { notes: notes.into_iter().chain(done.notes.iter().cloned()).collect(), ..done })
     }
 
     async fn carry_out(
@@ -162,14 +162,15 @@ impl Deployer {
                 Ok(Configured::new(ConfigMade::default(), ConfigCourse::Unchanged(release)))
             }
             Decided::Stage { head, given, course } => self.keep(by, lock, *head, given, course).await,
-            Decided::Release { source, stage } => {
+            Decided::Release { source, stage, along } => {
                 let made = stage.made();
                 let operation = lock.operation().clone();
                 let prepared = self.prepare_opening(by, app, &source, Verb::Configure, &operation);
                 match Box::pin(prepared).await {
                     Ok(Ok(opening)) => {
                         let id = Box::pin(self.runner.open(lock, opening)).await?;
-                        Ok(Configured::new(made, ConfigCourse::Operation(id)))
+                        let notes = along.into_iter().collect();
+                        Ok(Configured { notes, ..Configured::new(made, ConfigCourse::Operation(id)) })
                     }
                     // What is changed is no part of what runs: an unset of what was only staged.
                     Ok(Err(release)) => match self.scene(app).await {
@@ -241,6 +242,7 @@ impl Deployer {
         held::none_held(head)?;
         moved(app, head, input)?;
         let project = scene.project(app)?;
+        notes::all_set(app, head, project.as_ref(), &input.unset)?;
         let (env, secrets) =
             (self.new_env(app, head, input).await?, self.new_secrets(app, head, &input.secrets).await?);
         if let Some(project) = &project {
@@ -278,6 +280,13 @@ impl Deployer {
             return Ok((decided, said));
         }
         let Some(release) = &scene.release else { return Err(no_such(app)) };
+        // Values that others staged, and whoever sets one now may not know of.
+        let is_others = |n: &str| {
+            let env = EnvName::new(n).is_ok_and(|n| input.env.contains_key(&n) || input.unset.contains(&n));
+            !env && !SecretName::new(n).is_ok_and(|n| input.secrets.contains_key(&n))
+        };
+        let along = project.as_ref().and_then(|p| notes::staged(head, Some(release), p, is_others));
+        let along = along.map(|names| format!("values that were staged before come with it: {names}"));
         let message = input.message.clone().or_else(|| (!given.is_empty()).then(|| words(&given)));
         let mut source = prepare::Source::same_as(app, release, message)?;
         source.env = Some(after.value.env);
@@ -285,7 +294,7 @@ impl Deployer {
         source.env_unset.clone_from(&given.unset);
         source.given = given.secrets.iter().map(|(n, _, v)| (n.clone(), v.clone())).collect();
         tracing::info!(%app, login = by.login, what = words(&given), "configuration changes");
-        Ok((Decided::Release { source: Box::new(source), stage: given }, said))
+        Ok((Decided::Release { source: Box::new(source), stage: given, along }, said))
     }
 
     /// Values that differ from the current ones.
@@ -347,7 +356,7 @@ impl Deployer {
 enum Decided {
     Nothing(Option<ReleaseNumber>),
     Stage { head: Box<Versioned<Head>>, given: Given, course: ConfigCourse },
-    Release { source: Box<prepare::Source>, stage: Given },
+    Release { source: Box<prepare::Source>, stage: Given, along: Option<String> },
 }
 
 fn check(name: &str, value: &SecretString) -> Result<(), Error> {

@@ -1,44 +1,89 @@
 //! What people should know of configuration before it surprises them: what is staged and comes with a deploy, and which of
 //! two values of one name wins. Names only, never a value that was set.
 
-use crate::deploy::Deployer;
+use std::collections::BTreeSet;
+
+use crate::deploy::{Deployer, Error};
 use crate::model::head::Head;
 use crate::model::names::EnvName;
 use crate::model::project::{Process, Project, SecretKind};
 use crate::model::text::Text;
+use crate::model::{Placement, Release, nearest};
+use crate::plan::Plan;
 
 impl Deployer {
     /// Notes of a deploy's plan: the staged values that it takes, and set ones that hide what only the descriptor can know.
-    pub(in crate::deploy) async fn config_notes(&self, head: &Head, project: &Project) -> Vec<String> {
+    pub(in crate::deploy) async fn config_notes(
+        &self,
+        head: &Head,
+        project: &Project,
+        plan: &Plan,
+    ) -> Vec<String> {
         // Garage being away is no reason to withhold the plan for a note.
         let Ok(release) = self.current(head).await else { return Vec::new() };
-        let mut parts = Vec::new();
-        let mut say = |what: &str, names: Vec<&str>| {
-            if !names.is_empty() {
-                parts.push(format!("{what} {}", names.join(", ")));
-            }
-        };
-        let runs = release.as_ref().map(|r| &r.bindings);
-        let set = head.env.iter().filter(|(n, v)| runs.and_then(|r| r.env_versions.get(*n)) != Some(*v));
-        say("env", set.map(|(n, _)| n.as_str()).collect());
-        if let Some(runs) = runs {
-            let gone = runs.env_versions.keys().filter(|n| !head.env.contains_key(*n));
-            say("env no longer set", gone.map(EnvName::as_str).collect());
-            let given = project.secrets.iter().filter(|s| matches!(s.kind, SecretKind::User { .. }));
-            let staged = given.filter(|s| {
-                let (now, then) = (head.secrets.get(&s.name), runs.secret_versions.get(&s.name));
-                then.is_some() && now.is_some() && now != then
-            });
-            say("secret", staged.map(|s| s.name.as_str()).collect());
-        }
         let mut notes = Vec::new();
-        if !parts.is_empty() {
-            notes.push(format!("staged values come with it: {}", parts.join("; ")));
+        if let Some(names) = staged(head, release.as_ref(), project, |_| true) {
+            notes.push(if plan.is_empty() {
+                // Else there would be a change.
+                format!("staged values that nothing which runs reads wait for the next release: {names}")
+            } else {
+                format!("staged values come with it: {names}")
+            });
         }
         let hides = |n: &&EnvName| hidden(project, n).iter().any(|h| h.is_ours);
         notes.extend(head.env.keys().filter(hides).flat_map(|n| wins(project, n)));
         notes
     }
+}
+
+/// The names of what is staged, where something is: what the next release has another version of than the one that runs.
+pub(super) fn staged(
+    head: &Head,
+    release: Option<&Release>,
+    project: &Project,
+    is_told: impl Fn(&str) -> bool,
+) -> Option<String> {
+    let mut parts = Vec::new();
+    let mut say = |what: &str, names: Vec<&str>| {
+        let names: Vec<&str> = names.into_iter().filter(|n| is_told(n)).collect();
+        if !names.is_empty() {
+            parts.push(format!("{what} {}", names.join(", ")));
+        }
+    };
+    let runs = release.map(|r| &r.bindings);
+    let set = head.env.iter().filter(|(n, v)| runs.and_then(|r| r.env_versions.get(*n)) != Some(*v));
+    say("env", set.map(|(n, _)| n.as_str()).collect());
+    if let Some(runs) = runs {
+        let gone = runs.env_versions.keys().filter(|n| !head.env.contains_key(*n));
+        say("env no longer set", gone.map(EnvName::as_str).collect());
+        let given = project.secrets.iter().filter(|s| matches!(s.kind, SecretKind::User { .. }));
+        let staged = given.filter(|s| {
+            let (now, then) = (head.secrets.get(&s.name), runs.secret_versions.get(&s.name));
+            then.is_some() && now.is_some() && now != then
+        });
+        say("secret", staged.map(|s| s.name.as_str()).collect());
+    }
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+/// Refuses to unset what is not set: whoever mistypes a name must not set off a release with all that is staged.
+pub(super) fn all_set(
+    app: &Placement,
+    head: &Head,
+    project: Option<&Project>,
+    unset: &BTreeSet<EnvName>,
+) -> Result<(), Error> {
+    let Some(name) = unset.iter().find(|n| !head.env.contains_key(*n)) else { return Ok(()) };
+    let is_said =
+        |p: &Project| p.env.contains_key(name) || p.processes.iter().any(|p| p.env.contains_key(name));
+    let hint = match nearest(name.as_str(), head.env.keys().map(EnvName::as_str)) {
+        Some(near) => format!("did you mean {near}?"),
+        None if project.is_some_and(is_said) => {
+            format!("{name} stands in the descriptor: take it out of there, and deploy")
+        }
+        None => format!("`terreau env list --app {app}` shows what is set"),
+    };
+    Err(Error::Absent { why: format!("no value is set for {name} of {app}: nothing was changed"), hint })
 }
 
 /// What a value that is set hides in one process.

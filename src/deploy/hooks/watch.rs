@@ -87,7 +87,7 @@ pub(super) fn judge(head: &Head, seen: &Seen<'_>, now: i64, told: Option<&Crash>
     let wanted: Vec<Ends<'_>> = processes
         .iter()
         .filter(|p| p.wanted > 0)
-        .map(|p| ends(&p.name, p.healthy >= p.wanted, seen.allocations, now))
+        .map(|p| ends(&p.name, p.all_healthy() >= p.wanted, seen.allocations, now))
         .collect();
     if wanted.is_empty() {
         return forget();

@@ -239,10 +239,16 @@ pub struct ProcessStatus {
     /// Instances by the descriptor of the release that runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub described: Option<u32>,
-    /// Instances that run.
+    /// Instances that run, canaries aside.
     pub running: u32,
-    /// Instances whose checks pass.
+    /// Instances whose checks pass, canaries aside.
     pub healthy: u32,
+    /// Canaries: instances of the next release that run beside those that are wanted.
+    #[serde(default)]
+    pub canaries: u32,
+    /// Canaries whose checks pass.
+    #[serde(default)]
+    pub healthy_canaries: u32,
     /// Restarts of the instances that are there.
     pub restarts: u64,
     /// How the last instance that ended did so, where one did.
@@ -251,4 +257,23 @@ pub struct ProcessStatus {
     /// Whether it was killed for its memory.
     #[serde(default)]
     pub oom_killed: bool,
+}
+
+impl ProcessStatus {
+    /// Every instance whose checks pass.
+    pub fn all_healthy(&self) -> u32 {
+        self.healthy.saturating_add(self.healthy_canaries)
+    }
+
+    /// `2/2 healthy, 1 canary`: how many of those wanted are well, and what stands beside them.
+    pub fn words(&self) -> String {
+        let beside = match (self.canaries, self.healthy_canaries) {
+            (0, _) => String::new(),
+            (1, 1) => ", 1 canary".to_owned(),
+            (1, _) => ", 1 canary that is not healthy".to_owned(),
+            (n, h) if n == h => format!(", {n} canaries"),
+            (n, h) => format!(", {n} canaries ({h} healthy)"),
+        };
+        format!("{}/{} healthy{beside}", self.healthy, self.wanted)
+    }
 }

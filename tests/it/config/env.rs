@@ -96,8 +96,19 @@ async fn pt_67_what_is_set_wins_over_the_descriptor_stays_through_deploys_and_go
     assert_eq!(w.has("GREETING").await.as_deref(), Some("set"), "a deploy never drops what was set");
     assert_eq!(w.head().await["release"]["number"], 3);
 
-    let unset = w.expect(0, &["env", "unset", "GREETING", "NEVER_SET"]);
-    assert!(unset.err.contains("as it was already: NEVER_SET"), "{}", unset.err);
+    // A name that is not set is a mistake, and sets off nothing: not even what is staged.
+    w.expect(0, &["env", "set", "--stage", "LATER=1"]);
+    for (names, wanted) in [
+        (&["GREETING", "NEVER_SET"][..], "no value is set for NEVER_SET"),
+        (&["GREETNG"], "did you mean GREETING?"),
+    ] {
+        let none = w.expect(6, &[&["env", "unset"], names].concat());
+        assert!(none.err.contains(wanted), "{}", none.err);
+    }
+    assert_eq!(w.has("GREETING").await.as_deref(), Some("set"));
+    assert_eq!((&w.head().await["release"]["number"], w.has("LATER").await), (&json!(3), None));
+    w.expect(0, &["env", "unset", "--stage", "LATER"]);
+    w.expect(0, &["env", "unset", "GREETING"]);
     w.comes_to_have("GREETING", Some("hello")).await;
     assert_eq!(w.has("THIRD").await.as_deref(), Some("3"));
     assert!(w.listed("GREETING", "set").is_none());

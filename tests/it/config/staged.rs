@@ -38,7 +38,8 @@ async fn pt_67_what_is_staged_comes_with_the_next_release() {
 
     // At once takes along what is staged.
     w.expect(0, &["env", "set", "--stage", "FIRST=1"]);
-    w.expect(0, &["env", "set", "SECOND=2"]);
+    let said = w.expect(0, &["env", "set", "SECOND=2"]);
+    assert!(said.err.contains("values that were staged before come with it: env FIRST\n"), "{}", said.err);
     w.comes_to_have("FIRST", Some("1")).await;
     assert_eq!(w.has("SECOND").await.as_deref(), Some("2"));
 }
@@ -56,6 +57,32 @@ async fn pt_67_on_a_stopped_app_a_set_is_staged_and_says_so() {
     assert_eq!(w.head().await["env"], json!({ "A": 1 }));
     w.expect(0, &["deploy"]);
     w.comes_to_have("A", Some("1")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_staged_value_alone_is_a_change_of_the_plan_unless_nothing_reads_it() {
+    let unread = "secret \"spare\" {\n    type        = \"user\"\n    description = \"of nobody\"\n  }";
+    let w = World::new(&format!("{DECLARED}\n  {unread}")).await;
+    for file in ["key", "spare"] {
+        std::fs::write(w.path().join(file), format!("canary-{file}")).unwrap();
+    }
+    w.expect(0, &["deploy", "--secret-file", "api_key=key", "--secret-file", "spare=spare"]);
+    w.expect(0, &["plan"]);
+    w.told(0, &["secret", "set", "--stage", "spare", "--stdin"], "canary-other-spare");
+    let plan = w.expect(0, &["plan"]);
+    assert!(
+        plan.out.contains("nothing which runs reads wait for the next release: secret spare"),
+        "{}",
+        plan.out
+    );
+    w.told(0, &["secret", "set", "--stage", "api_key", "--stdin"], "canary-other-key");
+    let plan = w.expect(10, &["plan"]);
+    assert!(plan.out.contains("staged values come with it: secret api_key, spare"), "{}", plan.out);
+    w.expect(0, &["deploy"]);
+    assert!(w.expect(0, &["plan"]).out.ends_with("no changes\n"));
+    w.expect(0, &["env", "set", "--stage", "ALONE=1"]);
+    let plan = w.expect(10, &["plan"]);
+    assert!(plan.out.contains("staged values come with it: env ALONE"), "{}", plan.out);
 }
 
 const DECLARED: &str = r#"secret "api_key" {

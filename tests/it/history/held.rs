@@ -57,7 +57,11 @@ async fn healthy_canaries_are_held_until_a_person_lets_them_go_on_or_takes_them_
     assert!(now.is_superset(&old) && now.len() == 3, "{now:?} beside {old:?}");
     let status = person.json(app.path(), &["status", "--json"]);
     assert_eq!((status["release"].as_u64(), status["held"].as_u64()), (Some(1), Some(2)), "{status}");
-    assert!(person.expect(0, app.path(), &["status"]).out.contains("canaries of release 2 are held"));
+    let web = &status["processes"][0];
+    assert_eq!((web["healthy"].as_u64(), web["canaries"].as_u64()), (Some(2), Some(1)), "{status}");
+    let told = person.expect(0, app.path(), &["status"]).out;
+    assert!(told.contains("canaries of release 2 are held"), "{told}");
+    assert!(told.contains("web: 2/2 healthy, 1 canary, 2 running"), "{told}");
     assert_eq!(states(&person, &app), [state(2, "held"), state(1, "running")]);
     // Each instance says of which release it is, and which is the canary.
     let seen = |instances: &serde_json::Value| {

@@ -100,6 +100,14 @@ async fn pt_70_an_app_has_own_domains_paths_and_redirects_and_nobody_elses() {
         assert!(refused.err.contains(&app.name), "{}", refused.err);
     }
 
+    // Another environment of the same project is told what its next step is.
+    let env = format!("{}@staging", app.name);
+    let refused = person.expect(5, app.path(), &["deploy", &env]);
+    let wanted =
+        format!("host {own} is not available, it belongs to {}, the same project's production", app.name);
+    assert!(refused.err.contains(&wanted), "{wanted}: {}", refused.err);
+    assert!(refused.err.contains(&format!("terreau deploy {env} --file staging.hcl")), "{}", refused.err);
+
     // Nor is a host at which a service answers that nobody made with Terreau.
     let foreign = unique("foreign");
     let host = format!("{foreign}.example.org");

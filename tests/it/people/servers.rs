@@ -84,8 +84,16 @@ async fn a_token_is_printed_once_and_used_by_the_environment_for_the_server_that
     assert!(other.err.contains(&format!("is for read of {app}")), "{}", other.err);
     assert!(by(Some(&agent.url), &["whoami"]).out.contains(&format!("by a token for read of {app}")));
 
+    // By its name, while that is one token's; else by the ids that the refusal names.
     let id = list.out.lines().nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
+    let again = ["tokens", "create", "ci", "--app", &app, "--verb", "read"];
+    assert_eq!(does(&home, &again).code, 0);
+    let which = does(&home, &["tokens", "revoke", "ci"]);
+    assert_eq!(which.code, 5, "{}", which.err);
+    assert!(which.err.contains("2 tokens are called ci") && which.err.contains(&id), "{}", which.err);
     assert_eq!(does(&home, &["tokens", "revoke", &id]).code, 0);
+    assert_eq!(does(&home, &["tokens", "revoke", "c"]).code, 6, "the beginning of a name is none");
+    assert_eq!(does(&home, &["tokens", "revoke", "ci"]).code, 0);
     let spent = by(Some(&agent.url), &["owners", "list", &app]);
     assert_eq!(spent.code, 3, "{}", spent.err);
     assert!(spent.err.contains("TERREAU_TOKEN is set"), "{}", spent.err);

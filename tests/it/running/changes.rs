@@ -109,11 +109,13 @@ async fn counts_that_were_scaled_hold_through_deploys_and_stops_and_replace_noth
     );
 
     // 0 of one process is not a stop.
-    it.expect(0, &["scale", "web=0"]);
+    let said = it.expect(0, &["scale", "web=0"]);
+    assert_eq!(said.out, "", "nobody answers at its address: {}", said.err);
     let status = it.status();
     assert_eq!((&status["status"], status["stopped"].is_null()), (&json!("running"), true));
     assert_eq!(it.allocations().await.len(), 2);
-    it.expect(0, &["scale", "web=1", "worker=1"]);
+    let said = it.expect(0, &["scale", "web=1", "worker=1"]);
+    assert!(said.out.contains("http://"), "{}", said.out);
 
     for (words, code, wanted) in [
         (&["scale", "wbe=2"][..], 6, "did you mean web?"),

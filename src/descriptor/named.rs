@@ -1,0 +1,81 @@
+//! Which project a descriptor is of, where nothing else of it is needed: also of one with faults. Must never guess: of two
+//! names it takes none.
+
+use std::borrow::Cow;
+
+use super::source::Ctx;
+use super::{bounds, syntax};
+use crate::model::names::ProjectName;
+
+/// The name in `project "name" {`, whatever the rest of the file is like; `None` where it does not say one name.
+pub fn project_name(bytes: &[u8]) -> Option<ProjectName> {
+    let text = String::from_utf8_lossy(bytes);
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let text: Cow<'_, str> =
+        if text.contains("\r\n") { text.replace("\r\n", "\n").into() } else { text.into() };
+    let names = if bounds::check(&text).is_none() { of_tree(&text) } else { None };
+    let names = names.unwrap_or_else(|| of_lines(&text));
+    match names.as_slice() {
+        [name] => ProjectName::new(name.as_str()).ok(),
+        _ => None,
+    }
+}
+
+/// The names that HCL's tree says, where there is one.
+fn of_tree(text: &str) -> Option<Vec<String>> {
+    let (body, _) = syntax::body(&mut Ctx::new("", text))?;
+    let names: Vec<String> = body
+        .get_blocks("project")
+        .map(|b| b.labels.first().map(|l| l.as_str().to_owned()).unwrap_or_default())
+        .collect();
+    // Its very line may be the one that could not be read.
+    (!names.is_empty()).then_some(names)
+}
+
+/// The names at the beginnings of lines, where the tree cannot be had: what is inside something else is indented.
+fn of_lines(text: &str) -> Vec<String> {
+    let name = |line: &str| {
+        let rest = line.strip_prefix("project")?;
+        let rest = rest.strip_prefix([' ', '\t', '"'])?.trim_start_matches([' ', '\t', '"']);
+        let end = rest.find(['"', ' ', '\t', '{']).unwrap_or(rest.len());
+        let what_follows = rest[end..].trim_start_matches(['"', ' ', '\t']);
+        (what_follows.is_empty() || what_follows.starts_with('{')).then(|| rest[..end].to_owned())
+    };
+    text.lines().filter_map(name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Option<String> {
+        project_name(text.as_bytes()).map(|n| n.to_string())
+    }
+
+    #[test]
+    fn the_name_is_had_from_a_descriptor_with_faults() {
+        for (text, wanted) in [
+            ("project \"carnet\" {\n  owners = 3\n}\n", Some("carnet")),
+            (
+                "project \"carnet\" {\n  nonsense {}\n  process \"web\" {\n    cpu = \"much\"\n",
+                Some("carnet"),
+            ),
+            ("# a word\nproject \"carnet\" {\n  x = = 3\n  y = \"open\n}}}\n", Some("carnet")),
+            ("project \"carnet\" {\n  x = <<END\nnever\n", Some("carnet")),
+            ("project carnet {\n  }}\n", Some("carnet")),
+            ("\u{feff}project \"carnet\" {\r\n  owners = 3\r\n}\r\n", Some("carnet")),
+            ("project \"carnet\" {\n", Some("carnet")),
+            ("proj \"carnet\" {\n}\n", None),
+            ("project = \"carnet\"\n", None),
+            ("project \"Carnet!\" {\n}\n", None),
+            ("project \"one\" {\n}\nproject \"two\" {\n}\n", None),
+            ("project \"one\" {\n  }}\nproject \"two\" {\n}\n", None),
+            ("", None),
+            ("projects \"carnet\" {\n  }}\n", None),
+            ("  project \"carnet\" {\n  }}\n", None),
+        ] {
+            assert_eq!(name(text).as_deref(), wanted, "{text}");
+        }
+        assert_eq!(project_name(b"project \"carnet\" {\n  x = \"\xff\"\n}\n").unwrap().as_str(), "carnet");
+    }
+}
