@@ -15,13 +15,12 @@ use super::client::{Client, app_path};
 use super::context::Context;
 use super::exit::ExitStatus;
 use super::failure::{Failure, Ran, harmless};
+use super::tunnel::{self, Ears, Mouth};
 use super::{exec, local, waiting};
-use crate::model::wire::{Started, Which};
+use crate::model::wire::{CopyBegin, CopyWay, Started, ToServer, Which, parted};
 
 /// Pieces that wait to be written.
 const WAITING: usize = 8;
-/// An archive without an entry.
-const NOTHING: &str = "nothing came";
 
 /// Runs it.
 pub fn run(args: &CpArgs, cx: &Context) -> Ran {
@@ -41,55 +40,39 @@ pub fn run(args: &CpArgs, cx: &Context) -> Ran {
     }
 }
 
-/// A path's folder and last name.
-fn parted(path: &str) -> Option<(&str, &str)> {
-    let path = path.trim_end_matches('/');
-    let (folder, name) = match path.rsplit_once('/') {
-        Some(("", name)) => ("/", name),
-        Some(parts) => parts,
-        None => (".", path),
-    };
-    (!matches!(name, "" | "." | "..")).then_some((folder, name))
+/// Asks for a copy.
+async fn ask(
+    client: &Client,
+    api: &str,
+    which: Which,
+    way: CopyWay,
+    path: &str,
+) -> Result<((Mouth, Ears), Started), Failure> {
+    let what = CopyBegin { which, way, path: path.to_owned() };
+    let (mouth, ears, started) = tunnel::open(client, api, &ToServer::Copy(what)).await?;
+    Ok(((mouth, ears), started))
+}
+
+fn nameless(path: &str) -> Failure {
+    Failure::usage(format!("{path} has no name of its own; name what is to be copied"))
 }
 
 async fn fetch(client: &Client, api: &str, which: Which, path: &str, to: &Path) -> Ran {
-    let Some((folder, name)) = parted(path) else {
-        return Err(Failure::usage(format!("{path} has no name of its own; name what is to be copied")));
-    };
+    let name = parted(path).ok_or_else(|| nameless(path))?.1;
     let target = if to.is_dir() { to.join(name) } else { to.to_owned() };
-    let command = ["tar", "-C", folder, "-cf", "-", "--", name].map(str::to_owned).to_vec();
+    let (there, _) = ask(client, api, which, CopyWay::Out, path).await?;
     let (_, nothing) = mpsc::channel(1);
     let (tx, rx) = mpsc::channel(WAITING);
     let (wanted, put) = (name.to_owned(), target.clone());
     let unpacking = tokio::task::spawn_blocking(move || unpack(Pipe::new(rx), &wanted, &put));
-    let came = exec::through(client, api, which, command, nothing, tx).await?;
+    let came = exec::through(there, nothing, tx).await?;
     let unpacked = unpacking.await.map_err(|e| Failure::failed("the copy ended").because(e.to_string()))?;
-    if came.code != 0 || matches!(&unpacked, Err(why) if why == NOTHING) {
-        is_there(client, api, &came.at, path).await?;
-    }
     if came.code != 0 {
         return Err(told(path, came.code, &came.said));
     }
     unpacked
         .map_err(|e| Failure::failed(format!("cannot copy {path} to {}", target.display())).because(e))?;
     Ok(ExitStatus::Done)
-}
-
-/// Says so where there is no such path in that very instance. The path is an argument, never a part of the shell's
-/// program; where there is no shell, nothing is known.
-async fn is_there(client: &Client, api: &str, at: &Started, path: &str) -> Result<(), Failure> {
-    let ask = ["sh", "-c", "test -e \"$1\" || test -L \"$1\"", "sh", path].map(str::to_owned).to_vec();
-    let which = Which { process: None, alloc: Some(at.alloc.clone()) };
-    let (_, nothing) = mpsc::channel(1);
-    let (quiet, _ignored) = mpsc::channel(WAITING);
-    match exec::through(client, api, which, ask, nothing, quiet).await {
-        Ok(came) if came.code == 1 => {
-            let at = harmless(&came.at.instance);
-            let hint = "a path that does not begin with / is relative to where the instance's programs start";
-            Err(Failure::new(ExitStatus::NotFound, format!("no such file: {path} in {at}")).hint(hint))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn told(path: &str, code: i32, said: &str) -> Failure {
@@ -121,7 +104,7 @@ fn unpack(tar: impl Read, name: &str, target: &Path) -> Result<(), String> {
         taken.map_err(text)?;
         count += 1;
     }
-    if count == 0 { Err(NOTHING.to_owned()) } else { Ok(()) }
+    if count == 0 { Err("nothing came".to_owned()) } else { Ok(()) }
 }
 
 /// What stands below `name` in an entry's path.
@@ -153,17 +136,9 @@ async fn send(client: &Client, api: &str, which: Which, from: &Path, path: &str)
     let kind = std::fs::metadata(from).map_err(wrong)?;
     let own = from.canonicalize().map_err(wrong)?;
     let own = own.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    // Into it, where it is a folder; else as it. The path is an argument, never a part of the shell's program.
-    let ask = ["sh", "-c", "test -d \"$1\"", "sh", path].map(str::to_owned).to_vec();
-    let (_, nothing) = mpsc::channel(1);
-    let (quiet, _ignored) = mpsc::channel(WAITING);
-    let is_folder = exec::through(client, api, which.clone(), ask, nothing, quiet).await?.code == 0;
-    let (folder, name) = if is_folder {
-        (path, own.as_str())
-    } else {
-        parted(path).ok_or_else(|| Failure::usage(format!("{path} has no name of its own")))?
-    };
-    let command = ["tar", "-C", folder, "-xf", "-"].map(str::to_owned).to_vec();
+    let (there, started) = ask(client, api, which, CopyWay::In, path).await?;
+    // Into it, where it is a folder; else as it.
+    let name = if started.is_folder { own.as_str() } else { parted(path).ok_or_else(|| nameless(path))?.1 };
     let (tx, rx) = mpsc::channel(WAITING);
     let (source, name) = (from.to_owned(), name.to_owned());
     let packing = tokio::task::spawn_blocking(move || {
@@ -177,7 +152,7 @@ async fn send(client: &Client, api: &str, which: Which, from: &Path, path: &str)
         tar.into_inner()?.flush()
     });
     let (quiet, _ignored) = mpsc::channel(WAITING);
-    let came = exec::through(client, api, which, command, rx, quiet).await?;
+    let came = exec::through(there, rx, quiet).await?;
     let packed = packing.await.map_err(|e| Failure::failed("the copy ended").because(e.to_string()))?;
     if came.code != 0 {
         return Err(told(path, came.code, &came.said));
@@ -276,15 +251,5 @@ mod tests {
         }
         assert!(!temp.path().join("x").exists());
         assert!(unpack(&archive(&[])[..], "data", &target).is_err());
-    }
-
-    #[test]
-    fn a_path_has_a_folder_and_a_name() {
-        assert_eq!(parted("a/b/"), Some(("a", "b")));
-        assert_eq!(parted("/a"), Some(("/", "a")));
-        assert_eq!(parted("a"), Some((".", "a")));
-        for bad in ["/", ".", "a/..", ""] {
-            assert_eq!(parted(bad), None, "{bad}");
-        }
     }
 }

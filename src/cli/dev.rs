@@ -9,7 +9,8 @@ use crate::sandbox::dev::{self, DevInfo, DevOptions, DevStatus};
 /// Start a whole cluster on this machine, in one folder
 ///
 /// Consul, Nomad, Garage, a directory, the agent and a proxy, on loopback. Without a word it starts them in the
-/// background and returns once all are ready. What is deployed here stays until `reset`.
+/// background and returns once all are ready. What is deployed here stays until `reset`. Each folder is a cluster of its own,
+/// with its own ports and data: where one runs in another folder, this says so and starts another beside it.
 #[derive(Debug, Clone, clap::Args)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -129,6 +130,7 @@ fn options(dir: &Path) -> anyhow::Result<DevOptions> {
 async fn foreground(dir: &Path) -> anyhow::Result<ExitCode> {
     super::sandbox::log_to_stderr();
     let stop = crate::sandbox::stop_signal()?;
+    say_of_others(dir)?;
     let shown = dir.to_owned();
     dev::supervise(&options(dir)?, stop, |info| {
         let _ = say(&told(info, &shown));
@@ -138,6 +140,7 @@ async fn foreground(dir: &Path) -> anyhow::Result<ExitCode> {
 }
 
 async fn start(place: &Place) -> anyhow::Result<ExitCode> {
+    say_of_others(&place.folder.dir)?;
     let info = dev::start(&options(&place.folder.dir)?).await?;
     if place.json {
         say(&serde_json::to_string_pretty(&info)?)?;
@@ -189,6 +192,20 @@ fn told(info: &DevInfo, dir: &Path) -> String {
     )
 }
 
+fn say_of_others(own: &Path) -> std::io::Result<()> {
+    dev::elsewhere(own).iter().try_for_each(|(dir, info)| note(&beside(dir, info.as_ref())))
+}
+
+/// What is said of a cluster that runs in another folder, before one is started here.
+fn beside(dir: &Path, info: Option<&DevInfo>) -> String {
+    let shown = dir.display();
+    let api = info.map(|i| format!(", at {}", i.api)).unwrap_or_default();
+    format!(
+        "note: another cluster runs in {shown}{api}; it goes on, and this one has ports and data of its own\n\
+         hint: `terreau dev --dir {shown}` says how to log in there; `terreau dev stop --dir {shown}` ends it"
+    )
+}
+
 fn login(info: &DevInfo) -> String {
     format!(
         "Log in as {user}; the password is in {password}:\n\
@@ -202,7 +219,9 @@ fn login(info: &DevInfo) -> String {
 
 fn listed(status: &DevStatus) -> String {
     if status.parts.is_empty() {
-        return format!("nothing was started in {}", status.dir.display());
+        let mut lines = vec![format!("nothing was started in {}", status.dir.display())];
+        lines.extend(elsewhere(status));
+        return lines.join("\n");
     }
     let mut lines = vec![match status.supervisor {
         Some(pid) => format!("supervisor  pid {pid}"),
@@ -216,7 +235,16 @@ fn listed(status: &DevStatus) -> String {
         };
         format!("{:<11} 127.0.0.1:{:<6} {state}", p.part.name(), p.port)
     }));
+    lines.extend(elsewhere(status));
     lines.join("\n")
+}
+
+fn elsewhere(status: &DevStatus) -> impl Iterator<Item = String> {
+    let say = |dir: &PathBuf| {
+        let dir = dir.display();
+        format!("another cluster runs in {dir}: `terreau dev status --dir {dir}` shows it")
+    };
+    status.elsewhere.iter().map(say)
 }
 
 /// ` --dir DIR` where it is not the default.
@@ -228,4 +256,9 @@ fn say(text: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{text}")?;
     out.flush()
+}
+
+/// For people, beside what a program reads.
+fn note(text: &str) -> std::io::Result<()> {
+    writeln!(std::io::stderr().lock(), "{text}")
 }

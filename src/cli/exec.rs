@@ -4,6 +4,7 @@
 
 use std::io::Read;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,10 +18,12 @@ use super::failure::{Failure, harmless};
 use super::printer::Printer;
 use super::tunnel::{self, Ears, Heard, Mouth};
 use super::{local, terminal};
-use crate::model::wire::{ExecBegin, RunBegin, Started, ToServer, Which, channel};
+use crate::model::wire::{ExecBegin, RunBegin, ToServer, channel};
 
 /// What a shell says of a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
+/// How soon an input that holds nothing is seen to have ended.
+const AT_ONCE: Duration = Duration::from_millis(100);
 
 /// Runs `exec`.
 pub fn exec(args: &ExecArgs, cx: &Context) -> Result<ExitCode, Failure> {
@@ -79,8 +82,15 @@ fn begin_exec(args: &ExecArgs, cx: &Context) -> Result<u8, Failure> {
             cx.printer.say(format!("in {}", harmless(&started.instance)));
         }
         let raw = if has_terminal && terminal::is_here() { Some(terminal::Raw::begin()?) } else { None };
-        let input = if args.no_stdin { Input::None } else { Input::Ours };
-        let ended = attend(cx.printer, (mouth, ears), input, raw.is_some()).await;
+        let mut mouth = mouth;
+        let keys = if args.no_stdin {
+            mouth.say(&ToServer::Eof).await?;
+            None
+        } else {
+            Some(read_input())
+        };
+        let how = Attending { keys, interrupt: Interrupt::Ends, is_raw: raw.is_some() };
+        let ended = attend(cx.printer, (mouth, ears), how).await;
         // Before anything is said of the end.
         drop(raw);
         ended
@@ -92,8 +102,11 @@ fn begin_run(args: &OnceArgs, cx: &Context) -> Result<u8, Failure> {
     let client = cx.client()?.tunnel()?;
     let process = args.process.as_ref().map(ToString::to_string);
     let timeout_seconds = args.timeout.map(|d| u32::try_from(d.as_secs()).unwrap_or(u32::MAX));
-    let what = RunBegin { process, command: args.command.clone(), detach: args.detach, timeout_seconds };
     waiting(async {
+        let (input, keys) =
+            if args.detach || args.no_stdin { (false, None) } else { something(args.stdin).await };
+        let what =
+            RunBegin { process, command: args.command.clone(), detach: args.detach, input, timeout_seconds };
         let path = app_path(&app, "/run");
         let (mouth, mut ears, started) = tunnel::open(&client, &path, &ToServer::Run(what)).await?;
         let name = harmless(started.run.as_deref().unwrap_or("?"));
@@ -105,18 +118,25 @@ fn begin_run(args: &OnceArgs, cx: &Context) -> Result<u8, Failure> {
             return Ok(0);
         }
         cx.printer.say(format!("run {name}"));
-        attend(cx.printer, (mouth, ears), Input::Stops, false).await
+        let how = Attending { keys, interrupt: Interrupt::Stops, is_raw: false };
+        attend(cx.printer, (mouth, ears), how).await
     })
 }
 
-/// What our input is to the program.
+/// What a program has of ours.
+struct Attending {
+    /// What it reads.
+    keys: Option<Keys>,
+    interrupt: Interrupt,
+    is_raw: bool,
+}
+
+/// What Ctrl-C does where there is no terminal for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Input {
-    /// It reads it.
-    Ours,
-    /// It reads nothing.
-    None,
-    /// It reads nothing, and Ctrl-C asks it to end.
+enum Interrupt {
+    /// It ends the session, and the program with it.
+    Ends,
+    /// It asks the program to end; a second one leaves it to the server.
     Stops,
 }
 
@@ -124,17 +144,16 @@ enum Input {
 async fn attend(
     printer: Printer,
     (mut mouth, mut ears): (Mouth, Ears),
-    input: Input,
-    is_raw: bool,
+    Attending { mut keys, interrupt, is_raw }: Attending,
 ) -> Result<u8, Failure> {
     let wrong = |e: std::io::Error| Failure::failed("cannot listen for signals").because(e.to_string());
     let mut resized = signal(SignalKind::window_change()).map_err(wrong)?;
     let mut ended = signal(SignalKind::terminate()).map_err(wrong)?;
     let mut hung_up = signal(SignalKind::hangup()).map_err(wrong)?;
     let mut interrupted = signal(SignalKind::interrupt()).map_err(wrong)?;
-    let mut keys = (input == Input::Ours).then(read_input);
-    if input == Input::None {
-        mouth.say(&ToServer::Eof).await?;
+    if is_raw {
+        // It may have been resized before anybody listened.
+        mouth.say(&ToServer::Resize(terminal::size())).await?;
     }
     let (out, mut told) = write_output(printer);
     // By itself: what the program says is taken also while it takes nothing of ours.
@@ -168,7 +187,7 @@ async fn attend(
                 mouth.say(&ToServer::Resize(terminal::size())).await?;
             }
             Some(()) = interrupted.recv() => {
-                if input != Input::Stops || asked_to_stop {
+                if interrupt == Interrupt::Ends || asked_to_stop {
                     mouth.close().await;
                     return Ok(INTERRUPTED);
                 }
@@ -195,16 +214,25 @@ async fn attend(
     }
 }
 
-async fn next_of(keys: &mut Option<mpsc::Receiver<Bytes>>) -> Option<Bytes> {
+async fn next_of(keys: &mut Option<Keys>) -> Option<Bytes> {
     match keys {
-        Some(keys) => keys.recv().await,
+        Some(keys) => match keys.first.take() {
+            Some(bytes) => Some(bytes),
+            None => keys.rest.recv().await,
+        },
         None => std::future::pending().await,
     }
 }
 
+/// Our standard input.
+struct Keys {
+    first: Option<Bytes>,
+    rest: mpsc::Receiver<Bytes>,
+}
+
 /// Reads standard input on a thread of its own, which nobody waits for.
-fn read_input() -> mpsc::Receiver<Bytes> {
-    let (tx, rx) = mpsc::channel(4);
+fn read_input() -> Keys {
+    let (tx, rest) = mpsc::channel(4);
     std::thread::spawn(move || {
         let mut buffer = [0; 16 << 10];
         while let Ok(n @ 1..) = std::io::stdin().lock().read(&mut buffer) {
@@ -213,7 +241,24 @@ fn read_input() -> mpsc::Receiver<Bytes> {
             }
         }
     });
-    rx
+    Keys { first: None, rest }
+}
+
+/// Our input where it is one: neither a terminal nor a device, unless it is asked for, nor ended already. The two roads
+/// differ in what they need of an instance alone; one that has only a program and no shell runs what is given nothing.
+async fn something(is_asked: bool) -> (bool, Option<Keys>) {
+    use std::os::fd::AsFd;
+    let device = rustix::fs::fstat(std::io::stdin().as_fd())
+        .map(|s| rustix::fs::FileType::from_raw_mode(s.st_mode).is_char_device());
+    if device.unwrap_or(true) && !is_asked {
+        return (false, None);
+    }
+    let mut keys = read_input();
+    match tokio::time::timeout(AT_ONCE, keys.rest.recv()).await {
+        Ok(None) => (false, None),
+        Ok(first) => (true, Some(Keys { first, ..keys })),
+        Err(_) => (true, Some(keys)),
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -252,21 +297,14 @@ pub(super) struct Came {
     pub(super) code: i32,
     /// The last of what it complained of.
     pub(super) said: String,
-    /// Where it ran.
-    pub(super) at: Started,
 }
 
-/// Runs a program without a terminal, for `cp`: feeds it, hands its output on, gives its exit code and its complaints.
+/// Hears a program without a terminal, for `cp`: feeds it, hands its output on, gives its exit code and its complaints.
 pub(super) async fn through(
-    client: &super::client::Client,
-    path: &str,
-    which: Which,
-    command: Vec<String>,
+    (mut mouth, mut ears): (Mouth, Ears),
     mut input: mpsc::Receiver<Bytes>,
     output: mpsc::Sender<Bytes>,
 ) -> Result<Came, Failure> {
-    let what = ExecBegin { which, command, terminal: None, idle_seconds: None };
-    let (mut mouth, mut ears, at) = tunnel::open(client, path, &ToServer::Exec(what)).await?;
     let mut complaints = Vec::new();
     let hearing = async {
         loop {
@@ -302,5 +340,5 @@ pub(super) async fn through(
     };
     mouth.close().await;
     drop(output);
-    Ok(Came { code, said: String::from_utf8_lossy(&complaints).into_owned(), at })
+    Ok(Came { code, said: String::from_utf8_lossy(&complaints).into_owned() })
 }

@@ -14,7 +14,9 @@ use super::printer::{self, table};
 use super::shapes::HookRemoved;
 use super::{local, waiting};
 use crate::model::Placement;
-use crate::model::wire::{DeliveryResult, Hidden, HookAnswer, HookRequest, HookTested, HookView, Hooks};
+use crate::model::wire::{
+    DeliveryResult, Hidden, HookAnswer, HookEvent, HookRequest, HookTested, HookView, Hooks,
+};
 
 /// No secret is longer.
 const LONGEST_SECRET: u64 = 256;
@@ -107,7 +109,7 @@ fn row(h: &HookView) -> Vec<String> {
     vec![
         harmless(&h.id),
         harmless(&h.url),
-        if on.len() == 4 { "everything".to_owned() } else { on.join(", ") },
+        if on.len() == HookEvent::ALL.len() { "everything".to_owned() } else { on.join(", ") },
         harmless(&h.by),
         last(h),
         waits(h),

@@ -4,6 +4,7 @@
 
 pub mod config;
 mod connects;
+mod copy;
 mod course;
 pub mod diff;
 mod events;
@@ -22,8 +23,10 @@ mod one_off;
 mod operations;
 pub mod owners;
 mod prepare;
+mod program;
 mod reach;
 mod run;
+mod run_input;
 mod stats;
 mod status;
 mod tickets;
@@ -55,8 +58,10 @@ pub use logs::{Keeper, LogForm, LogQuery, LogStreamName};
 pub use maintenance::Maintained;
 pub use one_off::{Run, RunOutput};
 pub use operations::{Line, Listed};
-pub use reach::{Program, ProgramOutput, Reached};
+pub use program::{Program, ProgramOutput};
+pub use reach::Reached;
 pub use run::{Change, Changed};
+pub use run_input::Fed;
 pub use status::Ended;
 
 /// What a deploy is asked with.

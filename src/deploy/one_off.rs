@@ -40,8 +40,9 @@ const TIME: (u32, u32) = (86_400, 7 * 86_400);
 #[derive(Debug, Clone)]
 pub struct Run {
     name: String,
-    process: String,
-    logs: JobLogs,
+    pub(super) uid: Uid,
+    pub(super) process: String,
+    pub(super) logs: JobLogs,
     evaluation: String,
     time: Duration,
 }
@@ -66,14 +67,17 @@ impl Run {
     /// As it is told to people and programs.
     pub fn started(&self) -> Started {
         let instance = format!("{}-run.{}", self.process, self.name);
-        Started { instance, alloc: String::new(), run: Some(self.name.clone()) }
+        Started { instance, alloc: String::new(), run: Some(self.name.clone()), is_folder: false }
     }
 }
 
 impl Deployer {
     /// Begins a command. The audit log hears of the program's name, never of its arguments.
     pub async fn run_once(&self, by: &By, app: &Placement, what: &RunBegin) -> Result<Run, Error> {
-        let program = super::reach::program(&what.command)?;
+        let program = super::program::program(&what.command)?;
+        if what.input && what.detach {
+            return Err(Error::Invalid("a detached run has nobody who could feed it".to_owned()));
+        }
         let head = self.head(app).await?.value;
         let release = self.current(&head).await?;
         let release =
@@ -100,7 +104,14 @@ impl Deployer {
             (PROCESS_META, process.clone()),
             (PROGRAM_META, program.to_owned()),
         ];
-        let one = OneOff { process: &process, run: &name, agent: waits, words: &what.command, notes: &notes };
+        let one = OneOff {
+            process: &process,
+            run: &name,
+            agent: waits,
+            words: &what.command,
+            reads: what.input,
+            notes: &notes,
+        };
         let job = one_off(&job.json, &one).ok_or_else(|| {
             let all: Vec<&str> = project.processes.iter().map(|p| p.name.as_str()).collect();
             no_part(app, "process", &process, &all)
@@ -127,13 +138,14 @@ impl Deployer {
         let logs = JobLogs {
             namespace: app.namespace().to_owned(),
             job: run_job(&app.flat(), &name),
-            uid: head.uid,
+            uid: head.uid.clone(),
         };
+        let uid = head.uid;
         match registered {
-            Ok(registered) => Ok(Run { name, process, logs, evaluation: registered.eval_id, time }),
+            Ok(registered) => Ok(Run { name, uid, process, logs, evaluation: registered.eval_id, time }),
             Err(e) => {
                 // Its answer may have been lost after the effect, and nobody waits for it any more.
-                let lost = Run { name, process, logs, evaluation: String::new(), time };
+                let lost = Run { name, uid, process, logs, evaluation: String::new(), time };
                 let deployer = self.clone();
                 tokio::spawn(async move { deployer.purge_run(&lost).await });
                 Err(e.into())
@@ -166,7 +178,7 @@ impl Deployer {
     }
 
     /// Its instance, once it is placed; why there is no room, otherwise.
-    async fn placed(&self, run: &Run) -> Result<String, Error> {
+    pub(super) async fn placed(&self, run: &Run) -> Result<String, Error> {
         let nomad = &self.runner.hands().nomad;
         let mut changes = self.runner.hands().world.subscribe().await;
         loop {

@@ -298,7 +298,10 @@ impl Deployer {
         unfinished(&head.value)?;
         if head.value.state == AppState::Deleted {
             if let Some(at) = self.free_at(&head.value.uid).await? {
-                return Err(Error::NameNotAvailable(format!("{app} was deleted; its name is free at {at}")));
+                return Err(Error::NameNotAvailable(format!(
+                    "{app} was deleted, and its name rests until {at}, while what it had is taken away; nobody else can take it \
+                     before, and from then on you can deploy it again"
+                )));
             }
             head.value.state = AppState::New;
             head.value.capability = capability;

@@ -1,57 +1,37 @@
-//! Reaching into a living instance: a program in it, a connection to a port of it. Which instance is meant, when nobody
-//! says; what is told of it in the audit log. Who may do it was decided before.
+//! Reaching into a living instance: which one is meant, when nobody says, and a connection to a port of it. What is told
+//! of it in the audit log. Who may do it was decided before.
 
 use std::cmp::Reverse;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
 
 use super::connects::Use;
 use super::{Deployer, Error, is_missing, no_part};
-use crate::engines::nomad::{
-    AllocStub, Allocation, ExecOutput, ExecReader, ExecWriter, Nomad, Port, Terminal,
-};
+use crate::engines::nomad::{AllocStub, Allocation, Port};
 use crate::engines::{EngineError, Fault};
 use crate::model::names::PartName;
 use crate::model::project::port_label;
-use crate::model::wire::{ConnectBegin, ExecBegin, Started, Which};
+use crate::model::wire::{ConnectBegin, Started, Which};
 use crate::model::{Head, Placement, ProcessName, Uid};
 use crate::store::records::By;
 
 /// How long an instance's port may take to answer.
 const CONNECT: Duration = Duration::from_secs(5);
-/// How long a program of ours may take.
-const SHORT: Duration = Duration::from_secs(15);
-/// Begins a program whose environment, and that of all that it begins, bears a mark.
-const ON_TERMINAL: &str = "TERREAU_EXEC=$1; export TERREAU_EXEC; shift; exec \"$@\"";
-/// The same, and says so when it has ended: where its input is a pipe, Nomad tells the end only once that is closed too
-/// (tried on 1.11.1), and a person's input need not end by itself.
-const ON_PIPES: &str = "TERREAU_EXEC=$1; export TERREAU_EXEC; shift; \"$@\"; code=$?; \
-                        printf '\\036%s\\036' \"$TERREAU_EXEC\" >&2; exit $code";
-/// Ends everything whose environment bears the mark: first as a terminal does that is hung up, then for good.
-const END: &str = "for s in HUP KILL; do for p in /proc/[0-9]*; do \
-                   grep -q \"TERREAU_EXEC=$1\" \"$p/environ\" 2>/dev/null && kill -$s \"${p#/proc/}\" 2>/dev/null && left=1; done; \
-                   [ \"$left\" ] || break; [ $s = HUP ] && sleep 1; left=; done; true";
-/// A command has at most so many bytes: it travels in an address.
-const COMMAND: usize = 6 << 10;
-
 /// An instance that something is done in.
 #[derive(Debug, Clone)]
 pub struct Reached {
     /// The app's identity.
-    uid: Uid,
-    alloc: String,
-    process: String,
-    task: String,
+    pub(super) uid: Uid,
+    pub(super) alloc: String,
+    pub(super) process: String,
+    pub(super) task: String,
 }
 
 impl Reached {
     /// As it is told to people and programs.
     pub fn started(&self) -> Started {
-        Started { instance: self.to_string(), alloc: self.alloc.clone(), run: None }
+        Started { instance: self.to_string(), alloc: self.alloc.clone(), run: None, is_folder: false }
     }
 }
 
@@ -61,140 +41,7 @@ impl std::fmt::Display for Reached {
     }
 }
 
-/// A program that runs in an instance.
-#[derive(Debug)]
-pub struct Program {
-    /// Where.
-    pub at: Reached,
-    /// What its environment bears, so that it is found and ended with its session; `None` where the instance has no
-    /// shell.
-    mark: Option<String>,
-    /// What it reads.
-    pub input: ExecWriter,
-    /// What it says.
-    pub output: ProgramOutput,
-    /// Rings once the program has ended and only its input is still open.
-    pub ended: Arc<Notify>,
-}
-
-/// What a program says.
-#[derive(Debug)]
-pub struct ProgramOutput {
-    reader: ExecReader,
-    /// What our shell writes last to its errors, and what of it may have been seen.
-    last: Option<Last>,
-    ended: Arc<Notify>,
-}
-
-#[derive(Debug)]
-struct Last {
-    words: Vec<u8>,
-    held: BytesMut,
-}
-
-impl ProgramOutput {
-    /// What it says next.
-    pub async fn next(&mut self) -> Result<ExecOutput, EngineError> {
-        loop {
-            let said = self.reader.next().await?;
-            let (Some(last), ExecOutput::Stderr(bytes)) = (&mut self.last, &said) else { return Ok(said) };
-            let (told, has_ended) = last.without(bytes);
-            if has_ended {
-                self.last = None;
-                self.ended.notify_one();
-            }
-            if !told.is_empty() {
-                return Ok(ExecOutput::Stderr(told));
-            }
-        }
-    }
-}
-
-impl Last {
-    /// What of the errors is the program's own, and whether our word was among them. What may be its beginning is held.
-    fn without(&mut self, bytes: &[u8]) -> (Bytes, bool) {
-        self.held.extend_from_slice(bytes);
-        if let Some(at) = memchr::memmem::find(&self.held, &self.words) {
-            let mut told = self.held.split_to(at);
-            told.extend_from_slice(&self.held[self.words.len()..]);
-            return (told.freeze(), true);
-        }
-        let longest = self.words.len().min(self.held.len());
-        let held = (1..=longest).rev().find(|n| self.held.ends_with(&self.words[..*n])).unwrap_or(0);
-        (self.held.split_to(self.held.len() - held).freeze(), false)
-    }
-}
-
 impl Deployer {
-    /// Runs a program in an instance. The audit log hears of the instance and of the program's name; never of its
-    /// arguments, which may hold secrets.
-    pub async fn exec(&self, by: &By, app: &Placement, what: &ExecBegin) -> Result<Program, Error> {
-        let name = program(&what.command)?;
-        let at = self.instance(app, &what.which).await?;
-        self.runner.tell(by, (app, &at.uid), "exec", format!("{name} in {at}")).await?;
-        tracing::info!(login = by.login, %app, instance = %at, program = name, "exec");
-        let terminal = if what.terminal.is_some() { Terminal::Yes } else { Terminal::No };
-        let nomad = &self.runner.hands().nomad;
-        let opened = |e| not_there(app, &at, e);
-        let has_shell = self.ends_well(nomad, &at, &["sh", "-c", "true"]).await.map_err(opened)?;
-        let mark = has_shell.then(|| hex::encode(rand::random::<[u8; 16]>()));
-        let mut command = Vec::with_capacity(what.command.len() + 5);
-        let mut last = None;
-        if let Some(mark) = &mark {
-            // The person's words are arguments, never a part of our shell's program.
-            let script = if terminal == Terminal::Yes { ON_TERMINAL } else { ON_PIPES };
-            command.extend(["sh", "-c", script, "sh", mark].map(str::to_owned));
-            last = (terminal == Terminal::No)
-                .then(|| Last { words: format!("\u{1e}{mark}\u{1e}").into_bytes(), held: BytesMut::new() });
-        }
-        command.extend(what.command.iter().cloned());
-        let (mut input, reader) =
-            nomad.exec(&at.alloc, &at.task, &command, terminal).await.map_err(opened)?;
-        if let Some(size) = what.terminal {
-            input.resize(size.columns, size.rows).await?;
-        }
-        let ended = Arc::new(Notify::new());
-        let output = ProgramOutput { reader, last, ended: ended.clone() };
-        Ok(Program { at, mark, input, output, ended })
-    }
-
-    /// Runs a program that reads and says nothing; whether it ended with 0.
-    async fn ends_well(&self, nomad: &Nomad, at: &Reached, command: &[&str]) -> Result<bool, EngineError> {
-        let command: Vec<String> = command.iter().map(|w| (*w).to_owned()).collect();
-        let (mut input, mut output) = nomad.exec(&at.alloc, &at.task, &command, Terminal::No).await?;
-        input.end_of_input().await?;
-        let ending = async {
-            loop {
-                match output.next().await {
-                    Ok(ExecOutput::Exited(code)) => return Ok(code == 0),
-                    Ok(_) => {}
-                    // There is no such program.
-                    Err(e) if e.fault == Fault::Invalid => return Ok(false),
-                    Err(e) => return Err(e),
-                }
-            }
-        };
-        let ended = tokio::time::timeout(SHORT, ending).await.unwrap_or(Ok(false));
-        input.close().await;
-        ended
-    }
-
-    /// Ends a program whose session has ended before it. Nomad itself leaves it alone until it next writes something.
-    pub async fn end_program(&self, program: Program) {
-        let Program { at, mark, mut input, output, .. } = program;
-        input.close().await;
-        drop(output);
-        // Its own place is free, and another is not waited for: it must not go on because others do.
-        drop(input);
-        let Some(mark) = mark else { return };
-        let nomad = self.runner.hands().nomad.clone().aside();
-        match self.ends_well(&nomad, &at, &["sh", "-c", END, "sh", &mark]).await {
-            Ok(true) => {}
-            Ok(false) => tracing::debug!(instance = %at, "a program may outlive its session"),
-            Err(e) => tracing::debug!(error = %e, instance = %at, "a program may outlive its session"),
-        }
-    }
-
     /// Opens a connection to a declared port of an instance. The audit log hears of each use of it once, before.
     pub async fn connect(
         &self,
@@ -238,7 +85,7 @@ impl Deployer {
     }
 
     /// The living instance that is meant: healthy before not, new before old.
-    async fn instance(&self, app: &Placement, which: &Which) -> Result<Reached, Error> {
+    pub(super) async fn instance(&self, app: &Placement, which: &Which) -> Result<Reached, Error> {
         let head = self.head(app).await?.value;
         let all = self.runner.hands().nomad.allocations(app.namespace(), &app.flat()).await?;
         if let Some(prefix) = &which.alloc {
@@ -285,18 +132,6 @@ impl Deployer {
     }
 }
 
-/// The program's name without its folder, of a command that can be run.
-pub(super) fn program(command: &[String]) -> Result<&str, Error> {
-    let wrong = |why: &str| Err(Error::Invalid(format!("the command {why}")));
-    match command.first() {
-        None => wrong("is missing"),
-        Some(p) if p.is_empty() => wrong("begins with an empty word"),
-        Some(_) if command.iter().map(String::len).sum::<usize>() > COMMAND => wrong("is longer than 6 KiB"),
-        Some(_) if command.iter().any(|w| w.contains('\0')) => wrong("holds a NUL byte"),
-        Some(p) => Ok(p.rsplit('/').next().unwrap_or(p)),
-    }
-}
-
 fn reached(uid: &Uid, a: &AllocStub) -> Reached {
     let runs = |name: &&String| a.task_states[*name].state == "running";
     let own = a.task_states.keys().find(|t| **t == a.task_group);
@@ -310,7 +145,7 @@ fn is_meant(port: &Port, wanted: &str) -> bool {
     named || port.label == wanted || wanted.parse() == Ok(port.port)
 }
 
-fn not_there(app: &Placement, at: &Reached, e: EngineError) -> Error {
+pub(super) fn not_there(app: &Placement, at: &Reached, e: EngineError) -> Error {
     if is_missing(&e) {
         return Error::NotFound(format!("instance {at} of {app} does not run any more"));
     }
@@ -323,30 +158,6 @@ fn not_there(app: &Placement, at: &Reached, e: EngineError) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn of_a_command_only_the_programs_name_is_told() {
-        let words = |w: &[&str]| w.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
-        assert_eq!(program(&words(&["/usr/bin/psql", "-W", "secret"])).unwrap(), "psql");
-        for bad in [&[][..], &[""], &["a\0"]] {
-            assert!(program(&words(bad)).is_err(), "{bad:?}");
-        }
-        assert!(program(&words(&["x", &"y".repeat(COMMAND)])).is_err());
-    }
-
-    #[test]
-    fn our_own_last_word_is_taken_out_however_it_is_cut() {
-        let whole: &'static [u8] = b"oops \x1e\x1eabc\x1e after";
-        for cut in 0..whole.len() {
-            let mut last = Last { words: b"\x1eabc\x1e".to_vec(), held: BytesMut::new() };
-            let (mut told, first) = last.without(&whole[..cut]);
-            let (rest, second) =
-                if first { (Bytes::from_static(&whole[cut..]), false) } else { last.without(&whole[cut..]) };
-            told = [told, rest].concat().into();
-            assert!(first || second, "cut at {cut}");
-            assert_eq!(&told[..], b"oops \x1e after", "cut at {cut}");
-        }
-    }
 
     #[test]
     fn a_port_is_meant_by_its_name_or_number() {

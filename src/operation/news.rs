@@ -20,6 +20,7 @@ const URLS: usize = 3;
 /// What an end is to those who are told; `None`: nothing that they would want to hear of.
 fn event(op: &OpRecord, outcome: Outcome) -> Option<HookEvent> {
     match (op.verb, outcome) {
+        (Verb::Delete, Outcome::Done) => Some(HookEvent::Deletion),
         (Verb::Delete | Verb::Transfer, _) => None,
         (_, Outcome::Done | Outcome::Held) => Some(HookEvent::Deploy),
         // Somebody turned it back who knows of it.
@@ -58,16 +59,22 @@ impl Runner {
         if hooks.is_empty() {
             return Ok(Vec::new());
         }
+        let event = event(op, ended.outcome);
+        let mut ops = Vec::new();
         if closing.head.as_ref().is_none_or(|h| h.state == AppState::Deleted) {
-            // They go with their app.
-            let of = |id: &str| [keys::hook_queue(id), keys::hook_secret(id)];
-            let mut gone: Vec<String> = hooks.iter().flat_map(|h| of(&h.id)).collect();
-            gone.extend([keys::hook_book(&op.app), keys::hook_crash(&op.uid)]);
-            return Ok(gone.into_iter().map(|key| TxnOp::Delete { key }).collect());
+            // They go with their app: at once, or when they have been told of that, and of what waits.
+            let mut gone = vec![keys::hook_book(&op.app), keys::hook_crash(&op.uid)];
+            if event != Some(HookEvent::Deletion) {
+                gone.extend(hooks.iter().flat_map(|h| [keys::hook_queue(&h.id), keys::hook_secret(&h.id)]));
+            }
+            ops.extend(gone.into_iter().map(|key| TxnOp::Delete { key }));
         }
-        let Some(event) = event(op, ended.outcome) else { return Ok(Vec::new()) };
-        if !hooks.iter().any(|h| h.on.contains(&event)) {
-            return Ok(Vec::new());
+        let Some(event) = event.filter(|e| *e == HookEvent::Deletion || ops.is_empty()) else {
+            return Ok(ops);
+        };
+        let is_last = event == HookEvent::Deletion;
+        if !is_last && !hooks.iter().any(|h| h.on.contains(&event)) {
+            return Ok(ops);
         }
         let news = News {
             v: SCHEMA,
@@ -83,8 +90,10 @@ impl Runner {
             summary: short(&ended.summary),
             why: reasons(&ended.why),
             urls: ended.urls.iter().take(URLS).cloned().collect(),
+            leaving: if is_last { hooks } else { Vec::new() },
         };
-        Ok(vec![TxnOp::Set { key: keys::hook_news(&op.id), value: encode(&news)? }])
+        ops.push(TxnOp::Set { key: keys::hook_news(&op.id), value: encode(&news)? });
+        Ok(ops)
     }
 }
 

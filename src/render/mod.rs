@@ -19,8 +19,8 @@ mod value;
 pub use names::{access_key_id, bucket_alias, ldap_dn, resolve_uses, service_name};
 pub use offline::placeholders;
 pub use one_off::{
-    AGENT_META, BEGUN_META, BY_META, OneOff, PROCESS_META, PROGRAM_META, RUN_META, UNTIL_META, is_run_of,
-    one_off, run_job,
+    AGENT_META, BEGUN_META, BY_META, OneOff, PROCESS_META, PROGRAM_META, RUN_META, UNTIL_META, enters,
+    is_run_of, one_off, run_job,
 };
 
 use std::collections::BTreeSet;

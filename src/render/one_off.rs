@@ -3,7 +3,12 @@
 
 use serde_json::{Map, Value, json};
 
+use super::task::{ENTER, EXEC};
 use super::value::doubled;
+
+/// What a shell does before a program that is fed: it makes a pipe, says who reads it, and waits for who feeds it.
+const FED: &str = "mkfifo -m 600 \"$NOMAD_TASK_DIR/.terreau-input\" && echo $$ >\"$NOMAD_TASK_DIR/.terreau-input.pid\" \
+                   && exec <\"$NOMAD_TASK_DIR/.terreau-input\" && ";
 
 /// Marks such a job; its value is the run's name.
 pub const RUN_META: &str = "terreau_run";
@@ -33,6 +38,8 @@ pub struct OneOff<'a> {
     pub agent: Option<&'a str>,
     /// The program and its arguments.
     pub words: &'a [String],
+    /// Whether it reads what is fed to it, through the pipe `.terreau-input` in its task's folder.
+    pub reads: bool,
     /// What else its meta says.
     pub notes: &'a [(&'static str, String)],
 }
@@ -67,7 +74,7 @@ pub fn one_off(job: &Value, what: &OneOff<'_>) -> Option<Value> {
             template["ChangeMode"] = json!("noop");
         }
         if task.get("Name").is_some_and(|n| n == what.process) {
-            set_command(task, what.words);
+            set_command(task, what);
         }
     }
     let app = job["ID"].as_str()?;
@@ -113,22 +120,39 @@ fn free_ports(network: &mut Map<String, Value>) {
     }
 }
 
-fn set_command(task: &mut Map<String, Value>, words: &[String]) {
+fn set_command(task: &mut Map<String, Value>, what: &OneOff<'_>) {
     let Some(config) = task.get_mut("Config").and_then(Value::as_object_mut) else { return };
-    let words = words.iter().map(|w| doubled(w));
     // What puts the program into the archive's folder stays before it.
-    let is_wrapped = config.get("command").is_some_and(|c| c == "/bin/sh")
-        && config
-            .get("args")
-            .is_some_and(|a| a[0] == "-c" && a[1].as_str().is_some_and(|s| s.ends_with("exec \"$@\"")));
-    if is_wrapped && let Some(args) = config.get_mut("args").and_then(Value::as_array_mut) {
-        args.truncate(3);
-        args.extend(words.map(Value::from));
-        return;
+    let enter = if is_wrapped(config) { ENTER } else { "" };
+    let fed = if what.reads { FED } else { "" };
+    let mut words: Vec<String> = what.words.iter().map(|w| doubled(w)).collect();
+    if !(enter.is_empty() && fed.is_empty()) {
+        let script = format!("{fed}{enter}{EXEC}");
+        words.splice(0..0, ["/bin/sh", "-c", &script, "sh"].map(str::to_owned));
     }
-    let mut words = words;
+    let mut words = words.into_iter();
     config.insert("command".into(), words.next().into());
     config.insert("args".into(), words.collect::<Vec<_>>().into());
+}
+
+/// True where a shell of ours puts a task's program into the archive's folder.
+fn is_wrapped(config: &Map<String, Value>) -> bool {
+    config.get("command").is_some_and(|c| c == "/bin/sh")
+        && config.get("args").is_some_and(|a| {
+            a[0] == "-c" && a[1].as_str().and_then(|s| s.strip_prefix(ENTER)).is_some_and(|s| s == EXEC)
+        })
+}
+
+/// What a shell that Nomad begins in this task does first, to stand where the task's own program starts: nothing where it
+/// does already.
+pub fn enters(job: &Value, group: &str, task: &str) -> &'static str {
+    let named = |all: &Value, name: &str| -> Option<Value> {
+        all.as_array()?.iter().find(|one| one["Name"] == name).cloned()
+    };
+    let config = named(&job["TaskGroups"], group)
+        .and_then(|g| named(&g["Tasks"], task))
+        .and_then(|t| t["Config"].as_object().cloned());
+    if config.is_some_and(|c| is_wrapped(&c)) { ENTER } else { "" }
 }
 
 #[cfg(test)]
@@ -160,6 +184,7 @@ mod tests {
             run: "1a2b3c4d",
             agent: Some("me"),
             words: &words,
+            reads: false,
             notes: &[(BY_META, "a".into())],
         };
         let job = one_off(&app(), &what).unwrap();
@@ -180,7 +205,13 @@ mod tests {
         assert_eq!(task["Config"]["args"].as_array().unwrap()[3..], [json!("./migrate"), json!("$${x}")]);
         assert_eq!(task["Templates"][0]["ChangeMode"], "noop");
         assert_eq!(group["Tasks"][0]["Config"]["command"], "/bin/mkdir");
-        assert!(one_off(&app(), &OneOff { process: "none", ..what }).is_none());
+        assert!(one_off(&app(), &OneOff { process: "none", ..what.clone() }).is_none());
+        let fed = one_off(&app(), &OneOff { reads: true, ..what }).unwrap();
+        let args = fed["TaskGroups"][0]["Tasks"][1]["Config"]["args"].clone();
+        assert_eq!(args[1], format!("{FED}{ENTER}{EXEC}"));
+        assert_eq!(args.as_array().unwrap()[2..], [json!("sh"), json!("./migrate"), json!("$${x}")]);
+        assert_eq!((enters(&app(), "web", "web"), enters(&app(), "web", "make_volumes")), (ENTER, ""));
+        assert_eq!(enters(&Value::Null, "web", "web"), "");
     }
 
     #[test]
@@ -188,7 +219,7 @@ mod tests {
         let mut job = app();
         job["TaskGroups"][1]["Tasks"][1]["Config"] = json!({ "image": "x", "command": "a", "args": ["b"] });
         let words = ["sh".to_owned()];
-        let what = OneOff { process: "web", run: "0", agent: None, words: &words, notes: &[] };
+        let what = OneOff { process: "web", run: "0", agent: None, words: &words, reads: false, notes: &[] };
         let config = one_off(&job, &what).unwrap()["TaskGroups"][0]["Tasks"][1]["Config"].clone();
         assert_eq!(config, json!({ "image": "x", "command": "sh", "args": [] }));
     }

@@ -16,6 +16,10 @@ use crate::model::text::{Piece, Reference, Text};
 const ENV_FILE: &str = "secrets/env";
 /// Where the environment that follows the catalogue is written.
 const SERVICES_FILE: &str = "secrets/services.env";
+/// What a shell does before the program of an unpacked archive begins: it stands in its folder.
+pub(super) const ENTER: &str = "cd \"$NOMAD_TASK_DIR/app\" && ";
+/// Then it is the program. `exec` leaves no shell behind: signals and exit codes are the program's.
+pub(super) const EXEC: &str = "exec \"$@\"";
 /// What else is in a task's folders: ours, and Nomad's.
 const RESERVED: [&str; 5] = [APP_DIR, ENV_FILE, SERVICES_FILE, "secrets/api.sock", "secrets/nomad_token"];
 
@@ -124,10 +128,9 @@ fn config(scope: &Scope<'_>, has_artifact: bool) -> Result<Vec<(String, Value)>,
                 return Err(RenderError::NoCommand { process: process.name.to_string() });
             }
             if has_artifact {
-                // `work_dir` is there in newer Nomad only. `exec` leaves no shell behind: signals and exit codes are
-                // the program's.
-                let shell = ["/bin/sh", "-c", "cd \"$NOMAD_TASK_DIR/app\" && exec \"$@\"", "sh"];
-                words.splice(0..0, shell.map(str::to_owned));
+                // `work_dir` is there in newer Nomad only.
+                let script = format!("{ENTER}{EXEC}");
+                words.splice(0..0, ["/bin/sh", "-c", &script, "sh"].map(str::to_owned));
             }
         }
         DriverKind::Docker => {

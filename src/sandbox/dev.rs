@@ -12,49 +12,19 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::config::{BASE_DN, CLUSTER, Capacity, Layout};
+use super::config::Layout;
 use super::engines::Engines;
 use super::files::write_private;
+use super::home::Home;
+pub use super::home::{DevInfo, elsewhere};
 use super::parts::{Part, Readiness};
-use super::ports::{Claim, Ports, is_free};
+use super::ports::is_free;
 use super::process::{self, Identity};
-use super::{SandboxError, garage, guard, people};
-
-/// Where everything is, for programs: `DIR/dev.json`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct DevInfo {
-    /// The agent's API.
-    pub api: String,
-    /// Nomad's HTTP API.
-    pub nomad: String,
-    /// Consul's HTTP API.
-    pub consul: String,
-    /// Garage's S3.
-    pub s3: String,
-    /// Garage's admin API.
-    pub garage_admin: String,
-    /// Garage's K2V.
-    pub k2v: String,
-    /// Garage's websites.
-    pub web: String,
-    /// The directory.
-    pub ldap: String,
-    /// Its base.
-    pub ldap_base: String,
-    /// The development proxy.
-    pub proxy: String,
-    /// Consul's datacenter and Nomad's region.
-    pub cluster: String,
-    /// A person who may do everything.
-    pub user: String,
-    /// The file with that person's password.
-    #[schema(value_type = String)]
-    pub password_file: PathBuf,
-}
+use super::{SandboxError, garage, people};
 
 /// Which folder, and our own program.
 #[derive(Debug, Clone)]
@@ -94,116 +64,10 @@ pub struct DevStatus {
     pub parts: Vec<PartStatus>,
     /// Where everything is, once it was ready.
     pub info: Option<DevInfo>,
-}
-
-/// A folder with its choices.
-#[derive(Debug)]
-struct Home {
-    layout: Layout,
-    mark: String,
-}
-
-impl Home {
-    /// Opens the folder, making it and its choices when they are missing.
-    fn open(dir: &Path) -> Result<(Self, Option<Claim>), SandboxError> {
-        std::fs::create_dir_all(dir).map_err(SandboxError::file("make", dir))?;
-        if let Some(home) = Self::existing(dir)? {
-            return Ok((home, None));
-        }
-        let dir = dir.canonicalize().map_err(SandboxError::file("find", dir))?;
-        let (ports, claim) = Ports::choose()?;
-        // The mark first: a folder with ports and without a mark would be no home.
-        let mark = hex::encode(rand::random::<[u8; 8]>());
-        write_private(&dir.join("mark"), mark.as_bytes())?;
-        let text = serde_json::to_string(&ports).map_err(|e| SandboxError::Other(e.to_string()))?;
-        write_private(&dir.join("ports.json"), text.as_bytes())?;
-        Ok((Self { layout: layout(dir, ports), mark }, Some(claim)))
-    }
-
-    /// The folder as it was made before. None when it never was.
-    fn existing(dir: &Path) -> Result<Option<Self>, SandboxError> {
-        let Ok(dir) = dir.canonicalize() else { return Ok(None) };
-        let path = dir.join("ports.json");
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(SandboxError::file("read", &path)(e)),
-        };
-        let ports = serde_json::from_str(&text)
-            .map_err(|e| SandboxError::Other(format!("{} is damaged: {e}", path.display())))?;
-        let mark = dir.join("mark");
-        let mark = std::fs::read_to_string(&mark).map_err(SandboxError::file("read", &mark))?;
-        Ok(Some(Self { layout: layout(dir, ports), mark }))
-    }
-
-    fn info(&self) -> DevInfo {
-        let p = self.layout.ports;
-        DevInfo {
-            api: Ports::url(p.api()),
-            nomad: Ports::url(p.nomad_http()),
-            consul: Ports::url(p.consul_http()),
-            s3: Ports::url(p.s3()),
-            garage_admin: Ports::url(p.garage_admin()),
-            k2v: Ports::url(p.k2v()),
-            web: Ports::url(p.web()),
-            ldap: format!("ldap://127.0.0.1:{}", p.ldap()),
-            ldap_base: BASE_DN.to_owned(),
-            proxy: Ports::url(p.proxy()),
-            cluster: CLUSTER.to_owned(),
-            user: self.layout.user.clone(),
-            password_file: self.layout.password_file(),
-        }
-    }
-
-    /// The part's living process: it carries our mark, and its command line is the one that we would write.
-    fn find(&self, part: Part) -> Option<Identity> {
-        let wanted = part.config_file(&self.layout);
-        process::marked(&self.mark)
-            .into_iter()
-            .filter(|pid| process::arguments(*pid).iter().any(|a| Path::new(a) == wanted))
-            .find_map(Identity::of)
-    }
-
-    fn supervisor(&self) -> Option<Identity> {
-        let text = std::fs::read_to_string(self.layout.path("supervisor.json")).ok()?;
-        serde_json::from_str(&text).ok().filter(Identity::lives)
-    }
-
-    fn ready_info(&self) -> Option<DevInfo> {
-        let text = std::fs::read_to_string(self.layout.path("dev.json")).ok()?;
-        serde_json::from_str(&text).ok()
-    }
-
-    /// Ends everything that carries the mark: our own parts in an order in which each can finish its work, then
-    /// Nomad's tasks, which outlive Nomad.
-    async fn end_all(&self) -> Result<(), SandboxError> {
-        for part in Part::ALL.into_iter().rev() {
-            if let Some(process) = self.find(part) {
-                process.end(Duration::from_secs(15)).await;
-            }
-        }
-        let tasks: Vec<Identity> = process::marked(&self.mark).into_iter().filter_map(Identity::of).collect();
-        for task in &tasks {
-            task.signal(Signal::TERM);
-        }
-        let patience = Instant::now() + Duration::from_secs(5);
-        for task in &tasks {
-            task.gone_within(patience.saturating_duration_since(Instant::now())).await;
-        }
-        guard::end(&self.mark, &self.layout.dir).await
-    }
-}
-
-fn layout(dir: PathBuf, ports: Ports) -> Layout {
-    Layout { dir, ports, user: login(), capacity: Capacity::Real }
-}
-
-/// Who works here, as a login of such directories: `[a-z0-9._-]+`.
-fn login() -> String {
-    let name = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_default();
-    let fits = |c: &char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
-    let name: String = name.to_lowercase().chars().filter(fits).take(32).collect();
-    if name.starts_with(|c: char| c.is_ascii_alphanumeric()) { name } else { "me".to_owned() }
+    /// The folders of this person's other clusters that run now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    pub elsewhere: Vec<PathBuf>,
 }
 
 /// Starts the cluster in the background and returns once it is ready; at once when it runs already.
@@ -468,8 +332,9 @@ pub async fn stop(dir: &Path) -> Result<(), SandboxError> {
 
 /// What runs in a folder.
 pub async fn status(dir: &Path) -> Result<DevStatus, SandboxError> {
+    let elsewhere: Vec<PathBuf> = elsewhere(dir).into_iter().map(|(dir, _)| dir).collect();
     let Some(home) = Home::existing(dir)? else {
-        return Ok(DevStatus { dir: dir.to_owned(), supervisor: None, parts: vec![], info: None });
+        return Ok(DevStatus { dir: dir.to_owned(), supervisor: None, parts: vec![], info: None, elsewhere });
     };
     let mut parts = vec![];
     for part in Part::ALL {
@@ -479,7 +344,7 @@ pub async fn status(dir: &Path) -> Result<DevStatus, SandboxError> {
         parts.push(PartStatus { part, pid, ready, port, log: home.layout.log(part.name()) });
     }
     let supervisor = home.supervisor().map(|s| s.pid);
-    Ok(DevStatus { dir: home.layout.dir.clone(), supervisor, parts, info: home.ready_info() })
+    Ok(DevStatus { dir: home.layout.dir.clone(), supervisor, parts, info: home.ready_info(), elsewhere })
 }
 
 /// Makes another person, who may log in, unless they are there. Gives where everything is, as that person's.

@@ -11,6 +11,7 @@ pub mod engines;
 mod files;
 pub mod garage;
 pub mod guard;
+mod home;
 pub mod http;
 pub mod parts;
 mod people;

@@ -91,17 +91,21 @@ pub fn arguments(pid: u32) -> Vec<String> {
     bytes.split(|b| *b == 0).map(|a| String::from_utf8_lossy(a).into_owned()).collect()
 }
 
+/// The processes of this machine.
+pub fn all() -> impl Iterator<Item = u32> {
+    let listing = std::fs::read_dir("/proc").ok().into_iter().flatten().flatten();
+    listing.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
 /// All living processes whose environment holds `MARK=mark`, but for ourselves.
 pub fn marked(mark: &str) -> BTreeSet<u32> {
     let needle = format!("{MARK}={mark}");
     let mut found = BTreeSet::new();
-    let Ok(listing) = std::fs::read_dir("/proc") else { return found };
-    for entry in listing.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse::<u32>().ok()) else { continue };
+    for pid in all() {
         if pid == std::process::id() {
             continue;
         }
-        let Ok(environment) = std::fs::read(entry.path().join("environ")) else { continue };
+        let Ok(environment) = std::fs::read(format!("/proc/{pid}/environ")) else { continue };
         if environment.split(|b| *b == 0).any(|line| line == needle.as_bytes()) && start_time(pid).is_some() {
             found.insert(pid);
         }

@@ -65,6 +65,9 @@ pub struct HookQueue {
     /// How many were given up, or dropped because too many waited.
     #[serde(default)]
     pub lost: u64,
+    /// The hook itself, once its app is deleted and no book holds it: what waits is still told, and then all of it goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaving: Option<Hook>,
 }
 
 /// Something to tell, as it is sent.
@@ -111,6 +114,9 @@ pub struct News {
     /// Where the app answers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub urls: Vec<String>,
+    /// The hooks of an app that is deleted, which go with it once they are told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leaving: Vec<Hook>,
 }
 
 /// That an app crashes again and again was told (`terreau/v1/hook/crash/<uid>`).

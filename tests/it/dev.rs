@@ -119,7 +119,19 @@ async fn two_folders_run_side_by_side() {
     let (a, b) = tokio::join!(dev::start(&a), dev::start(&b));
     let (a, b) = (a.unwrap(), b.unwrap());
     assert_ne!(a.nomad, b.nomad);
+    // Whoever starts one is told of the other: which folder, and what to do.
+    let (first, second) = (one.0.to_str().unwrap(), other.0.to_str().unwrap());
+    let home = Home::new();
+    let again = home.run(&["dev", "--dir", second, "--json"]);
+    let words = format!("another cluster runs in {first}, at {}; it goes on", a.api);
+    assert!(again.code == 0 && again.err.contains(&words), "{}", again.err);
+    assert!(again.err.contains(&format!("`terreau dev stop --dir {first}` ends it")), "{}", again.err);
+    assert!(!again.err.contains(second), "of itself nothing is said: {}", again.err);
+    serde_json::from_str::<DevInfo>(&again.out).unwrap();
+    let status = home.run(&["dev", "status"]);
+    assert!(status.out.contains(&format!("another cluster runs in {first}")), "{}", status.out);
     dev::stop(&one.0).await.unwrap();
+    assert!(!home.run(&["dev", "--dir", second]).err.contains(first), "it has ended");
     assert!(pids(&other.0).await.iter().all(|(_, pid)| pid.is_some()));
     run_sleeper(&b).await;
 }

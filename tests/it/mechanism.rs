@@ -207,6 +207,8 @@ async fn a_first_deploy_runs_a_second_says_unchanged_and_moves_no_index_and_a_de
     assert!(again.to_string().contains("free at"), "{again}");
     let taken = bare.deploy(&app, &text).await.unwrap_err();
     assert!(matches!(taken, Error::NameNotAvailable(_)), "{taken}");
+    let words = taken.to_string();
+    assert!(words.contains("rests until ") && words.contains("UTC") && words.contains("again"), "{words}");
 
     bare.clock.advance(Duration::from_secs(2 * 3600));
     let lease = bare.session.lease().unwrap();

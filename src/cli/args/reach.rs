@@ -39,7 +39,7 @@ impl WhichArgs {
 #[command(
     long_about = "Run a program in a running instance of an app
 
-Without a command it is a shell. From a terminal the program gets one too, with its size and every key; otherwise its \
+It starts in the folder where the app's own program does. Without a command it is a shell. From a terminal the program gets one too, with its size and every key; otherwise its \
 input and output are ours, byte for byte. The exit code is the program's; 125 is our own failure. Ctrl-C without a \
 terminal, and the end of this command in any other way, end the program.
 
@@ -47,7 +47,7 @@ The audit log keeps who ran a program of which name in which instance; not its a
     after_help = "Examples:
   terreau exec
   terreau exec carnet --process worker -- ps aux
-  terreau exec carnet -- sh -c 'cat > local/import.csv' < import.csv"
+  terreau exec carnet -- sh -c 'cat > import.csv' < import.csv"
 )]
 pub struct ExecArgs {
     /// Which app.
@@ -86,14 +86,17 @@ release, and without its services, routes and restarts. What it writes comes as 
 our own failure. Ctrl-C asks it to stop; a second one leaves it to the server, which ends it. At most 10 commands of \
 an app run at once; they end with it when it is deleted.
 
-It has no standard input: nothing that is piped into this command reaches it. Where a program is to read something, \
-`terreau exec -- PROGRAM < FILE` runs it in an instance that serves, or `terreau cp` brings a file there.
+What is piped into this command, or read from a file, is what the program reads, byte for byte, to its end; the end of \
+this command alone ends the program, and is no end of its input. From a terminal it reads nothing without `--stdin`, \
+and it never has a terminal itself: for that there is `terreau exec`. A run that reads needs `sh`, `mkfifo` and `cat` in \
+its image.
 
 The command stands in the job's specification while it runs, where people with access to Nomad can read it: hand \
 secrets over by the app's own secrets.",
     after_help = "Examples:
   terreau run -- ./manage migrate
   terreau run carnet --process worker -- python3 -c 'print(1)'
+  terreau run carnet -- sh -c 'wc -l' < import.csv
   terreau run carnet --detach --timeout 2h -- ./reindex"
 )]
 pub struct OnceArgs {
@@ -106,6 +109,12 @@ pub struct OnceArgs {
     /// Begin it, print its name, and leave it to itself: `terreau ps` lists it, `terreau stop --run` ends it
     #[arg(long, short)]
     pub detach: bool,
+    /// Hand our input on to it also from a terminal
+    #[arg(long = "stdin", short = 'i', conflicts_with = "detach")]
+    pub stdin: bool,
+    /// Let it read nothing: in a loop that reads, for instance
+    #[arg(long, conflicts_with = "stdin")]
+    pub no_stdin: bool,
     /// Ask it to end after so long [default: 24h; at most 168h]
     #[arg(long, value_name = "TIME", value_parser = timeout)]
     pub timeout: Option<Duration>,
@@ -120,12 +129,12 @@ pub struct OnceArgs {
     long_about = "Copy a file or a folder to or from a running instance
 
 One of the two paths is APP:PATH, or :PATH for the app of --app, else this folder's. A path that does not begin with / is relative to the \
-folder where the instance's programs start. It is copied through `tar` in the instance, as it comes: nothing of it is \
+folder where the app's program starts, as with `exec`. It is copied through `tar` in the instance, as it comes: nothing of it is \
 kept on the way. Links in what comes from an instance are refused, because they could lead anywhere here.",
     after_help = "Examples:
-  terreau cp carnet:local/app/report.csv .
+  terreau cp carnet:report.csv .
   terreau cp ./seed.sql carnet:/tmp/seed.sql
-  terreau cp :local/app ./app-there --process worker"
+  terreau cp :notes ./notes-there --process worker"
 )]
 pub struct CpArgs {
     /// What to copy

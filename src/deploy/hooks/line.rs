@@ -88,6 +88,7 @@ mod tests {
             next: None,
             last: None,
             lost: 0,
+            leaving: None,
         }
     }
 

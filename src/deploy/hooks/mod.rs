@@ -95,6 +95,7 @@ impl Deployer {
             next: None,
             last: None,
             lost: 0,
+            leaving: None,
         };
         let of: Vec<&str> = hook.on.iter().map(|e| e.as_str()).collect();
         let summary = format!("hook {} to {} of {}", hook.id, url.origin(), of.join(", "));

@@ -21,11 +21,13 @@ pub enum HookEvent {
     CrashLoop,
     /// It runs again.
     Recovery,
+    /// The app is deleted: the last that is told of it.
+    Deletion,
 }
 
 impl HookEvent {
     /// Every one.
-    pub const ALL: [Self; 4] = [Self::Deploy, Self::Failure, Self::CrashLoop, Self::Recovery];
+    pub const ALL: [Self; 5] = [Self::Deploy, Self::Failure, Self::CrashLoop, Self::Recovery, Self::Deletion];
 
     /// As on the command line.
     pub fn as_str(self) -> &'static str {
@@ -34,6 +36,7 @@ impl HookEvent {
             Self::Failure => "failure",
             Self::CrashLoop => "crash-loop",
             Self::Recovery => "recovery",
+            Self::Deletion => "deletion",
         }
     }
 
@@ -44,6 +47,7 @@ impl HookEvent {
             Self::Failure => "app.failure",
             Self::CrashLoop => "app.crash_loop",
             Self::Recovery => "app.recovery",
+            Self::Deletion => "app.deletion",
         }
     }
 }
@@ -70,7 +74,7 @@ impl FromStr for HookEvent {
 pub struct HookRequest {
     /// Where to: `http://` or `https://`, without user or password.
     pub url: String,
-    /// Of what: `deploy`, `failure`, `crash-loop`, `recovery`. All of them where nothing is named.
+    /// Of what: `deploy`, `failure`, `crash-loop`, `recovery`, `deletion`. All of them where nothing is named.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub on: Vec<String>,
     /// What it is signed with: `whsec_` and 24 to 64 bytes in base64. Made by the server where none is given.
@@ -107,7 +111,7 @@ pub enum DeliveryResult {
 pub struct DeliveryView {
     /// `webhook-id` of what was sent.
     pub id: String,
-    /// `app.deploy`, `app.failure`, `app.crash_loop`, `app.recovery`.
+    /// `app.deploy`, `app.failure`, `app.crash_loop`, `app.recovery`, `app.deletion`.
     pub kind: String,
     /// When it was tried (RFC 3339, UTC).
     pub at: String,

@@ -28,6 +28,9 @@ pub const LONGEST: usize = 256 << 10;
 pub enum ToServer {
     /// First: run a program in an instance.
     Exec(ExecBegin),
+    /// First: copy a file or a folder, as a tar. Out of an instance it comes on channel 1; into one it goes on channel 0, until
+    /// `eof`.
+    Copy(CopyBegin),
     /// First: run a program once, in an instance of its own.
     Run(RunBegin),
     /// First: connect to a port of an instance.
@@ -93,6 +96,41 @@ pub struct ExecBegin {
     pub idle_seconds: Option<u32>,
 }
 
+/// A file or a folder that is copied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CopyBegin {
+    /// Where.
+    #[serde(default)]
+    pub which: Which,
+    /// Which way.
+    pub way: CopyWay,
+    /// Its path in the instance: where it does not begin with `/`, from the folder where the app's program starts.
+    pub path: String,
+}
+
+/// Which way a copy goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CopyWay {
+    /// Out of the instance: the tar's one entry at its top bears the path's last name.
+    Out,
+    /// Into it: where the answer says `is_folder`, into the path under the entry's own name; else beside it, so that the
+    /// entry must bear the path's last name.
+    In,
+}
+
+/// A path's folder and last name; `None` where it has none of its own.
+pub fn parted(path: &str) -> Option<(&str, &str)> {
+    let path = path.trim_end_matches('/');
+    let (folder, name) = match path.rsplit_once('/') {
+        Some(("", name)) => ("/", name),
+        Some(parts) => parts,
+        None => (".", path),
+    };
+    (!matches!(name, "" | "." | "..")).then_some((folder, name))
+}
+
 /// A program that runs once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -105,6 +143,9 @@ pub struct RunBegin {
     /// Begin it, and say its name only.
     #[serde(default)]
     pub detach: bool,
+    /// It reads what comes on channel 0, until `eof`. Not together with `detach`.
+    #[serde(default)]
+    pub input: bool,
     /// Seconds after which it is asked to end: 86,400 where nothing is said, 604,800 at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_seconds: Option<u32>,
@@ -138,6 +179,9 @@ pub struct Started {
     /// Of a one-off command: its name, for `terreau logs --run`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<String>,
+    /// Of a copy: the path is a folder, and is there already.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_folder: bool,
 }
 
 /// The answer to a WebSocket's key (RFC 6455, section 4.2.2).
@@ -155,6 +199,16 @@ mod tests {
     #[test]
     fn a_key_is_answered_as_the_standard_says() {
         assert_eq!(accept_of("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
+
+    #[test]
+    fn a_path_has_a_folder_and_a_name() {
+        assert_eq!(parted("a/b/"), Some(("a", "b")));
+        assert_eq!(parted("/a"), Some(("/", "a")));
+        assert_eq!(parted("a"), Some((".", "a")));
+        for bad in ["/", ".", "a/..", ""] {
+            assert_eq!(parted(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -93,6 +93,8 @@ impl World {
         write("held.hcl", &descriptor("carnet.example.org", "update {\n      promote = \"manual\"\n    }"));
         write("preproduction.hcl", &descriptor("carnet.preproduction.example.org", ""));
         write("app/report.csv", "a,b\n");
+        std::fs::create_dir(app.path().join("app/notes")).unwrap();
+        write("app/notes/today", "a\n");
         for program in ["manage", "reindex"] {
             write(&format!("app/{program}"), "#!/bin/sh\necho done\n");
             executable(&app.path().join("app").join(program));

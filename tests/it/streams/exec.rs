@@ -44,7 +44,8 @@ impl Talker {
         child
     }
 
-    async fn audit(&self) -> Vec<Value> {
+    /// What the audit log says of the app, oldest first.
+    pub(super) async fn audit(&self) -> Vec<Value> {
         let url = format!("{}/v1/kv/terreau/v1/audit/?recurse", self.stack.consul());
         let all: Value = self.stack.http().get(url).send().await.unwrap().json().await.unwrap();
         let read = |e: &Value| serde_json::from_slice(&STANDARD.decode(e["Value"].as_str()?).ok()?).ok();
@@ -66,10 +67,11 @@ async fn a_program_s_bytes_and_exit_code_are_ours_and_the_audit_log_knows_its_na
 
     let ran = it.expect(7, &["exec", "--", "sh", "-c", "echo $WORD; echo oops >&2; exit 7"]);
     assert_eq!((ran.out.as_str(), ran.err.as_str()), ("inside\n", "oops\n"));
-    assert_eq!(
-        it.expect(0, &["exec", "--alloc", &id[..8], "--", "pwd"]).out.trim().rsplit('/').next(),
-        Some("web")
-    );
+    // It stands where the app's own program does.
+    let place = it.expect(0, &["exec", "--alloc", &id[..8], "--", "pwd"]).out;
+    assert!(place.trim().ends_with("/web/local/app"), "{place}");
+    assert_eq!(it.expect(0, &["exec", "--", "ls"]).out, "talk.py\n");
+    assert_eq!(it.expect(0, &["exec", "--tty", "--no-stdin", "--", "ls"]).out, "talk.py\r\n");
     it.expect(137, &["exec", "--", "sh", "-c", "kill -9 $$"]);
 
     // Both ways at once, more than any buffer holds; nothing of it is text.

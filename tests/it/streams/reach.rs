@@ -28,30 +28,33 @@ async fn files_and_folders_are_copied_both_ways_and_links_are_refused() {
     std::fs::set_permissions(here("data/run"), std::fs::Permissions::from_mode(0o750)).unwrap();
 
     let app = &it.name;
-    it.expect(0, &["cp", "data", &format!("{app}:local/in")]);
-    let sum = it.expect(0, &["exec", "--", "sha256sum", "local/in/deep/noise"]).out;
+    // Relative to where the app's program starts.
+    it.expect(0, &["cp", ":talk.py", "own"]);
+    assert_eq!(std::fs::read(here("own")).unwrap(), std::fs::read(here("app/talk.py")).unwrap());
+    it.expect(0, &["cp", "data", &format!("{app}:in")]);
+    let sum = it.expect(0, &["exec", "--", "sha256sum", "in/deep/noise"]).out;
     assert!(sum.starts_with(&hex::encode(sha2::Sha256::digest(&noise))), "{sum}");
     // Into a folder that is there; and one file under another name.
-    it.expect(0, &["cp", "data/run", ":local/in"]);
-    it.expect(0, &["cp", "data/run", ":local/other"]);
-    it.expect(0, &["exec", "--", "test", "-x", "local/in/run"]);
-    it.expect(0, &["exec", "--", "test", "-x", "local/other"]);
+    it.expect(0, &["cp", "data/run", ":in"]);
+    it.expect(0, &["cp", "data/run", ":other"]);
+    it.expect(0, &["exec", "--", "test", "-x", "in/run"]);
+    it.expect(0, &["exec", "--", "test", "-x", "other"]);
 
-    it.expect(0, &["cp", &format!("{app}:local/in"), "out"]);
+    it.expect(0, &["cp", &format!("{app}:in"), "out"]);
     assert_eq!(std::fs::read(here("out/deep/noise")).unwrap(), noise);
     assert_eq!(std::fs::metadata(here("out/run")).unwrap().permissions().mode() & 0o777, 0o750);
     std::fs::create_dir(here("there")).unwrap();
-    it.expect(0, &["cp", ":local/other", "there"]);
+    it.expect(0, &["cp", ":other", "there"]);
     assert!(here("there/other").is_file());
 
     let instance = it.running().await;
-    for path in ["local/none", "/no/such/folder/none"] {
+    for path in ["none", "/no/such/folder/none"] {
         let none = it.expect(6, &["cp", &format!(":{path}"), "."]);
         let words = format!("no such file: {path} in web.{}", &instance[..8]);
         assert!(none.err.contains(&words), "{}", none.err);
     }
-    it.expect(0, &["exec", "--", "ln", "-s", "/etc", "local/in/link"]);
-    let refused = it.expect(1, &["cp", ":local/in", "again"]);
+    it.expect(0, &["exec", "--", "ln", "-s", "/etc", "in/link"]);
+    let refused = it.expect(1, &["cp", ":in", "again"]);
     assert!(refused.err.contains("a link or a device: refused"), "{}", refused.err);
     it.expect(2, &["cp", "a", "b"]);
     for (words, wanted) in [
@@ -66,6 +69,26 @@ async fn files_and_folders_are_copied_both_ways_and_links_are_refused() {
     let ls = it.expect(125, &["exec", "ls"]);
     assert!(ls.err.contains("there is no app ls") && ls.err.contains("`terreau exec -- ls`"), "{}", ls.err);
     assert!(!it.expect(2, &["exec", "--no-such", "--", "ls"]).err.contains("stand after"));
+
+    // Each of them is one entry, by its own name, with the path and the direction.
+    let audit = it.audit().await;
+    let told = |verb: &str| -> Vec<String> {
+        let of = audit.iter().filter(|a| a["verb"] == verb);
+        of.map(|a| a["summary"].as_str().unwrap().replace(&instance[..8], "ID")).collect()
+    };
+    let wanted = [
+        "talk.py out of web.ID",
+        "a copy to in in web.ID",
+        "a copy to in in web.ID",
+        "a copy to other in web.ID",
+        "in out of web.ID",
+        "other out of web.ID",
+        "none out of web.ID",
+        "/no/such/folder/none out of web.ID",
+        "in out of web.ID",
+    ];
+    assert_eq!(told("cp"), wanted);
+    assert_eq!(told("exec").len(), 4, "{audit:?}");
     it.expect(0, &["delete", "--yes"]);
 }
 

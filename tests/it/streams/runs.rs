@@ -1,9 +1,11 @@
 //! Programs that run once: with what the app has, streamed, ended, and never left behind.
 
+use std::io::Write;
 use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use sha2::Digest;
 
 use super::Talker;
 use crate::cli::{Home, run};
@@ -82,6 +84,80 @@ async fn a_one_off_has_the_app_s_environment_secrets_and_folder_and_its_exit_cod
     assert_eq!(it.running().await, app);
     let status = it.expect(0, &["status", "--json"]).out;
     assert!(!status.contains("-run-"), "{status}");
+    it.expect(0, &["delete", "--yes"]);
+}
+
+/// Bytes that are no text.
+fn noise(count: u64) -> Vec<u8> {
+    (0..count).map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_one_off_reads_what_is_piped_into_it_to_its_end_and_its_exit_code_survives_a_flood() {
+    let it = Talker::new("fed").await;
+    it.describe("", &[("MODE", "words")]);
+    it.expect(0, &["deploy"]);
+    it.running().await;
+    let fed = |args: &[&str], input: Vec<u8>| {
+        let mut command = it.home.command(it.path(), args);
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut keys = child.stdin.take().unwrap();
+        // Whoever has ended takes nothing.
+        let feeding = std::thread::spawn(move || drop(keys.write_all(&input)));
+        let out = tokio::task::block_in_place(|| child.wait_with_output().unwrap());
+        feeding.join().unwrap();
+        (out.status.code(), out.stdout, String::from_utf8_lossy(&out.stderr).into_owned())
+    };
+
+    // Every byte, and the end of them.
+    let input = noise(8 << 20);
+    let sum = hex::encode(sha2::Sha256::digest(&input));
+    let (code, out, err) = fed(&["run", "--", "sh", "-c", "sha256sum; ls talk.py; exit 7"], input);
+    let out = String::from_utf8_lossy(&out).into_owned();
+    assert_eq!((code, out.as_str()), (Some(7), format!("{sum}  -\ntalk.py\n").as_str()), "{err}");
+    assert_eq!(fed(&["run", "--", "cat"], b"canary-of-run".to_vec()).1, b"canary-of-run");
+
+    // A flood that nobody takes loses neither words nor codes.
+    for _ in 0..4 {
+        let ran = fed(&["run", "--", "sh", "-c", "head -c 5; exit 3"], b"hello".repeat(1 << 20));
+        assert_eq!((ran.0, &ran.1[..]), (Some(3), &b"hello"[..]), "{}", ran.2);
+    }
+    // It reads no more, and goes on.
+    let ran = fed(&["run", "--", "sh", "-c", "head -c 5; exec <&-; sleep 2; echo after"], noise(4 << 20));
+    assert_eq!((ran.0, ran.1.ends_with(b"after\n")), (Some(0), true), "{}", ran.2);
+
+    // Input that goes on does not hold up its end; without input there is none.
+    let mut command =
+        it.home.command(it.path(), &["run", "--", "sh", "-c", "read line; echo \"<$line>\"; exit 4"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut keys = child.stdin.take().unwrap();
+    keys.write_all(b"one\ntwo").unwrap();
+    let out = tokio::task::block_in_place(|| child.wait_with_output().unwrap());
+    assert_eq!((out.status.code(), &out.stdout[..]), (Some(4), &b"<one>\n"[..]));
+    drop(keys);
+    assert_eq!(fed(&["run", "--no-stdin", "--", "cat"], b"unread".to_vec()).1, b"");
+    it.expect(2, &["run", "--detach", "--stdin", "--", "cat"]);
+
+    // Whoever feeds it is killed half-way: it ends, and never takes half for the whole.
+    let (begun, whole) = (it.path().join("begun"), it.path().join("whole"));
+    let script = format!("head -c 5 >{}; cat >/dev/null; touch {}", begun.display(), whole.display());
+    let mut command = it.home.command(it.path(), &["run", "--", "sh", "-c", &script]);
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut keys = child.stdin.take().unwrap();
+    keys.write_all(&noise(100_000)).unwrap();
+    eventually("it reads", Duration::from_secs(40), async || begun.exists().then_some(())).await;
+    child.kill().unwrap();
+    child.wait().unwrap();
+    it.no_runs().await;
+    assert!(!whole.exists(), "it took the end of its feeder for the end of its input");
+
+    let audit = it.audit().await;
+    let told: Vec<&str> =
+        audit.iter().filter(|a| a["verb"] == "run").filter_map(|a| a["summary"].as_str()).collect();
+    assert!(told[0].starts_with("sh as run "), "{told:?}");
+    assert!(!format!("{audit:?}").contains("canary"), "{told:?}");
     it.expect(0, &["delete", "--yes"]);
 }
 

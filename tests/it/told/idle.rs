@@ -84,6 +84,7 @@ async fn hooks_of_many_apps_cost_one_look_when_somebody_begins_to_lead_and_nothi
             next: None,
             last: None,
             lost: 0,
+            leaving: None,
         };
         let (key, line) = (keys::hook_book(&app), keys::hook_queue(&hook.id));
         let book = HookBook { v: 1, app: app.clone(), uid, hooks: vec![hook] };

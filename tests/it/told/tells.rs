@@ -4,8 +4,9 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 
-use super::{App, Receiver, stack};
+use super::{App, PATIENCE, Receiver, stack};
 use crate::cli::run;
+use crate::harness::eventually;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deploy_and_a_failed_one_are_told_once_each_signed_and_the_secret_is_shown_once() {
@@ -120,11 +121,43 @@ async fn a_hook_is_told_of_what_it_wants_and_goes_with_its_app() {
     let ran = it.person.asks(it.path(), &["hook", "add", &format!("{}/x", some.url())], "");
     assert!(ran.code == 5 && ran.err.contains("as many as"), "{}", ran.err);
 
+    // The book goes at once, and each hook once it has been told of what waits, and of the end.
+    all.answers(500);
+    it.describe("three", "");
+    it.expect(0, &["deploy"]);
+    all.until(2).await;
+    let (before, hooks) = (some.all().await.len(), it.hooks());
     it.expect(0, &["delete", "--yes"]);
     let stack = stack().await;
     let url = format!("{}/v1/kv/terreau/v1/hook/book/default/production/{}", stack.consul(), it.name);
     assert_eq!(stack.http().get(url).send().await.unwrap().status(), 404);
     it.expect(6, &["hook", "list"]);
+    all.answers(204);
+    let ends =
+        |all: Vec<super::Got>| all.into_iter().filter(|g| g.kind() == "app.deletion").collect::<Vec<_>>();
+    let last = eventually("what waited arrives, and then the end", PATIENCE, async || {
+        let got = all.all().await;
+        ends(got.clone()).pop().map(|last| (got, last))
+    });
+    let (got, last) = last.await;
+    let kinds: Vec<String> = got.iter().map(super::Got::kind).collect();
+    assert_eq!(kinds[kinds.len() - 2..], ["app.deploy", "app.deletion"], "{kinds:?}");
+    assert!(got.iter().rev().nth(1).unwrap().json()["data"]["release"] == 3 && last.is_signed(&own));
+    let told = last.json();
+    assert_eq!((&told["data"]["verb"], &told["data"]["by"]), (&json!("delete"), &json!("me")), "{told}");
+    // Of the other nine eight want to hear of everything.
+    eventually("each is told of the end", PATIENCE, async || {
+        let got = some.all().await;
+        (ends(got[before.min(got.len())..].to_vec()).len() == 8).then_some(())
+    })
+    .await;
+    eventually("nothing of the hooks is left", PATIENCE, async || {
+        let keys = format!("{}/v1/kv/terreau/v1/?keys", stack.consul());
+        let keys: Vec<String> = stack.http().get(keys).send().await.ok()?.json().await.ok()?;
+        let ids = || hooks.as_array().unwrap().iter().map(|h| h["id"].as_str().unwrap());
+        (!keys.iter().any(|k| ids().any(|id| k.contains(id)))).then_some(())
+    })
+    .await;
 }
 
 /// The program of the book, as a receiver would run it.

@@ -9,6 +9,8 @@
 //! What was recorded is told at least once, in order for each hook, with one id however often; another agent goes on
 //! where this one died. No hook waits for another. At rest it costs one long call, whatever the number of apps.
 
+mod crashes;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -20,18 +22,14 @@ use tokio_util::sync::CancellationToken;
 use super::courier::Courier;
 use super::deliver::deliver;
 use super::records::{follow, write};
-use super::watch::{self, Verdict};
-use super::{line, message, sight};
-use crate::deploy::instances::Seen;
+use super::{line, message};
 use crate::engines::EngineError;
 use crate::engines::consul::TxnOp;
-use crate::engines::nomad::Allocation;
 use crate::model::wire::HookEvent;
-use crate::model::{Head, Placement, Uid};
-use crate::operation::run::{encode, fresh_uid};
+use crate::model::{Placement, Uid};
+use crate::operation::run::encode;
 use crate::operation::{Runner, points};
-use crate::store::hooks::{Crash, HookBook, HookState, Message, News};
-use crate::store::records::SCHEMA;
+use crate::store::hooks::{Hook, HookBook, HookQueue, HookState, Message, News};
 use crate::store::{Versioned, keys};
 use crate::world::Change;
 
@@ -181,7 +179,10 @@ impl Teller {
     async fn act(&mut self) -> Result<(), EngineError> {
         self.clear().await?;
         while let Some(news) = self.state.news.first().cloned() {
-            self.spread(&news).await?;
+            if !self.spread(&news).await? {
+                // Somebody was faster: what they wrote is seen soon.
+                break;
+            }
             self.state.news.remove(0);
         }
         // Before Nomad is asked for anything: it may be away.
@@ -191,13 +192,16 @@ impl Teller {
 
     /// Takes away what is left of hooks that are gone.
     async fn clear(&mut self) -> Result<(), EngineError> {
-        let known: BTreeSet<&String> =
-            self.state.books.values().flat_map(|b| b.value.hooks.iter().map(|h| &h.id)).collect();
+        let booked = self.state.books.values().flat_map(|b| &b.value.hooks);
+        let leaving = self.state.news.iter().flat_map(|n| &n.value.leaving);
+        let known: BTreeSet<&String> = booked.chain(leaving).map(|h| &h.id).collect();
+        // The last words to a hook whose app is gone.
+        let is_told = |q: &HookQueue| q.leaving.is_some() && !q.pending.is_empty();
         let gone: Vec<(String, u64)> = self
             .state
             .queues
             .iter()
-            .filter(|(id, _)| !known.contains(id))
+            .filter(|(id, q)| !known.contains(id) && !is_told(&q.value))
             .map(|(id, q)| (id.clone(), q.index))
             .collect();
         let uids: BTreeSet<&Uid> = self.state.books.values().map(|b| &b.value.uid).collect();
@@ -224,14 +228,14 @@ impl Teller {
     }
 
     /// Puts how a change ended into the lines of those who want it.
-    async fn spread(&mut self, news: &Versioned<News>) -> Result<(), EngineError> {
+    async fn spread(&mut self, news: &Versioned<News>) -> Result<bool, EngineError> {
         let it = &news.value;
         let message = message::of_news(it, &self.runner.hands().cluster.name);
         let ops = vec![TxnOp::DeleteCas { key: keys::hook_news(&it.id), index: news.index }];
         points::pass("told.news.before");
-        self.put(&it.app, &it.uid, it.event, message, ops).await?;
+        let done = self.put(&it.app, &it.uid, it.event, message, ops).await?;
         points::pass("told.news.after");
-        Ok(())
+        Ok(done)
     }
 
     /// Puts a message into the lines of an app's hooks, in one transaction with what else is to be written. What was
@@ -244,13 +248,21 @@ impl Teller {
         message: Message,
         mut ops: Vec<TxnOp>,
     ) -> Result<bool, EngineError> {
-        let book = self.state.books.get(app).filter(|b| b.value.uid == *uid);
-        let hooks = book.map(|b| b.value.hooks.clone()).unwrap_or_default();
+        let is_last = event == HookEvent::Deletion;
         let mut wrote = Vec::new();
-        for hook in hooks.iter().filter(|h| h.on.contains(&event)) {
+        for hook in self.hooks_of(app, uid) {
+            let wants = hook.on.contains(&event);
+            if !wants && !is_last {
+                continue;
+            }
             // The copy may be old: a try was written down since.
             let Some(mut queue) = self.runner.store().hook_queue(&hook.id).await? else { continue };
-            line::push(&mut queue.value, message.clone());
+            if wants {
+                line::push(&mut queue.value, message.clone());
+            }
+            if is_last {
+                queue.value.leaving = Some(hook.clone());
+            }
             ops.push(TxnOp::Cas {
                 key: keys::hook_queue(&hook.id),
                 value: encode(&queue.value)?,
@@ -268,107 +280,20 @@ impl Teller {
         Ok(true)
     }
 
+    /// Who is told of an app of this identity: by its book, or, where that went with the app, by the news of it.
+    fn hooks_of(&self, app: &Placement, uid: &Uid) -> Vec<Hook> {
+        // Where an app came back under its own identity, its book is that of those who came later.
+        let last = self.state.news.iter().find(|n| n.value.uid == *uid && !n.value.leaving.is_empty());
+        if let Some(last) = last {
+            return last.value.leaving.clone();
+        }
+        let book = self.state.books.get(app).filter(|b| b.value.uid == *uid);
+        book.map(|b| b.value.hooks.clone()).unwrap_or_default()
+    }
+
     /// Carries out a transaction while this agent leads: the indices of what was written; `None`: somebody was faster.
     async fn write(&self, ops: Vec<TxnOp>) -> Result<Option<BTreeMap<String, u64>>, EngineError> {
         write(&self.runner, ops).await
-    }
-
-    /// Looks at the apps of which something changed.
-    async fn look(&mut self) -> Result<(), EngineError> {
-        let now = Instant::now();
-        let due: Vec<Placement> =
-            self.dirty.iter().filter(|(_, at)| **at <= now).map(|(app, _)| app.clone()).collect();
-        if due.is_empty() {
-            return Ok(());
-        }
-        let seen = sight::look(&self.runner, &due).await?;
-        for app in due {
-            self.dirty.remove(&app);
-            // One that cannot be read (of a newer schema) is another agent's to judge.
-            let head = match seen.heads.get(&app) {
-                Some(Err(_)) => continue,
-                Some(Ok(head)) => Some(&head.value),
-                None => None,
-            };
-            let of = (app.namespace().to_owned(), app.flat());
-            let all: Vec<&Allocation> = seen.allocations.get(&of).into_iter().flatten().collect();
-            let looked = Seen { allocations: &all, health: &seen.health };
-            if let Err(e) = self.judge(&app, head, &looked).await {
-                self.dirty.insert(app, now + SETTLED);
-                return Err(e);
-            }
-        }
-        Ok(())
-    }
-
-    /// Judges one app, and puts down what is to be told of it.
-    async fn judge(
-        &mut self,
-        app: &Placement,
-        head: Option<&Head>,
-        seen: &Seen<'_>,
-    ) -> Result<(), EngineError> {
-        let Some(book) = self.state.books.get(app).cloned() else { return Ok(()) };
-        let uid = book.value.uid.clone();
-        let told = self.state.crashes.get(&uid).cloned();
-        let key = keys::hook_crash(&uid);
-        let forgotten = |told: &Option<Versioned<Crash>>| {
-            told.iter().map(|t| TxnOp::DeleteCas { key: key.clone(), index: t.index }).collect::<Vec<_>>()
-        };
-        let Some(head) = head.filter(|h| h.uid == uid) else {
-            // The app is gone, and its hooks with it: another agent's delete, of an older version.
-            let mut ops = forgotten(&told);
-            ops.push(TxnOp::DeleteCas { key: keys::hook_book(app), index: book.index });
-            return self.write(ops).await.map(drop);
-        };
-        let now = self.runner.now();
-        let nanos = i64::try_from(now.as_nanosecond()).unwrap_or(i64::MAX);
-        let verdict = watch::judge(head, seen, nanos, told.as_ref().map(|t| &t.value));
-        if head.operation.is_some() || (told.is_some() && verdict == Verdict::Nothing) {
-            self.dirty.insert(app.clone(), Instant::now() + AGAIN);
-        }
-        let cluster = self.runner.hands().cluster.name.clone();
-        let (at, id) = (now.to_string(), fresh_uid(now));
-        let kept = |quiet: Duration, process: String, since: String| {
-            encode(&Crash {
-                v: SCHEMA,
-                app: app.clone(),
-                uid: uid.clone(),
-                since,
-                process,
-                quiet: quiet.as_secs(),
-            })
-        };
-        let done = match verdict {
-            Verdict::Nothing => return Ok(()),
-            Verdict::Loops(it, quiet) => {
-                tracing::info!(%app, process = it.process, "it ends again and again");
-                let value = kept(quiet, it.process.clone(), at.clone())?;
-                let ops = vec![TxnOp::Create { key, value }];
-                let message = message::of_loop(id.as_str(), &at, (app, &cluster), &it);
-                self.put(app, &uid, HookEvent::CrashLoop, message, ops).await?
-            }
-            Verdict::Recovered => {
-                tracing::info!(%app, "it runs again");
-                let (process, since) = told
-                    .as_ref()
-                    .map(|t| (t.value.process.clone(), t.value.since.clone()))
-                    .unwrap_or_default();
-                let message = message::of_recovery(id.as_str(), &at, (app, &cluster), &process, &since);
-                self.put(app, &uid, HookEvent::Recovery, message, forgotten(&told)).await?
-            }
-            Verdict::Slower(quiet) => {
-                let Some(t) = told else { return Ok(()) };
-                let value = kept(quiet, t.value.process, t.value.since)?;
-                self.write(vec![TxnOp::Cas { key, value, index: t.index }]).await?.is_some()
-            }
-            Verdict::Forget => self.write(forgotten(&told)).await?.is_some(),
-        };
-        if !done {
-            // Somebody was faster: what they wrote is seen soon.
-            self.dirty.insert(app.clone(), Instant::now() + SETTLED);
-        }
-        Ok(())
     }
 
     /// Sends the first of each line whose time has come.
@@ -381,6 +306,7 @@ impl Teller {
             }
             let book = self.state.books.get(&queue.value.app);
             let hook = book.and_then(|b| b.value.hooks.iter().find(|h| h.id == *id));
+            let hook = hook.or(queue.value.leaving.as_ref());
             let (Some(hook), Some(message)) = (hook, line::due(&queue.value, now)) else { continue };
             self.busy.insert(id.clone());
             let (runner, courier) = (self.runner.clone(), self.courier.clone());
