@@ -16,9 +16,9 @@ use super::body;
 use super::caller::{App, Caller, Query};
 use super::problem::{Answer, Fail};
 use crate::access::Verb;
-use crate::deploy::{Accepted, Data, DeployInput, Error, Ill};
+use crate::deploy::{Accepted, Back, Data, DeployInput, Error, Ill};
 use crate::model::wire::{
-    self, DeployRequest, FieldFault, PlanRequest, Problem, ProblemCode, RollbackRequest, Unchanged,
+    self, BackTo, DeployRequest, FieldFault, PlanRequest, Problem, ProblemCode, RollbackRequest, Unchanged,
 };
 use crate::model::{Placement, ReleaseNumber, SecretName, Sha256Hex};
 use crate::plan::Plan;
@@ -37,10 +37,14 @@ pub(super) async fn whole<T: Send + 'static>(
 }
 
 pub(super) fn accepted(app: &Placement, what: &Accepted) -> Response {
+    begun(app, what, None)
+}
+
+fn begun(app: &Placement, what: &Accepted, back_to: Option<BackTo>) -> Response {
     match what {
         Accepted::Operation(id) => {
             let location = [(header::LOCATION, format!("/v1/operations/{id}"))];
-            let body = wire::Accepted { operation: id.to_string(), app: app.to_string() };
+            let body = wire::Accepted { operation: id.to_string(), app: app.to_string(), back_to };
             (StatusCode::ACCEPTED, location, Json(body)).into_response()
         }
         Accepted::Unchanged(release) => {
@@ -142,8 +146,17 @@ pub(super) async fn rollback(
     let (by, on, deployer) = (caller.by(), app.clone(), api.deployer.clone());
     let to = request.to.map(ReleaseNumber);
     let ill = if request.ill { Ill::Taken } else { Ill::Refused };
-    let done = whole(async move { deployer.rollback(&by, &on, to, request.message, ill).await }).await?;
-    Ok(accepted(&app, &done))
+    let (done, back) =
+        whole(async move { deployer.rollback(&by, &on, to, request.message, ill).await }).await?;
+    let Back { release, dropped } = back;
+    let back_to = BackTo {
+        release: release.number.0,
+        at: release.at,
+        actor: release.actor,
+        message: release.message,
+        dropped,
+    };
+    Ok(begun(&app, &done, Some(back_to)))
 }
 
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]

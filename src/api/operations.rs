@@ -143,7 +143,7 @@ pub(super) async fn cancel(
     caller.may(&api, Verb::Cancel, &app).await?;
     let (by, deployer, operation) = (caller.by(), api.deployer.clone(), id.to_string());
     let app = whole(async move { deployer.cancel(&by, &id).await }).await?;
-    Ok((StatusCode::ACCEPTED, Json(Accepted { operation, app: app.to_string() })))
+    Ok((StatusCode::ACCEPTED, Json(Accepted { operation, app: app.to_string(), back_to: None })))
 }
 
 /// An operation as it stands.

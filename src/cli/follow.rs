@@ -68,7 +68,7 @@ pub fn of_operation(id: &str) -> Course {
     Course {
         path: format!("/v1/operations/{id}/events"),
         goes_on: "the operation goes on".to_owned(),
-        how_to: how_to(id),
+        how_to: format!("{}, or give it up with `terreau operations cancel {id}`", how_to(id)),
         named: Named::Operation(id.to_owned()),
     }
 }

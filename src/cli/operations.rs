@@ -136,7 +136,7 @@ fn show(args: &OperationArgs, view: &OperationView, cx: &Context) -> Ran {
     Ok(ExitStatus::Done)
 }
 
-/// Cancels, and watches it turn back. Done is what was asked for: that nothing has changed.
+/// Cancels, and watches it turn back. Done is what was asked for: that nothing has changed, or that a rollout was given up.
 async fn cancel(args: &OperationArgs, client: &Client, cx: &Context) -> Ran {
     let path = format!("/v1/operations/{}/cancel", whole(&args.id, client).await?);
     let it: Accepted = client.read(client.send(client.request(Method::POST, &path)).await?).await?;
@@ -146,10 +146,10 @@ async fn cancel(args: &OperationArgs, client: &Client, cx: &Context) -> Ran {
         cx.printer.json(&end)?;
     }
     match end.outcome {
-        Outcome::Undone => {
+        Outcome::Undone | Outcome::Reverted | Outcome::Failed => {
             cx.printer.say(harmless(&end.summary));
             Ok(ExitStatus::Done)
         }
-        _ => Err(Failure::failed(format!("it was not undone: {}", end.summary))),
+        _ => Err(Failure::failed(format!("it was over before: {}", end.summary))),
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::Stream;
 use tokio::sync::mpsc;
 
-use super::lineage::{Old, born};
+use super::lineage::{Old, began, born};
 use super::{Deployer, Error};
 use crate::engines::Fault;
 use crate::engines::nomad::{Allocation, Deployment, Evaluation, TaskEvent};
@@ -74,9 +74,10 @@ impl Deployer {
         )?;
         let mut all: Vec<Placed> = Vec::new();
         let born = born(uid).as_nanosecond();
-        let audits = audits.iter().filter(|a| a.value.app == *app && old.tells(&a.value, uid));
-        all.extend(audits.map(|a| change(&a.value)));
-        let known = Moments::of(&allocations, &evaluations);
+        let audits: Vec<&Audit> =
+            audits.iter().map(|a| &a.value).filter(|a| a.app == *app && old.tells(a, uid)).collect();
+        let known = Moments::of(&allocations, &evaluations, &audits);
+        all.extend(audits.into_iter().map(change));
         all.extend(deployments.iter().flat_map(|d| rollout(d, &known)).filter(|p| p.at >= born));
         all.extend(allocations.iter().flat_map(instance).filter(|p| p.at >= born));
         all.sort_by_key(|p| (p.at, p.event.kind));
@@ -180,24 +181,34 @@ struct Moments {
     firm: Vec<(u64, i64)>,
     /// Of what does.
     loose: Vec<(u64, i64)>,
+    /// Our operations from their beginning to their end: a rollout that one of them began has ended with it.
+    ours: Vec<(i64, i64)>,
 }
 
 impl Moments {
-    fn of(allocations: &[Allocation], evaluations: &[Evaluation]) -> Self {
+    fn of(allocations: &[Allocation], evaluations: &[Evaluation], audits: &[&Audit]) -> Self {
         let made = allocations.iter().map(|a| (a.create_index, a.create_time));
         let begun = evaluations.iter().map(|e| (e.create_index, e.create_time));
         let ended =
             evaluations.iter().filter(|e| e.status == "complete").map(|e| (e.modify_index, e.modify_time));
         let changed = allocations.iter().map(|a| (a.modify_index, a.modify_time));
-        Self { firm: made.chain(begun).chain(ended).collect(), loose: changed.collect() }
+        let ours = audits.iter().filter(|a| a.verb != "cancel").filter_map(|a| {
+            let at = |text: &str| i64::try_from(text.parse::<jiff::Timestamp>().ok()?.as_nanosecond()).ok();
+            Some((at(&began(&a.operation)?)?, at(&a.at)?))
+        });
+        let ours = ours.collect();
+        Self { firm: made.chain(begun).chain(ended).collect(), loose: changed.collect(), ours }
     }
 
-    /// The first moment known at which the state had this index, or a later one.
-    fn at(&self, index: u64) -> Option<i64> {
+    /// The first moment known at which the state had this index, or a later one; for a rollout that was made at `made`.
+    /// Nomad forgets what says so best, and what is left may be much later.
+    fn at(&self, index: u64, made: i64) -> Option<i64> {
         let first = |known: &[(u64, i64)]| {
             known.iter().filter(|(i, time)| *i >= index && *time > 0).map(|(_, time)| *time).min()
         };
-        first(&self.firm).or_else(|| first(&self.loose))
+        let known = first(&self.firm).or_else(|| first(&self.loose));
+        let around = self.ours.iter().filter(|(began, ended)| (*began..=*ended).contains(&made));
+        known.into_iter().chain(around.map(|(_, ended)| *ended)).min()
     }
 }
 
@@ -219,7 +230,7 @@ fn rollout(d: &Deployment, known: &Moments) -> Vec<Placed> {
         return placed;
     }
     let told = Some(d.modify_time).filter(|at| *at > d.create_time);
-    let ended = told.or_else(|| known.at(d.modify_index)).and_then(time).or(begun);
+    let ended = told.or_else(|| known.at(d.modify_index, d.create_time)).and_then(time).or(begun);
     if let Some(at) = ended {
         let why = &d.status_description;
         let word = match d.status.as_str() {
@@ -274,4 +285,54 @@ fn words(e: &TaskEvent) -> String {
         return "killed: it used more memory than its limit".to_owned();
     }
     if e.display_message.is_empty() { e.kind.clone() } else { e.display_message.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ProjectName;
+    use crate::model::head::Outcome;
+    use crate::operation::run::fresh_uid;
+    use crate::store::records::By;
+
+    fn ended(began: jiff::Timestamp, at: jiff::Timestamp) -> Audit {
+        Audit {
+            v: 1,
+            at: at.to_string(),
+            by: By { login: "alice".into(), address: "a".into() },
+            app: Placement::production(ProjectName::new("carnet").unwrap()),
+            uid: None,
+            verb: "deploy".into(),
+            operation: fresh_uid(began),
+            outcome: Outcome::Done,
+            summary: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_rollout_whose_evaluations_are_forgotten_ends_with_its_operation_and_not_with_the_next_one() {
+        let at = |minute: i64| jiff::Timestamp::from_second(1_000_000 + 60 * minute).unwrap();
+        let nanos = |minute| i64::try_from(at(minute).as_nanosecond()).unwrap();
+        let rolled = Deployment {
+            id: "d".into(),
+            status: "successful".into(),
+            create_time: nanos(1),
+            modify_index: 20,
+            ..Deployment::default()
+        };
+        let later = Evaluation {
+            status: "complete".into(),
+            create_index: 30,
+            create_time: nanos(60),
+            modify_index: 31,
+            modify_time: nanos(60),
+            ..Evaluation::default()
+        };
+        let (own, next) = (ended(at(0), at(2)), ended(at(59), at(61)));
+        let end_of = |audits: &[&Audit]| {
+            rollout(&rolled, &Moments::of(&[], std::slice::from_ref(&later), audits)).pop().unwrap().at
+        };
+        assert_eq!(end_of(&[&own, &next]), at(2).as_nanosecond());
+        assert_eq!(end_of(&[&next]), at(60).as_nanosecond(), "nothing better is known");
+    }
 }

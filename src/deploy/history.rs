@@ -70,15 +70,6 @@ pub struct Told {
     pub differs: Option<Vec<String>>,
 }
 
-/// Whether a release that never got healthy is good enough.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ill {
-    /// No.
-    Refused,
-    /// The person knows, and wants it.
-    Taken,
-}
-
 /// The last release made. Heads that were written before it was kept know the last that served.
 pub(super) fn newest(head: &Head) -> Option<&ReleaseRef> {
     match (&head.newest, &head.release) {
@@ -173,47 +164,6 @@ impl Deployer {
     pub async fn one_release(&self, app: &Placement, number: ReleaseNumber) -> Result<Told, Error> {
         let all = self.releases(app).await?;
         all.into_iter().find(|t| t.release.number == number).ok_or_else(|| no_release(app, number))
-    }
-
-    /// The release to go back to: the one named, or the one before the current one.
-    pub(super) async fn find_release(
-        &self,
-        head: &Head,
-        to: Option<ReleaseNumber>,
-        ill: Ill,
-    ) -> Result<Release, Error> {
-        let app = &head.app;
-        let Some(wanted) = to else {
-            let Some(current) = self.current(head).await? else {
-                return Err(Error::NotFound(format!("{app} has no release yet")));
-            };
-            let Some((_, object)) = current.previous else {
-                return Err(Error::NotFound(format!("{app} has only one release; there is none before it")));
-            };
-            return Ok(self.runner.store().objects().get_json(&object).await?);
-        };
-        let told = self.one_release(app, wanted).await?;
-        match &told.fate {
-            // Its canaries were healthy: nothing speaks against it.
-            Fate::Running | Fate::Served | Fate::TakenBack => Ok(told.release),
-            Fate::Held => Err(Error::Refused {
-                why: format!("the canaries of release {wanted} of {app} are held"),
-                hint: "`terreau deploy --promote` lets them go on".to_owned(),
-            }),
-            _ if ill == Ill::Taken => Ok(told.release),
-            Fate::UnderWay => Err(Error::Refused {
-                why: format!("release {wanted} of {app} is being made just now"),
-                hint: "wait until it has ended".to_owned(),
-            }),
-            fate => Err(Error::Refused {
-                why: format!(
-                    "release {wanted} of {app} never served: it is {}{}",
-                    fate.word(),
-                    fate.why().map(|w| format!(" ({w})")).unwrap_or_default()
-                ),
-                hint: format!("`terreau rollback {wanted} --yes` tries it all the same"),
-            }),
-        }
     }
 }
 

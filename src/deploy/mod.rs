@@ -25,6 +25,7 @@ pub mod owners;
 mod prepare;
 mod program;
 mod reach;
+mod rollback;
 mod run;
 mod run_input;
 mod stats;
@@ -52,7 +53,6 @@ use crate::store::records::{By, LockHolder, Verb};
 pub use crate::operation::Front;
 pub use crate::plan::Data;
 pub use follow::Course;
-pub use history::Ill;
 pub use lineage::Old;
 pub use logs::{Keeper, LogForm, LogQuery, LogStreamName};
 pub use maintenance::Maintained;
@@ -60,6 +60,7 @@ pub use one_off::{Run, RunOutput};
 pub use operations::{Line, Listed};
 pub use program::{Program, ProgramOutput};
 pub use reach::Reached;
+pub use rollback::{Back, Ill};
 pub use run::{Change, Changed};
 pub use run_input::Fed;
 pub use status::Ended;
@@ -226,21 +227,6 @@ impl Deployer {
         self.release(by, app, &source, Verb::Deploy).await
     }
 
-    /// Makes release n + 1 with the content of an older one, and current credentials.
-    pub async fn rollback(
-        &self,
-        by: &By,
-        app: &Placement,
-        to: Option<ReleaseNumber>,
-        message: Option<String>,
-        ill: Ill,
-    ) -> Result<Accepted, Error> {
-        let head = self.head(app).await?;
-        let old = self.find_release(&head.value, to, ill).await?;
-        let source = prepare::Source::from_release(app, &old, message)?;
-        self.release(by, app, &source, Verb::Rollback).await
-    }
-
     async fn release(
         &self,
         by: &By,
@@ -249,7 +235,17 @@ impl Deployer {
         verb: Verb,
     ) -> Result<Accepted, Error> {
         let lock = self.runner.lock(app, by, verb).await?;
-        match Box::pin(self.prepare_opening(by, app, source, verb, lock.operation())).await {
+        let opening = Box::pin(self.prepare_opening(by, app, source, verb, lock.operation())).await;
+        self.opened(lock, opening).await
+    }
+
+    /// Begins an operation, or gives its lock back.
+    async fn opened(
+        &self,
+        lock: Lock,
+        opening: Result<Result<Opening, ReleaseNumber>, Error>,
+    ) -> Result<Accepted, Error> {
+        match opening {
             Ok(Ok(opening)) => Ok(Accepted::Operation(Box::pin(self.runner.open(lock, opening)).await?)),
             Ok(Err(number)) => {
                 self.runner.unlock(lock).await;

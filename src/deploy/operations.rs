@@ -203,8 +203,9 @@ impl Deployer {
         Ok(found)
     }
 
-    /// Turns an operation back, before anything of it is begun that cannot be taken back. It then goes on, backward,
-    /// and ends undone; any agent may be asked.
+    /// Turns an operation back, before anything of it is begun that cannot be taken back: it goes on, backward, and ends
+    /// undone. While its rollout is waited for, gives up on the release: Nomad goes back to the one before. Any agent
+    /// may be asked.
     pub async fn cancel(&self, by: &By, id: &Uid) -> Result<Placement, Error> {
         let refused = |why: String, hint: String| Err(Error::Refused { why, hint });
         match self.runner.cancel(id, by).await {

@@ -12,7 +12,7 @@ use super::instances::{self, JobThere, Releases, Seen};
 use super::{Deployer, Error, history};
 use crate::engines::EngineError;
 use crate::engines::nomad::{Allocation, JobDetail, JobView};
-use crate::model::head::{AppState, Kind, Wanted};
+use crate::model::head::{AppState, Kind, Outcome, Wanted};
 use crate::model::project::Owner;
 use crate::model::wire::{AppCondition, AppStatus, InstanceView, LastChange, ResourceView, StoppedBy};
 use crate::model::{Head, Placement, Release};
@@ -82,7 +82,8 @@ impl Deployer {
         if let Some(view) = view.filter(|_| there == JobThere::Yes && head.wanted == Wanted::Running) {
             status.why = status.why.take().or_else(|| drifted(head, &view));
         }
-        let releases = self.releases_of(head, job.as_ref()).await?;
+        // Which release each of them runs is said where it is known.
+        let releases = self.releases_of(head, job.as_ref()).await.unwrap_or_default();
         status.instances = living(&allocations, &health, &sites, releases);
         Ok(())
     }
@@ -114,10 +115,12 @@ impl Deployer {
         let index = head.job_index.unwrap_or_default();
         let mut releases = Releases { serving, coming: None };
         let Some(job) = job else { return Ok(releases) };
-        if let Some(held) = &head.held {
+        // Beside the one that serves, or in its place where there was nothing to go back to.
+        let has_failed = head.last_operation.as_ref().is_some_and(|l| l.outcome == Outcome::Failed);
+        let failed = head.newest.as_ref().filter(|r| has_failed && Some(r.number.0) > serving);
+        if let Some(other) = head.held.as_ref().map(|h| &h.release).or(failed) {
             let view = JobView::of(job)?;
-            releases.coming =
-                (view.job_modify_index() == index).then(|| (held.release.number.0, view.version()));
+            releases.coming = (view.job_modify_index() == index).then(|| (other.number.0, view.version()));
         }
         let Some(id) = &head.operation else { return Ok(releases) };
         let Some(open) = self.runner.store().operation(id).await? else { return Ok(releases) };
@@ -211,7 +214,7 @@ impl Deployer {
             hands.nomad.nodes(),
         )?;
         let sites = nodes.into_iter().map(|n| (n.id, n.datacenter)).collect();
-        let releases = self.releases_of(&head, job.as_ref()).await?;
+        let releases = self.releases_of(&head, job.as_ref()).await.unwrap_or_default();
         if ended == Ended::Too {
             allocations.sort_by_key(|a| a.create_index);
             let all = allocations.iter();

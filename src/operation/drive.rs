@@ -3,6 +3,8 @@
 //! What comes next is decided by `machine`; here are the effects, and the records between them. Must never run a step
 //! that its record does not call begun (**G1**), and never write a record but fenced by session and CAS (**G3**).
 
+use std::time::Duration;
+
 use tokio::sync::mpsc;
 
 use super::Progress;
@@ -16,10 +18,13 @@ use crate::resources::{self, Attempt, Evidence, Work};
 use crate::store::records::{Direction, OpRecord, StepSpec, StepState};
 use crate::store::{Versioned, keys};
 
+/// How often the record of a rollout is looked at for an order that another agent took.
+const LOOK: Duration = Duration::from_secs(5);
+
 impl Runner {
     pub(super) fn spawn(&self, lock: Lock, record: Versioned<OpRecord>, attempt: Attempt) {
         let runner = self.clone();
-        self.inner.tasks.spawn(async move { runner.drive(lock, record, attempt).await });
+        self.inner.tasks.spawn(async move { Box::pin(runner.drive(lock, record, attempt)).await });
     }
 
     /// Writes a record over the one that was read: fenced by the session and by CAS.
@@ -55,12 +60,17 @@ impl Runner {
                     let spec = record.value.steps[n].spec.clone();
                     self.step(&lock, &record.value, n, "begun");
                     pass(&record.value, spec.kind(), "before");
+                    // Only waiting is cut short: any other step is ended first.
+                    let waits = matches!(spec, StepSpec::JobSettle { .. });
                     let done = tokio::select! {
                         done = self.execute(&lock, &record.value, &spec, Way::There(attempt)) => done,
-                        // Only waiting is cut short: any other step is ended first.
-                        () = self.inner.stop.cancelled(), if matches!(spec, StepSpec::JobSettle { .. }) => {
+                        () = self.inner.stop.cancelled(), if waits => {
                             self.leave(lock, record, n).await;
                             return;
+                        }
+                        now = self.given_up(&record.value), if waits && record.value.cancel.is_none() => {
+                            record = now;
+                            continue;
                         }
                     };
                     pass(&record.value, spec.kind(), "after");
@@ -131,6 +141,20 @@ impl Runner {
                     }
                 }
             }
+        }
+    }
+
+    /// Waits until a person gives up on the rollout, by whichever agent: the record that says so.
+    async fn given_up(&self, before: &OpRecord) -> Versioned<OpRecord> {
+        loop {
+            // Of an order given to this agent it hears at once.
+            let told = self.inner.cancelled.notified();
+            if let Ok(Some(now)) = self.inner.store.operation(&before.id).await
+                && is_cancelled(&now.value, before)
+            {
+                return now;
+            }
+            let _ = tokio::time::timeout(LOOK, told).await;
         }
     }
 
@@ -214,6 +238,7 @@ impl Runner {
             uid: &record.uid,
             session: &lock.lease.id,
             steps: &record.steps,
+            cancel: record.cancel.as_ref(),
             notes: &notes,
         };
         let done = match way {

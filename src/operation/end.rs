@@ -22,7 +22,7 @@ const TRIES: u32 = 360;
 pub(super) enum End {
     /// It has ended, or is another agent's.
     Over,
-    /// A person has cancelled it before its end was written, and it can be turned back: here is the record that says so.
+    /// A person has cancelled it before its end was written: here is the record that says so.
     Cancelled(Lock, Box<Versioned<OpRecord>>),
 }
 
@@ -81,7 +81,7 @@ impl Runner {
             if matches!(seen, Ok(None)) && (failures > 0 || e.is_passing()) {
                 break;
             }
-            if let (Ok(Some(seen)), Outcome::Done) = (&seen, outcome)
+            if let Ok(Some(seen)) = &seen
                 && seen.value.cancel.is_some()
                 && seen.value.claim == op.claim
                 && op.cancel.is_none()
@@ -258,11 +258,19 @@ impl Runner {
                 Some(cancel) => format!("cancelled by {}: nothing has changed", cancel.by.login),
                 None => "undone: nothing has changed".to_owned(),
             },
-            (Outcome::Reverted, _) => format!("{release} did not get healthy; the old release serves on"),
-            (Outcome::Failed, _) => format!("{release} did not get healthy"),
+            (Outcome::Reverted, _) => format!("{release} {}; the old release serves on", failed(op)),
+            (Outcome::Failed, _) => format!("{release} {}", failed(op)),
             (Outcome::Abandoned, _) => "abandoned".to_owned(),
         };
         (summary, why)
+    }
+}
+
+/// What came of a release that does not serve.
+fn failed(op: &OpRecord) -> String {
+    match &op.cancel {
+        Some(cancel) => format!("was given up by {} before it got healthy", cancel.by.login),
+        None => "did not get healthy".to_owned(),
     }
 }
 

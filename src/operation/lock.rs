@@ -54,6 +54,8 @@ pub struct Lock {
     pub(super) app: Placement,
     pub(super) operation: Uid,
     pub(super) lease: Lease,
+    /// How often it had been taken, this time included; `None` where the answer was lost.
+    taken: Option<u64>,
 }
 
 impl Lock {
@@ -124,13 +126,16 @@ impl Runner {
         };
         let take = TxnOp::Lock { key: key.clone(), value, session: lease.id.clone() };
         match consul.txn(&[check, take]).await {
-            Ok(_) => Ok(Lock { app: app.clone(), operation, lease }),
+            Ok(entries) => {
+                let taken = entries.iter().find(|e| e.key == key).map(|e| e.lock_index);
+                Ok(Lock { app: app.clone(), operation, lease, taken })
+            }
             Err(e) if e.fault == Fault::Conflict => {
                 Err(held(consul.kv_get(&key).await?).unwrap_or(OpenError::Shut))
             }
             Err(e) => {
                 // The reply may have been lost after the effect: then it is held, and for nobody.
-                self.unlock(Lock { app: app.clone(), operation, lease }).await;
+                self.unlock(Lock { app: app.clone(), operation, lease, taken: None }).await;
                 Err(e.into())
             }
         }
@@ -155,12 +160,14 @@ impl Runner {
         });
     }
 
-    /// Releases a lock where it is still held for this very operation.
+    /// Releases a lock where it is still held for this very operation, and has not been taken again since: this agent may
+    /// have taken the operation up once more meanwhile.
     async fn release(&self, lock: &Lock) -> Result<(), EngineError> {
         let key = keys::lock(&lock.app);
         let consul = self.inner.hands.consul.clone().with_gate(lock.lease.gate());
         let Some(entry) = consul.kv_get(&key).await? else { return Ok(()) };
         let ours = entry.session.as_ref() == Some(&lock.lease.id)
+            && lock.taken.is_none_or(|n| n == entry.lock_index)
             && serde_json::from_slice::<LockHolder>(&entry.value)
                 .is_ok_and(|h| h.operation == lock.operation);
         if !ours {

@@ -4,8 +4,9 @@
 //! - **G1** a step is run only after a record that says `begun`; this function never asks for a `Run` of a step whose
 //!   record does not.
 //! - **G2** the direction turns at most once, from forward to backward, and only before the first effect that cannot be
-//!   taken back: the registration of the job, for most apps. A person's cancel is no exception: it is taken only while no
-//!   such step is begun, by the very CAS that beginning one needs.
+//!   taken back: the registration of the job, for most apps. A person's cancel is no exception: it turns an operation only
+//!   while no such step is begun, by the very CAS that beginning one needs. Later, while the rollout is waited for, it
+//!   turns nothing: the wait gives up on the release, as it does on one that gets not healthy.
 //!
 //! # Assumptions
 //! The caller writes what `Next::Write` holds (fenced by session and CAS) before it asks again, and runs steps that
@@ -107,13 +108,27 @@ pub enum NoCancel {
     Ending,
 }
 
-/// Whether a person may still turn an operation back.
+/// True while a registered job is waited for: a person may give up on it, and Nomad goes back by itself.
+pub fn is_rolling_out(record: &OpRecord) -> bool {
+    let wait = record.steps.iter().position(|s| matches!(s.spec, StepSpec::JobSettle { .. }));
+    wait.is_some_and(|n| {
+        let (before, wait) = (&record.steps[..n], &record.steps[n]);
+        matches!(wait.state, StepState::Todo | StepState::Begun)
+            && is_past_return(record)
+            && before.iter().all(|s| s.state == StepState::Done)
+    })
+}
+
+/// Whether a person may still turn an operation back, or give up on its rollout.
 pub fn may_cancel(record: &OpRecord) -> Result<(), NoCancel> {
     if let Some(cancel) = &record.cancel {
         return Err(NoCancel::Cancelled(cancel.clone()));
     }
     if record.direction == Direction::Backward {
         return Err(NoCancel::Turned(record.turned.clone().unwrap_or_default()));
+    }
+    if is_rolling_out(record) {
+        return Ok(());
     }
     let begun = |s: &&Step| matches!(s.state, StepState::Begun | StepState::Done) && is_for_good(&s.spec);
     if let Some(step) = record.steps.iter().find(begun) {
@@ -126,13 +141,17 @@ pub fn may_cancel(record: &OpRecord) -> Result<(), NoCancel> {
 /// What the owner of an operation writes instead of `next`, once it has found `cancel` in the record `before`, which it
 /// was about to replace.
 pub fn cancelled(mut next: OpRecord, before: &OpRecord, cancel: Cancel) -> OpRecord {
+    next.cancel = Some(cancel);
+    // A rollout that somebody gave up on, and that was over before this was seen: it goes on as it ended.
+    if is_past_return(before) {
+        return next;
+    }
     for (step, was) in next.steps.iter_mut().zip(&before.steps) {
         // The record that would have begun it was never written: it is not begun.
         if step.state == StepState::Begun && was.state == StepState::Todo {
             step.state = StepState::Todo;
         }
     }
-    next.cancel = Some(cancel);
     turn_as_ordered(&mut next);
     next
 }
@@ -146,7 +165,7 @@ fn turn_as_ordered(record: &mut OpRecord) {
 }
 
 fn forward(record: &OpRecord, seen: Seen) -> Next {
-    if record.cancel.is_some() {
+    if record.cancel.is_some() && !is_past_return(record) {
         let mut record = record.clone();
         if let (Seen::Effected(evidence), Some(n)) = (seen, in_hand(&record)) {
             record.steps[n].state = StepState::Done;
@@ -336,19 +355,21 @@ pub(super) mod tests {
     }
 
     /// A cancel that comes before any record of an operation: it turns once, ends undone, and never runs a step again;
-    /// once the job's registration is begun it is not taken.
+    /// while the job's registration is begun it is not taken; while its rollout is waited for it turns nothing.
     #[test]
-    fn g2_a_cancel_at_any_moment_is_undone_or_not_taken() {
-        let (mut taken, mut refused) = (0, 0);
+    fn g2_a_cancel_at_any_moment_is_undone_or_not_taken_or_for_the_wait_to_give_up() {
+        let (mut taken, mut refused, mut late) = (0, 0, 0);
         let mut todo = vec![(three(), 0)];
         while let Some((record, depth)) = todo.pop() {
             assert!(depth < 30, "a path without an end");
             let is_free = may_cancel(&record).is_ok();
             let registering = record.steps[1].state != StepState::Todo;
+            let rolls_out = record.steps[1].state == StepState::Done
+                && matches!(record.steps[2].state, StepState::Todo | StepState::Begun);
             if record.cancel.is_some() {
-                assert!(!registering, "{record:?}");
+                assert!(!registering || (is_past_return(&record) && record.direction == Direction::Forward));
             } else if record.direction == Direction::Forward {
-                assert_eq!(is_free, !registering, "{record:?}");
+                assert_eq!(is_free, !registering || rolls_out, "{record:?}");
                 refused += usize::from(!is_free);
             }
             // Another agent wrote it into this very record, and its owner has read it (or is gone).
@@ -357,7 +378,8 @@ pub(super) mod tests {
             }
             let mut answers = vec![Seen::Nothing];
             if matches!(decide(&record, Seen::Nothing), Next::Run(_) | Next::Undo(_)) {
-                assert!(record.cancel.is_none() || record.direction == Direction::Backward, "{record:?}");
+                let is_turned = record.direction == Direction::Backward;
+                assert!(record.cancel.is_none() || is_turned || rolls_out, "{record:?}");
                 answers = vec![Seen::Effected(Evidence::new()), Seen::Refused("no".into())];
             }
             for seen in answers {
@@ -366,21 +388,28 @@ pub(super) mod tests {
                         // The CAS of the other agent was first.
                         if is_free {
                             let told = cancelled(next.clone(), &record, somebodys());
-                            assert_eq!(told.direction, Direction::Backward);
-                            assert_eq!(told.steps[1].state, StepState::Todo, "it was not begun");
+                            if rolls_out {
+                                assert_eq!((told.direction, &told.steps), (Direction::Forward, &next.steps));
+                            } else {
+                                assert_eq!(told.direction, Direction::Backward);
+                                assert_eq!(told.steps[1].state, StepState::Todo, "it was not begun");
+                            }
                             todo.push((told, depth + 1));
                         }
                         todo.push((next, depth + 1));
                     }
                     Next::Close(last, outcome) => {
-                        assert!(last.cancel.is_none() || outcome == Outcome::Undone, "{last:?}");
+                        assert!(
+                            last.cancel.is_none() || is_past_return(&last) != (outcome == Outcome::Undone)
+                        );
+                        late += usize::from(last.cancel.is_some() && outcome != Outcome::Undone);
                         taken += usize::from(last.cancel.is_some());
                     }
                     other => panic!("{other:?}"),
                 }
             }
         }
-        assert!(taken > 3 && refused > 1, "{taken} {refused}");
+        assert!(taken > 3 && refused > 0 && late > 1, "{taken} {refused} {late}");
     }
 
     #[test]

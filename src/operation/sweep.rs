@@ -49,8 +49,15 @@ async fn sweep_one(runner: &Runner, lease: &Lease, doomed: &Versioned<Doomed>) -
     let d = &doomed.value;
     let hands = runner.hands().gated(&lease.gate());
     let (notes, _) = mpsc::unbounded_channel();
-    let work =
-        Work { hands: &hands, app: &d.app, uid: &d.uid, session: &lease.id, steps: &[], notes: &notes };
+    let work = Work {
+        hands: &hands,
+        app: &d.app,
+        uid: &d.uid,
+        session: &lease.id,
+        steps: &[],
+        cancel: None,
+        notes: &notes,
+    };
     let head = runner.store().head(&d.app).await?;
     let mut freed: Vec<&Name> = Vec::new();
     for thing in &d.things {

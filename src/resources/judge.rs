@@ -49,10 +49,9 @@ pub enum Judgement {
 /// Judges.
 pub fn judge(seen: &Snapshot, registered: u64) -> Judgement {
     let Some(current) = seen.job_index else { return Judgement::Superseded };
-    let version = seen.versions.get(&registered).copied();
-    let mine = |a: &&Allocation| version.is_some() && a.version() == version;
+    let mine = || of_version(seen, registered);
     let deployment = seen.deployments.iter().find(|d| d.job_spec_modify_index == registered);
-    let failure = |first: Vec<String>| explain(first, seen.allocations.iter().filter(mine));
+    let failure = |first: Vec<String>| explain(first, mine());
     if let Some(d) = deployment {
         match d.status.as_str() {
             "successful" => return Judgement::Healthy,
@@ -69,7 +68,7 @@ pub fn judge(seen: &Snapshot, registered: u64) -> Judgement {
         // A deployment that was seen to run will say why: Nomad went back, or somebody's registration cancels it.
         return if deployment.is_some() { Judgement::Waiting(Vec::new()) } else { Judgement::Superseded };
     }
-    if let Some(failed) = seen.allocations.iter().filter(mine).find(|a| has_failed(a)) {
+    if let Some(failed) = mine().find(|a| has_failed(a)) {
         let only = explain(Vec::new(), std::iter::once(failed));
         return Judgement::GiveUp(deployment.map(|d| d.id.clone()), only);
     }
@@ -91,7 +90,27 @@ pub fn judge(seen: &Snapshot, registered: u64) -> Judgement {
     if deployment.is_none() && evaluations.iter().any(|e| e.status == "complete") {
         return Judgement::Healthy;
     }
-    Judgement::Waiting(seen.allocations.iter().filter(mine).map(describe).collect())
+    Judgement::Waiting(mine().map(describe).collect())
+}
+
+/// A rollout that somebody has given up on: its running deployment, and what is known of it. `None`: there is nothing
+/// (yet, or any more) to be ended.
+pub fn given_up(seen: &Snapshot, registered: u64) -> Option<(String, Failure)> {
+    let is_running = |d: &&Deployment| d.job_spec_modify_index == registered && d.status == "running";
+    let deployment =
+        seen.deployments.iter().find(is_running).filter(|_| seen.job_index == Some(registered))?;
+    Some((deployment.id.clone(), explain(Vec::new(), of_version(seen, registered))))
+}
+
+/// Instances that run and are not healthy yet.
+pub fn not_yet_healthy(seen: &Snapshot, registered: u64) -> impl Iterator<Item = &Allocation> {
+    let is_healthy = |a: &Allocation| a.deployment_status.as_ref().is_some_and(|d| d.healthy.is_some());
+    of_version(seen, registered).filter(move |a| a.client_status == "running" && !is_healthy(a))
+}
+
+fn of_version(seen: &Snapshot, registered: u64) -> impl Iterator<Item = &Allocation> {
+    let version = seen.versions.get(&registered).copied();
+    seen.allocations.iter().filter(move |a| version.is_some() && a.version() == version)
 }
 
 /// Nomad's word on it: its checks did not pass within `healthy_deadline`. Nomad itself would place another one and go
@@ -185,7 +204,7 @@ fn explain<'a>(mut why: Vec<String>, allocations: impl Iterator<Item = &'a Alloc
                 a.task_states.keys().find(|t| *t == &a.task_group).or(a.task_states.keys().next())
         {
             logs = Some((a.id.clone(), task.clone()));
-            why.push(format!("{}; its check never passed in time", describe(a)));
+            why.push(format!("{}; its check has not passed", describe(a)));
         }
     }
     Failure { why, logs }

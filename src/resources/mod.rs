@@ -28,7 +28,7 @@ use crate::engines::garage::{Admin, S3};
 use crate::engines::nomad::Nomad;
 use crate::engines::{Engine, EngineError, Fault, SharedGate};
 use crate::model::{Cluster, Placement, Uid};
-use crate::store::records::{Create, Step, StepSpec};
+use crate::store::records::{Cancel, Create, Step, StepSpec};
 use crate::store::{Objects, keys};
 use crate::world::World;
 
@@ -97,6 +97,8 @@ pub struct Work<'a> {
     pub session: &'a str,
     /// All steps of the operation, for what earlier ones have found.
     pub steps: &'a [Step],
+    /// Who has given up on it, where somebody has.
+    pub cancel: Option<&'a Cancel>,
     /// For whoever follows.
     pub notes: &'a mpsc::UnboundedSender<String>,
 }

@@ -3,9 +3,11 @@
 //! Each change on the stream is only a reason to look again; what is seen is judged by [`judge`](super::judge).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use super::judge::{Failure, Judgement, Snapshot, judge};
+use super::judge::{Failure, Judgement, Snapshot, given_up, judge, not_yet_healthy, short};
 use super::{Evidence, Work, counts, evidence, job};
+use crate::engines::consul::Check;
 use crate::engines::nomad::{JobView, Purge};
 use crate::engines::{Engine, EngineError, Fault};
 use crate::store::records::{First, StepSpec};
@@ -18,6 +20,11 @@ pub const WHY: &str = "why";
 pub const ALLOCATION: &str = "allocation";
 /// Its task.
 pub const TASK: &str = "task";
+
+/// When nothing has changed for so long, what is waited for is said again with what its checks say.
+const EXPLAIN: Duration = Duration::from_secs(5);
+/// Of so many instances: more of them say the same.
+const EXPLAINED: usize = 3;
 
 async fn look(work: &Work<'_>, namespace: &str, id: &str) -> Result<Snapshot, EngineError> {
     let nomad = &work.hands.nomad;
@@ -67,7 +74,17 @@ pub(super) async fn settle(
     let mut reasons = Failure::default();
     loop {
         let seen = look(work, namespace, id).await?;
-        match judge(&seen, registered) {
+        let judgement = judge(&seen, registered);
+        if let (Judgement::Waiting(_), Some(cancel)) = (&judgement, work.cancel)
+            && let Some((deployment, failure)) = given_up(&seen, registered)
+        {
+            work.note(format!("given up by {}", cancel.by.login));
+            reasons = failure;
+            failing_checks(work, &mut reasons).await;
+            fail(work, &deployment).await?;
+            continue;
+        }
+        match judgement {
             Judgement::Healthy => {
                 return Ok(evidence([(VERDICT, "healthy".to_owned())]));
             }
@@ -87,11 +104,10 @@ pub(super) async fn settle(
                 reasons = failure;
                 failing_checks(work, &mut reasons).await;
                 match deployment {
-                    // Nomad goes back to the last stable version by itself; the next look sees it.
-                    Some(d) => match work.hands.nomad.deployment_fail(&d).await {
-                        Err(e) if !matches!(e.fault, Fault::NotFound | Fault::Invalid) => return Err(e),
-                        _ => continue,
-                    },
+                    Some(d) => {
+                        fail(work, &d).await?;
+                        continue;
+                    }
                     None => return ended(work, id, (first, counts), None, reasons).await,
                 }
             }
@@ -109,7 +125,27 @@ pub(super) async fn settle(
                 ));
             }
         }
-        follower.changed(namespace, id).await;
+        // Nomad tells nothing of a check that does not pass: what Consul says of it is asked for.
+        let waiting: Vec<&str> =
+            not_yet_healthy(&seen, registered).map(|a| a.id.as_str()).take(EXPLAINED).collect();
+        while tokio::time::timeout(EXPLAIN, follower.changed(namespace, id)).await.is_err() {
+            for allocation in &waiting {
+                for line in checks_of(work, allocation).await {
+                    if said.insert(line.clone()) {
+                        work.note(format!("instance {}: {line}", short(allocation)));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Ends a deployment: Nomad goes back to the last stable version by itself, and the next look sees it.
+async fn fail(work: &Work<'_>, deployment: &str) -> Result<(), EngineError> {
+    match work.hands.nomad.deployment_fail(deployment).await {
+        // It has ended by itself.
+        Err(e) if matches!(e.fault, Fault::NotFound | Fault::Invalid) => Ok(()),
+        done => done.map(|_| ()),
     }
 }
 
@@ -117,13 +153,20 @@ pub(super) async fn settle(
 /// not hang on it.
 async fn failing_checks(work: &Work<'_>, failure: &mut Failure) {
     let Some((allocation, _)) = &failure.logs else { return };
-    for check in work.hands.consul.failing_checks(allocation).await.unwrap_or_default() {
+    failure.why.extend(checks_of(work, allocation).await);
+}
+
+/// A line for each check of an instance that does not pass.
+async fn checks_of(work: &Work<'_>, allocation: &str) -> Vec<String> {
+    let checks = work.hands.consul.failing_checks(allocation).await.unwrap_or_default();
+    let line = |check: &Check| {
         let said: String = check.output.split_whitespace().collect::<Vec<_>>().join(" ");
         let said: String = said.chars().take(200).collect();
         // A Consul agent may keep what a check says to itself for minutes, while the status stays (`check_update_interval`).
         let said = if said.is_empty() { said } else { format!(": {said}") };
-        failure.why.push(format!("the check of {} ({}) has not passed{said}", check.service, check.name));
-    }
+        format!("the check of {} ({}) has not passed{said}", check.service, check.name)
+    };
+    checks.iter().map(line).collect()
 }
 
 async fn ended(

@@ -86,6 +86,7 @@ fn a_protocol_that_is_broken_on_purpose_is_seen_to_be() {
         (Broken::EffectBeforeRecord, properties::G1),
         (Broken::TurnsTwice, properties::G2),
         (Broken::TurnsAfterRegistration, properties::G2),
+        (Broken::GivesUpBackward, properties::G2),
         (Broken::NoFence, properties::G3),
         (Broken::NoSessionCheck, properties::G3),
         (Broken::NoClaim, properties::G3),

@@ -33,6 +33,9 @@ pub fn all() -> Vec<Property<Operations>> {
         some("it ends done", |_, w| w.end == Some(End::Done)),
         some("it ends undone", |_, w| w.end == Some(End::Undone)),
         some("it ends failed", |_, w| w.end == Some(End::Failed)),
+        some("a person gives up on a rollout, and it ends failed", |_, w| {
+            w.given_up && w.end == Some(End::Failed)
+        }),
         some("another agent takes over", |_, w| w.taken_over),
         some("a late call leaves an orphan", |_, w| w.effects.contains(&Effect::Orphan)),
     ]

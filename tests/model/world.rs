@@ -43,6 +43,8 @@ pub enum Broken {
     ForgetsTheWayBack,
     /// The end is written before the job is registered.
     ClosesEarly,
+    /// An order to give up on a rollout turns the operation back.
+    GivesUpBackward,
 }
 
 /// The model.
@@ -162,6 +164,8 @@ pub struct World {
     /// How often the direction of the record has changed.
     pub turns: u8,
     pub taken_over: bool,
+    /// It has ended because a person gave up on its rollout.
+    pub given_up: bool,
     pub wrong: Wrong,
 }
 
@@ -188,6 +192,8 @@ pub enum Action {
     Fail(Message),
     /// The sender hears nothing, and it is still on its way.
     GiveUp(usize),
+    /// Whoever waits for a release sees that a person has given up on it.
+    Notice(usize),
     Look(usize),
     Acquire(usize),
     Cancel,
@@ -204,6 +210,7 @@ impl Action {
             Self::Decide(_)
             | Self::Deliver(_)
             | Self::Look(_)
+            | Self::Notice(_)
             | Self::Acquire(_)
             | Self::Renew(_)
             | Self::Expire(_) => true,
@@ -265,6 +272,7 @@ impl World {
     fn close(&mut self, end: End) {
         let record = self.op.map(|op| op.record);
         (self.op, self.end) = (None, Some(end));
+        self.given_up = end == End::Failed && record.is_some_and(|r| r.cancel);
         let is_there = |n: &usize| self.effects[*n] == Effect::Present;
         let mut made = 0..=REGISTER;
         self.wrong.half |= match end {
@@ -293,6 +301,12 @@ impl World {
                 }
             }
         }
+    }
+
+    /// True where who waits for the release knows that a person has given up on it: it is ended, healthy or not.
+    fn waits_to_give_up(&self, message: &Message) -> bool {
+        let waiting = self.waiting(message).map(|a| self.agents[a].phase);
+        matches!(waiting, Some(Phase::Calling(version, ..)) if version.record.cancel)
     }
 
     /// Who waits for the answer to a message.
@@ -393,6 +407,9 @@ impl Operations {
             }
             (Some(Broken::ClosesEarly), Does::Write(next)) if next.steps[REGISTER] == State::Begun => {
                 Does::Close(next, End::Done)
+            }
+            (Some(Broken::GivesUpBackward), Does::Call(SETTLE, Way::There)) if record.cancel => {
+                Does::Write(Record { backward: true, turned: true, ..record })
             }
             (_, does) => does,
         }
@@ -536,6 +553,7 @@ impl Model for Operations {
             undone: 0,
             turns: 0,
             taken_over: false,
+            given_up: false,
             wrong: Wrong::default(),
         };
         for a in 0..self.agents {
@@ -596,6 +614,17 @@ impl Model for Operations {
                 if *n == SETTLE {
                     actions.push(Action::Fail(*message));
                 }
+            } else if let Message::Call { n: SETTLE, way: Way::There, .. } = message
+                && world.waits_to_give_up(message)
+            {
+                actions.push(Action::Fail(*message));
+            }
+        }
+        for (a, agent) in world.agents.iter().enumerate() {
+            if let (Phase::Calling(version, SETTLE, Way::There), Some(now)) = (agent.phase, world.op)
+                && is_cancelled(now.record, version.record)
+            {
+                actions.push(Action::Notice(a));
             }
         }
         if let Some(op) = world.op
@@ -624,7 +653,9 @@ impl Model for Operations {
                 self.deliver(&mut world, message, false);
             }
             Action::Refuse(message) | Action::Fail(message) => {
-                world.left.refusals -= 1;
+                if !(matches!(action, Action::Fail(_)) && world.waits_to_give_up(&message)) {
+                    world.left.refusals -= 1;
+                }
                 let a = world.waiting(&message)?;
                 let at = world.messages.iter().position(|m| *m == message)?;
                 world.messages.remove(at);
@@ -646,6 +677,12 @@ impl Model for Operations {
                     }
                     other => other,
                 };
+            }
+            Action::Notice(a) => {
+                let now = world.op?;
+                let call = Message::Call { from: world.agents[a].session, n: SETTLE, way: Way::There };
+                world.messages.retain(|m| *m != call);
+                world.agents[a].phase = Phase::Deciding(now, Heard::Nothing);
             }
             Action::Acquire(a) => {
                 let session = world.agents[a].session;

@@ -135,7 +135,7 @@ pub struct DeleteArgs {
     after_help = "Examples:\n  terreau rollback\n  terreau rollback 3 --message \"the search was slower\"\n  terreau rollback 1 --app carnet@preproduction"
 )]
 pub struct RollbackArgs {
-    /// The release to go back to [default: the one before the running one]
+    /// The release to go back to [default: the one before the running one, unless the last deploy failed]
     #[arg(value_name = "RELEASE", value_parser = clap::value_parser!(u64).range(1..))]
     pub to: Option<u64>,
     /// The app [default: the project of the terreau.hcl in this folder or above it]

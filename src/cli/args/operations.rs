@@ -29,11 +29,12 @@ pub enum OperationsCommand {
     #[command(after_help = "Examples:\n  terreau operations show 01jc5zxq6e1v2m3n4p5q6r7s8t\n  \
                       terreau operations show 01jc5zxq")]
     Show(OperationArgs),
-    /// Turn an operation back, before the job is registered
+    /// Turn an operation back, or give up on a release that does not get healthy
     ///
-    /// What it has made so far is taken back, and the app is as it was. It can be asked by anybody who may change the
-    /// app, on any server of the cluster. Once the job is registered an operation goes forward: the answer then says
-    /// what to do instead.
+    /// Before the job is registered, what was made so far is taken back, and the app is as it was. While the instances
+    /// are waited for, the release is given up: the old one serves on, and the instances of the new one go. It can be
+    /// asked by anybody who may change the app, on any server of the cluster. In between an operation goes forward: the
+    /// answer then says what to do instead.
     #[command(after_help = "Examples:\n  terreau operations cancel 01jc5zxq6e1v2m3n4p5q6r7s8t")]
     Cancel(OperationArgs),
 }

@@ -132,7 +132,7 @@ async fn send(
     let form = if how.json { Form::Json } else { Form::Words };
     let then = if how.detach { Then::Detach } else { Then::Follow };
     if let Some(operation) = answer.operation {
-        let accepted = Accepted { operation, app: answer.app };
+        let accepted = Accepted { operation, app: answer.app, back_to: None };
         return follow::accepted(cx, client, &accepted, then, form).await;
     }
     if form == Form::Json {

@@ -4,7 +4,7 @@
 //! Must never show a value but to who asks for values, and never write one without a record of who gave it.
 
 mod look;
-mod notes;
+pub(super) mod notes;
 
 use std::collections::{BTreeMap, BTreeSet};
 

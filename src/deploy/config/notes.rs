@@ -37,7 +37,7 @@ impl Deployer {
 }
 
 /// The names of what is staged, where something is: what the next release has another version of than the one that runs.
-pub(super) fn staged(
+pub(in crate::deploy) fn staged(
     head: &Head,
     release: Option<&Release>,
     project: &Project,

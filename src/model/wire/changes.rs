@@ -57,6 +57,26 @@ pub struct Accepted {
     pub operation: String,
     /// The app.
     pub app: String,
+    /// Of a rollback: what it goes back to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub back_to: Option<BackTo>,
+}
+
+/// The release that a rollback goes back to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BackTo {
+    /// Its number.
+    pub release: u64,
+    /// When it was accepted (RFC 3339, UTC).
+    pub at: String,
+    /// Who asked for it.
+    pub actor: String,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// What was set and not deployed yet, in words (names, never values): it does not come with an older release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropped: Option<String>,
 }
 
 /// 200: nothing was to be done.

@@ -1,4 +1,5 @@
-//! An operation that is turned back by a person: before the job is registered, by any agent, whatever dies meanwhile.
+//! An operation that is turned back by a person before the job is registered, or given up while its rollout is waited
+//! for: by any agent, whatever dies meanwhile.
 
 use std::time::Instant;
 
@@ -191,7 +192,7 @@ async fn g2_and_g4_whoever_dies_during_a_cancel_the_operation_ends_one_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn g2_once_the_job_is_being_registered_a_cancel_is_refused_and_says_what_to_do() {
+async fn g2_while_the_job_is_being_registered_a_cancel_is_refused_and_says_what_to_do() {
     let world = World::world().await;
     let at = async |point: &'static str| {
         let app = app(PREFIX);
@@ -208,17 +209,85 @@ async fn g2_once_the_job_is_being_registered_a_cancel_is_refused_and_says_what_t
         assert_eq!(status, 409, "{answer}");
         assert!(answer["detail"].as_str().unwrap().contains("has ended already: release 1 runs"), "{answer}");
     };
-    join_all(["deploy.job.before", "deploy.job.after", "deploy.settle.before"].map(at)).await;
+    join_all(["deploy.job.before", "deploy.job.after"].map(at)).await;
     let none = Uid::new("01hzzzzzzzzzzzzzzzzzzzzzzz").unwrap();
     assert_eq!(world.cancels(&world.leader, &none).await.unwrap().0, 404);
 }
 
-/// Cancels that come at any moment: each is taken and the operation undone, or refused and the operation done.
+/// A release that hangs need not be waited for: what its check says is seen meanwhile, and whoever may change the app
+/// ends the rollout, by another agent too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_hangs_says_why_and_is_given_up_at_once_by_any_agent() {
+    let world = World::world().await;
+    let agent = world.agent(&[]).await;
+    let (person, other) = (Person::of(&world.stack), Person::at(&world.stack, &agent.url));
+    let project = Project::new("hangs");
+    let dir = project.path();
+    // A first release has nothing to go back to: its job is stopped.
+    project.says("one", 3600);
+    let mut first = person.begins(dir, &["deploy"]);
+    let id = under_way(&world, &project).await;
+    first.until(PATIENCE, |l| l.contains("the check of hangs")).await.unwrap();
+    let gave = other.expect(0, dir, &["operations", "cancel", &id]);
+    assert!(gave.err.contains("release 1 was given up by me before it got healthy"), "{}", gave.err);
+    let ended = first.end(PATIENCE).await;
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(ended.said.iter().any(|l| l.contains("was given up by me")), "{ended:?}");
+    let status = person.json(dir, &["status", "--json"]);
+    assert!(status["instances"].as_array().unwrap().iter().all(|i| i["state"] == "stopping"), "{status}");
+
+    project.says("two", 0);
+    person.expect(0, dir, &["deploy"]);
+    project.says("three", 3600);
+    let mut third = person.begins(dir, &["deploy"]);
+    let id = under_way(&world, &project).await;
+    third.until(PATIENCE, |l| l.contains("not healthy yet")).await.unwrap();
+    let begun = Instant::now();
+    let gave = other.expect(0, dir, &["operations", "cancel", &id, "--json"]);
+    let end: Value = serde_json::from_str(&gave.out).unwrap();
+    assert_eq!(end["outcome"], "reverted", "{end}");
+    assert!(begun.elapsed().as_secs() < 60, "{:?}: it was waited for", begun.elapsed());
+    assert_eq!(third.end(PATIENCE).await.code, 1);
+    let status = person.json(dir, &["status", "--json"]);
+    assert_eq!((&status["release"], &status["state"]), (&json!(2), &json!("live")), "{status}");
+    let releases = person.json(dir, &["releases", "--json"]);
+    assert_eq!(releases["releases"][0]["state"], "reverted", "{releases}");
+    // Nothing stands in the way of the next one.
+    project.says("four", 0);
+    person.expect(0, dir, &["deploy"]);
+    assert_eq!(world.orphans().await, Vec::<String>::new());
+}
+
+async fn under_way(world: &World, project: &Project) -> String {
+    let app = Placement::production(terreau::model::ProjectName::new(project.name.as_str()).unwrap());
+    world.open(&app).await.id.to_string()
+}
+
+/// Whoever waits for the rollout dies after it was given up, and the next one ends it.
+#[tokio::test(flavor = "multi_thread")]
+async fn g4_a_rollout_that_was_given_up_ends_though_its_agent_dies() {
+    let world = World::world().await;
+    let app = app(PREFIX);
+    let text = first(&app).replace("-m\", \"http.server", "-c\", \"import time; time.sleep(3600)");
+    assert_ne!(text, first(&app));
+    let (agent, open) = world.paused("deploy.settle.before", &[], &Change::deploy(&app, &text)).await;
+    assert_eq!(world.cancels(&world.leader, &open.id).await.unwrap().0, 202);
+    agent.signal(Signal::KILL);
+    let view = world.end(&open.id).await;
+    assert_eq!(
+        (view["end"]["outcome"].as_str(), view["cancelled_by"].as_str()),
+        (Some("failed"), Some("me"))
+    );
+    assert_eq!(world.orphans().await, Vec::<String>::new());
+}
+
+/// Cancels that come at any moment: each is taken and the operation undone (or its rollout given up), or refused and the
+/// operation done.
 #[tokio::test(flavor = "multi_thread")]
 async fn g2_a_cancel_races_the_steps_and_either_wins_whole_or_not_at_all() {
     let stack = harness::shared().await;
     let (runs, asks) = (Bare::on(stack).await, Bare::on(stack).await);
-    let mut taken = 0;
+    let (mut taken, mut late) = (0, 0);
     let begun = Instant::now();
     // How long this machine takes until the registration is begun: the cancels are spread around that moment.
     let undisturbed = app("race");
@@ -257,6 +326,12 @@ async fn g2_a_cancel_races_the_steps_and_either_wins_whole_or_not_at_all() {
         let (outcome, why) = runs.end_of(id.clone()).await;
         let head = runs.deployer.runner().store().head(&app).await.unwrap();
         match cancelled {
+            // Its rollout was given up, or had just ended well.
+            Ok(_) if matches!(outcome, Outcome::Failed | Outcome::Done) => {
+                late += 1;
+                let release = head.unwrap().value.release.map(|r| r.number.0);
+                assert_eq!(release, (outcome == Outcome::Done).then_some(1), "round {round}: {why:?}");
+            }
             Ok(_) => {
                 taken += 1;
                 assert_eq!(outcome, Outcome::Undone, "round {round}: {why:?}");
@@ -277,7 +352,7 @@ async fn g2_a_cancel_races_the_steps_and_either_wins_whole_or_not_at_all() {
         }
     }
     println!(
-        "history: {taken} of 24 cancels were taken, within {:.2} s; {:.1} s in all",
+        "history: {taken} of 24 cancels turned back, {late} gave up; registration began within {:.2} s; {:.1} s in all",
         registering.as_secs_f32(),
         begun.elapsed().as_secs_f32()
     );
@@ -393,7 +468,7 @@ async fn pt_11_operations_of_a_foreign_app_are_neither_listed_nor_shown_nor_canc
     };
     assert_eq!(words(&foreign), words(&absent));
     let (status, hers) = agent.call(Method::POST, &cancel, Some(&alice), None).await;
-    assert!(status == 409 && hers["detail"].as_str().unwrap().contains("goes forward from here"), "{hers}");
+    assert!(status == 202 && hers["operation"] == id.as_str(), "{hers}");
     // The same of comparisons, files and the graph.
     for (method, path) in [
         (Method::GET, format!("/v1/apps/{app}/releases/1/export")),

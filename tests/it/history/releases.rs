@@ -91,7 +91,14 @@ async fn every_release_is_listed_with_its_fate_its_commit_and_what_differs() {
     );
     person.expect(6, dir, &["rollback", "9"]);
     person.expect(1, dir, &["rollback", "3", "--yes"]);
-    let back = person.expect(0, dir, &["rollback"]).err;
+    // The last deploys failed, and the release before them runs on: nobody goes further back than they know.
+    let unsure = person.expect(5, dir, &["rollback"]).err;
+    assert!(unsure.contains("release 4 of ") && unsure.contains("never served: release 2 runs"), "{unsure}");
+    assert!(unsure.contains("`terreau rollback 1`"), "{unsure}");
+    // What is staged does not come with an older release, and is not lost unsaid.
+    person.expect(0, dir, &["env", "set", "STAGED=canary-1", "--stage"]);
+    let back = person.expect(0, dir, &["rollback", "1"]).err;
+    assert!(back.contains("not deployed yet is dropped: env STAGED") && !back.contains("canary-1"), "{back}");
     let listed = releases(&person, &app);
     let target = listed.iter().find(|r| r["number"] == 1).unwrap();
     let at: jiff::Timestamp = target["at"].as_str().unwrap().parse().unwrap();
@@ -104,9 +111,12 @@ async fn every_release_is_listed_with_its_fate_its_commit_and_what_differs() {
     assert_eq!((all[0]["rollback_of"].as_u64(), all[1]["state"].as_str()), (Some(1), Some("reverted")));
     assert_eq!(all[0]["source"]["commit"], first.as_str(), "the commit of what runs");
 
-    // A cancelled one leaves a number, and says so.
     let detail = person.json(dir, &["operations", "list", &app.name, "--json"]);
-    assert_eq!(detail["ended"].as_array().unwrap().len(), 5, "{detail}");
+    assert_eq!(detail["ended"].as_array().unwrap().len(), 6, "{detail}");
+
+    // Where the last deploy served, the one before it is meant.
+    let back = person.expect(0, dir, &["rollback"]).err;
+    assert!(back.contains("going back to release 2 of "), "{back}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
