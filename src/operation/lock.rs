@@ -54,7 +54,7 @@ pub struct Lock {
     pub(super) app: Placement,
     pub(super) operation: Uid,
     pub(super) lease: Lease,
-    /// How often it had been taken, this time included; `None` where the answer was lost.
+    /// Consul's index of its taking; `None` where the answer was lost.
     taken: Option<u64>,
 }
 
@@ -127,7 +127,8 @@ impl Runner {
         let take = TxnOp::Lock { key: key.clone(), value, session: lease.id.clone() };
         match consul.txn(&[check, take]).await {
             Ok(entries) => {
-                let taken = entries.iter().find(|e| e.key == key).map(|e| e.lock_index);
+                // The check before it answers with the entry as it was.
+                let taken = entries.iter().rfind(|e| e.key == key).map(|e| e.modify_index);
                 Ok(Lock { app: app.clone(), operation, lease, taken })
             }
             Err(e) if e.fault == Fault::Conflict => {
@@ -167,7 +168,7 @@ impl Runner {
         let consul = self.inner.hands.consul.clone().with_gate(lock.lease.gate());
         let Some(entry) = consul.kv_get(&key).await? else { return Ok(()) };
         let ours = entry.session.as_ref() == Some(&lock.lease.id)
-            && lock.taken.is_none_or(|n| n == entry.lock_index)
+            && lock.taken.is_none_or(|index| index == entry.modify_index)
             && serde_json::from_slice::<LockHolder>(&entry.value)
                 .is_ok_and(|h| h.operation == lock.operation);
         if !ours {
