@@ -79,10 +79,22 @@ pub async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
         Some(Verb::User { name, place }) => {
             let info = dev::person(&place.folder.dir, &name).await?;
             say(&if place.json { serde_json::to_string_pretty(&info)? } else { login(&info) })?;
+            if !place.json {
+                say(
+                    "\nThat replaces your own session with this server; with `--config-dir DIR` theirs stands beside it.",
+                )?;
+            }
             Ok(ExitCode::SUCCESS)
         }
         Some(Verb::Stop(place)) => {
-            dev::stop(&place.dir).await?;
+            if dev::stop(&place.dir).await? == dev::Stopped::Nothing {
+                let others = dev::status(&place.dir).await?.elsewhere;
+                let at: Vec<String> = others.iter().map(|d| d.display().to_string()).collect();
+                let more =
+                    if at.is_empty() { String::new() } else { format!("; one runs in {}", at.join(", ")) };
+                say(&format!("there is no cluster in {}{more}", place.dir.display()))?;
+                return Ok(ExitCode::SUCCESS);
+            }
             say(&format!("stopped; `terreau dev{}` starts it again with its data", dir_option(&place.dir)))?;
             Ok(ExitCode::SUCCESS)
         }

@@ -62,6 +62,7 @@ fn begin_exec(args: &ExecArgs, cx: &Context) -> Result<u8, Failure> {
         which: args.which.which(),
         command,
         terminal: has_terminal.then(terminal::size),
+        no_input: args.no_stdin,
         idle_seconds: args.idle.map(|d| u32::try_from(d.as_secs()).unwrap_or(u32::MAX)),
     };
     waiting(async {
@@ -82,13 +83,7 @@ fn begin_exec(args: &ExecArgs, cx: &Context) -> Result<u8, Failure> {
             cx.printer.say(format!("in {}", harmless(&started.instance)));
         }
         let raw = if has_terminal && terminal::is_here() { Some(terminal::Raw::begin()?) } else { None };
-        let mut mouth = mouth;
-        let keys = if args.no_stdin {
-            mouth.say(&ToServer::Eof).await?;
-            None
-        } else {
-            Some(read_input())
-        };
+        let keys = (!args.no_stdin).then(read_input);
         let how = Attending { keys, interrupt: Interrupt::Ends, is_raw: raw.is_some() };
         let ended = attend(cx.printer, (mouth, ears), how).await;
         // Before anything is said of the end.
@@ -177,6 +172,8 @@ async fn attend(
                         sent = mouth.bytes(channel::INPUT, &bytes) => sent?,
                         // A program that reads nothing holds up its input, not our end.
                         Some(()) = interrupted.recv() => return Ok(INTERRUPTED),
+                        Some(()) = ended.recv() => return Ok(128 + 15),
+                        Some(()) = hung_up.recv() => return Ok(128 + 1),
                     }
                 } else {
                     keys = None;

@@ -136,11 +136,9 @@ pub fn app(named: Option<&Placement>, printer: Printer) -> Result<Placement, Fai
     let path = find(None).map_err(|failure| failure.hint(format!("or {NAME_IT}")))?;
     let bytes = read(&path)?;
     let file = path.display().to_string();
-    let Err(faults) = descriptor::parse_bytes(&file, &bytes) else {
-        // The same reading as the one that found nothing wrong.
-        return descriptor::project_name(&bytes)
-            .map(Placement::production)
-            .ok_or_else(|| Failure::failed(format!("{file} does not say its project's name")).hint(NAME_IT));
+    let faults = match descriptor::parse_bytes(&file, &bytes) {
+        Ok(project) => return Ok(Placement::production(project.name)),
+        Err(faults) => faults,
     };
     let Some(name) = descriptor::project_name(&bytes) else {
         return Err(faulty(&file, &faults)

@@ -1,6 +1,7 @@
 //! A file or a folder, out of an instance or into it, through its own `tar`: one thing that a person does, and one entry
 //! of the audit log, whatever it takes. Nothing of it is kept on the way.
 
+use super::program::Reads;
 use super::reach::{Reached, not_there};
 use super::{Deployer, Error, Program};
 use crate::model::Placement;
@@ -23,10 +24,13 @@ impl Deployer {
             CopyWay::Out => format!("{path} out of {at}"),
             CopyWay::In => format!("a copy to {path} in {at}"),
         };
+        let nameless = || Error::Invalid(format!("{path} has no name of its own"));
+        if what.way == CopyWay::Out && parted(path).is_none() {
+            return Err(nameless());
+        }
         self.runner.tell(by, (app, &at.uid), "cp", told).await?;
         tracing::info!(login = by.login, %app, instance = %at, way = ?what.way, "cp");
         let is_folder = self.holds(app, &at, "test -d \"$1\"", path).await?;
-        let nameless = || Error::Invalid(format!("{path} has no name of its own"));
         let words = match what.way {
             CopyWay::Out => {
                 let (folder, name) = parted(path).ok_or_else(nameless)?;
@@ -47,7 +51,7 @@ impl Deployer {
                 ["tar", "-C", folder, "-xf", "-"].map(str::to_owned).to_vec()
             }
         };
-        Ok((self.begin_program(app, at, &words, None).await?, is_folder))
+        Ok((self.begin_program(app, at, &words, (None, Reads::Ours)).await?, is_folder))
     }
 
     /// Whether something is so of a path in an instance. The path is an argument, never a part of the shell's program.

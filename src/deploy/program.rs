@@ -25,12 +25,28 @@ const ON_TERMINAL: &str = "exec \"$@\"";
 /// Begins it, and says so when it has ended: where its input is a pipe, Nomad tells the end only once that is closed too
 /// (tried on 1.11.1), and a person's input need not end by itself.
 const ON_PIPES: &str = "\"$@\"; code=$?; printf '\\036%s\\036' \"$TERREAU_EXEC\" >&2; exit $code";
+/// The same for what reads nothing: a program that ends in the very moment in which Nomad hears that its input has ended
+/// loses its exit code (tried on 1.11.1), and one that reads none ends at once.
+const ON_TERMINAL_UNREAD: &str = "exec \"$@\" </dev/null";
+const ON_PIPES_UNREAD: &str =
+    "\"$@\" </dev/null; code=$?; printf '\\036%s\\036' \"$TERREAU_EXEC\" >&2; exit $code";
 /// Ends everything whose environment bears the mark: first as a terminal does that is hung up, then for good.
 const END: &str = "for s in HUP KILL; do for p in /proc/[0-9]*; do \
                    grep -q \"TERREAU_EXEC=$1\" \"$p/environ\" 2>/dev/null && kill -$s \"${p#/proc/}\" 2>/dev/null && left=1; done; \
                    [ \"$left\" ] || break; [ $s = HUP ] && sleep 1; left=; done; true";
+/// How often a program of ours whose end was lost is run again.
+const LOST: u32 = 2;
 /// A command has at most so many bytes: it travels in an address.
 const COMMAND: usize = 6 << 10;
+
+/// What a program has to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reads {
+    /// What the person gives it.
+    Ours,
+    /// Nothing.
+    Nothing,
+}
 
 /// A program that runs in an instance.
 #[derive(Debug)]
@@ -104,7 +120,8 @@ impl Deployer {
         let at = self.instance(app, &what.which).await?;
         self.runner.tell(by, (app, &at.uid), "exec", format!("{name} in {at}")).await?;
         tracing::info!(login = by.login, %app, instance = %at, program = name, "exec");
-        self.begin_program(app, at, &what.command, what.terminal).await
+        let reads = if what.no_input { Reads::Nothing } else { Reads::Ours };
+        self.begin_program(app, at, &what.command, (what.terminal, reads)).await
     }
 
     /// Begins a program in an instance, in the folder where the app's own program starts.
@@ -113,7 +130,7 @@ impl Deployer {
         app: &Placement,
         at: Reached,
         words: &[String],
-        size: Option<TerminalSize>,
+        (size, reads): (Option<TerminalSize>, Reads),
     ) -> Result<Program, Error> {
         let terminal = if size.is_some() { Terminal::Yes } else { Terminal::No };
         let nomad = &self.runner.hands().nomad;
@@ -125,7 +142,12 @@ impl Deployer {
         let mut last = None;
         if let Some(mark) = &mark {
             // The person's words are arguments, never a part of our shell's program.
-            let begins = if terminal == Terminal::Yes { ON_TERMINAL } else { ON_PIPES };
+            let begins = match (terminal, reads) {
+                (Terminal::Yes, Reads::Ours) => ON_TERMINAL,
+                (Terminal::Yes, Reads::Nothing) => ON_TERMINAL_UNREAD,
+                (Terminal::No, Reads::Ours) => ON_PIPES,
+                (Terminal::No, Reads::Nothing) => ON_PIPES_UNREAD,
+            };
             let script = format!("{MARKED}{enters}{begins}");
             command.extend(["sh", "-c", &script, "sh", mark].map(str::to_owned));
             last = (terminal == Terminal::No)
@@ -136,6 +158,9 @@ impl Deployer {
             nomad.exec(&at.alloc, &at.task, &command, terminal).await.map_err(opened)?;
         if let Some(size) = size {
             input.resize(size.columns, size.rows).await?;
+        }
+        if reads == Reads::Nothing && mark.is_none() {
+            input.end_of_input().await?;
         }
         let ended = Arc::new(Notify::new());
         let output = ProgramOutput { reader, last, ended: ended.clone() };
@@ -149,13 +174,24 @@ impl Deployer {
         Ok(render::enters(&job, &at.process, &at.task))
     }
 
-    /// Runs a program that reads and says nothing; whether it ended with 0.
+    /// Runs a program that reads and says nothing; whether it ended with 0. It may run again: Nomad loses the end of one that
+    /// ends in the moment in which it hears of the end of its input.
     pub(super) async fn ends_well(
         &self,
         nomad: &Nomad,
         at: &Reached,
         command: &[&str],
     ) -> Result<bool, EngineError> {
+        let mut tries = 0;
+        loop {
+            match self.ends_once(nomad, at, command).await {
+                Err(e) if e.fault == Fault::Away && tries < LOST => tries += 1,
+                ended => return ended,
+            }
+        }
+    }
+
+    async fn ends_once(&self, nomad: &Nomad, at: &Reached, command: &[&str]) -> Result<bool, EngineError> {
         let command: Vec<String> = command.iter().map(|w| (*w).to_owned()).collect();
         let (mut input, mut output) = nomad.exec(&at.alloc, &at.task, &command, Terminal::No).await?;
         input.end_of_input().await?;

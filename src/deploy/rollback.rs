@@ -2,6 +2,7 @@
 //! never go back further than people think: where the last deploy failed, they name the release.
 
 use super::config::notes::staged;
+use super::held::none_held;
 use super::history::{Fate, newest};
 use super::{Accepted, Deployer, Error, prepare};
 use crate::model::{Head, Placement, Release, ReleaseNumber};
@@ -68,13 +69,15 @@ impl Deployer {
     ) -> Result<Release, Error> {
         let app = &head.app;
         let Some(wanted) = to else {
+            // "Back" from what is held, or from what serves beside it? The person says.
+            none_held(head)?;
             let Some(current) = self.current(head).await? else {
                 return Err(Error::NotFound(format!("{app} has no release yet")));
             };
             let Some((before, object)) = current.previous else {
                 return Err(Error::NotFound(format!("{app} has only one release; there is none before it")));
             };
-            if let Some(last) = newest(head).filter(|r| r.number > current.number && head.held.is_none()) {
+            if let Some(last) = newest(head).filter(|r| r.number > current.number) {
                 return Err(Error::Refused {
                     why: format!(
                         "release {} of {app} never served: release {} runs, as before",

@@ -1,12 +1,13 @@
-//! A person turns an operation back: the order is written into its record, by whichever agent was asked, and carried out
-//! by the one that drives it (or takes it up).
+//! A person turns an operation back, or gives up on its rollout: the order is written into its record, by whichever agent
+//! was asked, and carried out by the one that drives it (or takes it up).
 //!
 //! # Guarantees
 //! **G2**: the order is taken by CAS on the very record that its owner replaces when it begins a step. So either the owner
-//! finds it before anything is begun that cannot be taken back, or the order finds that step begun and is refused.
+//! finds it before anything is begun that cannot be taken back, or the order finds that step begun and is refused; once
+//! that step is done and its rollout is waited for, the order turns nothing, and the wait ends.
 //! Must never change anything of a record but its `cancel`.
 
-use super::machine::{NoCancel, may_cancel};
+use super::machine::{NoCancel, is_rolling_out, may_cancel};
 use super::points;
 use super::run::{Runner, backoff, encode, fresh_uid};
 use crate::engines::consul::TxnOp;
@@ -109,7 +110,12 @@ impl Runner {
             }
             let lease = self.inner.session.lease().ok_or(CancelError::NoSession)?;
             let record = OpRecord { cancel: Some(ours.clone()), ..found.value };
-            let summary = format!("turned the {} of {} back", record.verb.as_str(), record.by.login);
+            let (verb, login) = (record.verb.as_str(), &record.by.login);
+            let summary = if is_rolling_out(&record) {
+                format!("gave up on the {verb} of {login}")
+            } else {
+                format!("turned the {verb} of {login} back")
+            };
             let told = self.told_cancel(&record.app, Some(record.uid.clone()), id, by, summary)?;
             let ops =
                 [TxnOp::Cas { key: keys::operation(id), value: encode(&record)?, index: found.index }, told];

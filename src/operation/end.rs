@@ -268,8 +268,8 @@ impl Runner {
 
 /// What came of a release that does not serve.
 fn failed(op: &OpRecord) -> String {
-    match &op.cancel {
-        Some(cancel) => format!("was given up by {} before it got healthy", cancel.by.login),
+    match op.steps.iter().find_map(|s| s.evidence.get(settle::GIVEN_UP)) {
+        Some(login) => format!("was given up by {login} before it got healthy"),
         None => "did not get healthy".to_owned(),
     }
 }

@@ -15,7 +15,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::head::Outcome;
-use crate::store::records::{Cancel, Direction, OpRecord, Step, StepSpec, StepState};
+use crate::store::records::{Cancel, Direction, OpRecord, Step, StepSpec, StepState, Verb};
 
 /// What came of a step: ids, indexes, verdicts; never a secret.
 pub type Evidence = BTreeMap<String, String>;
@@ -108,8 +108,12 @@ pub enum NoCancel {
     Ending,
 }
 
-/// True while a registered job is waited for: a person may give up on it, and Nomad goes back by itself.
+/// True while a registered job is waited for: a person may give up on it, and Nomad goes back by itself. A way back from
+/// canaries has nothing behind it that Nomad could go back to.
 pub fn is_rolling_out(record: &OpRecord) -> bool {
+    if record.verb == Verb::Revert {
+        return false;
+    }
     let wait = record.steps.iter().position(|s| matches!(s.spec, StepSpec::JobSettle { .. }));
     wait.is_some_and(|n| {
         let (before, wait) = (&record.steps[..n], &record.steps[n]);
@@ -240,7 +244,7 @@ fn undone(record: &OpRecord, n: usize, evidence: Evidence) -> OpRecord {
 pub(super) mod tests {
     use super::*;
     use crate::model::{Placement, ProjectName, SecretName, Uid, sha256_hex};
-    use crate::store::records::{After, By, First, Verb};
+    use crate::store::records::{After, By, First};
 
     /// A deploy of these steps whose first is begun.
     pub(crate) fn record(steps: Vec<StepSpec>) -> OpRecord {

@@ -6,7 +6,7 @@ use crate::model::desired::{Name, Space};
 use crate::model::{Placement, Uid};
 use crate::resources::Observed;
 
-/// Names to take, and those that cannot be taken. Across tenants the owner is not named.
+/// Names to take, and those that cannot be taken. Their owners are not named.
 pub(super) fn judge(observed: &Observed, app: &Placement, uid: &Uid) -> (Vec<Name>, Vec<Obstacle>) {
     let mut new = Vec::new();
     let mut obstacles = Vec::new();
@@ -14,13 +14,13 @@ pub(super) fn judge(observed: &Observed, app: &Placement, uid: &Uid) -> (Vec<Nam
         match owner {
             None => new.push(name.clone()),
             Some(owner) if owner.value.uid == *uid => {}
-            Some(owner) => {
-                let (by, hint) = holder(&owner.value.app, app, name);
+            Some(_) => {
+                let word = word(name.space);
                 obstacles.push(Obstacle {
                     code: "name_not_available".to_owned(),
                     target: name.name.clone(),
-                    why: format!("{} {} is not available{by}", word(name.space), name.name),
-                    hint,
+                    why: format!("{word} {} is not available", name.name),
+                    hint: instead(app, word),
                 });
             }
         }
@@ -45,23 +45,16 @@ pub(super) fn judge(observed: &Observed, app: &Placement, uid: &Uid) -> (Vec<Nam
     (new, obstacles)
 }
 
-/// Who holds a name, as far as that may be said, and what to do.
-fn holder(holder: &Placement, app: &Placement, name: &Name) -> (String, String) {
-    let word = word(name.space);
-    let choose = format!("choose another {word}");
-    if holder.tenant != app.tenant || holder == app {
-        return (String::new(), choose);
-    }
-    if holder.project != app.project {
-        return (format!(", it belongs to {holder}"), choose);
-    }
-    // Of the same project, whose owner's next step this is: an environment has names of its own.
+/// What to do about a name that is taken. Who holds it is nobody's business, and nothing of it shows in the hint.
+fn instead(app: &Placement, word: &str) -> String {
     let env = &app.environment;
-    let hint = format!(
-        "{app} needs another {word}, in a descriptor of its own: terreau deploy {app} --file {env}.hcl, with the same project and \
-         other routes"
-    );
-    (format!(", it belongs to {holder}, the same project's {}", holder.environment), hint)
+    if env.is_production() {
+        return format!("choose another {word}");
+    }
+    format!(
+        "choose another {word}; an environment has routes of its own: terreau deploy {app} --file {env}.hcl, with the same \
+         project and other routes"
+    )
 }
 
 /// Hosts that this release takes and whose DNS nobody writes: their owners must.
@@ -96,16 +89,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_same_project_is_told_how_it_goes_on_and_nobody_of_another_tenant_anything() {
-        let host = Name { space: Space::Host, name: "carnet.example.org".to_owned() };
+    fn what_to_do_about_a_taken_name_follows_from_the_app_alone() {
         let of = |text: &str| text.parse::<Placement>().unwrap();
-        let said = |by: &str, app: &str| holder(&of(by), &of(app), &host);
-        let other = "choose another host".to_owned();
-        assert_eq!(said("garden/carnet", "carnet@staging"), (String::new(), other.clone()));
-        assert_eq!(said("wiki", "carnet"), (", it belongs to wiki".to_owned(), other.clone()));
-        assert_eq!(said("carnet", "carnet"), (String::new(), other), "deleted, and made anew");
-        let (by, hint) = said("carnet", "carnet@staging");
-        assert_eq!(by, ", it belongs to carnet, the same project's production");
+        assert_eq!(instead(&of("carnet"), "host"), "choose another host");
+        let hint = instead(&of("carnet@staging"), "host");
         assert!(hint.contains("terreau deploy carnet@staging --file staging.hcl"), "{hint}");
     }
 }

@@ -48,7 +48,14 @@ pub enum Judgement {
 
 /// Judges.
 pub fn judge(seen: &Snapshot, registered: u64) -> Judgement {
-    let Some(current) = seen.job_index else { return Judgement::Superseded };
+    let has_failed_here = |d: &&Deployment| d.job_spec_modify_index == registered && d.status == "failed";
+    let Some(current) = seen.job_index else {
+        // A first release that was given up on, and whose job was stopped for it: the one who did so was cut off.
+        return match seen.deployments.iter().find(has_failed_here) {
+            Some(_) => Judgement::Ended(None, explain(Vec::new(), of_version(seen, registered))),
+            None => Judgement::Superseded,
+        };
+    };
     let mine = || of_version(seen, registered);
     let deployment = seen.deployments.iter().find(|d| d.job_spec_modify_index == registered);
     let failure = |first: Vec<String>| explain(first, mine());
@@ -93,12 +100,12 @@ pub fn judge(seen: &Snapshot, registered: u64) -> Judgement {
     Judgement::Waiting(mine().map(describe).collect())
 }
 
-/// A rollout that somebody has given up on: its running deployment, and what is known of it. `None`: there is nothing
+/// A rollout that somebody has given up on: its deployment (also one that waits or is paused), and what is known of it. `None`: there is nothing
 /// (yet, or any more) to be ended.
 pub fn given_up(seen: &Snapshot, registered: u64) -> Option<(String, Failure)> {
-    let is_running = |d: &&Deployment| d.job_spec_modify_index == registered && d.status == "running";
-    let deployment =
-        seen.deployments.iter().find(is_running).filter(|_| seen.job_index == Some(registered))?;
+    let is_over = |d: &Deployment| matches!(d.status.as_str(), "failed" | "successful" | "cancelled");
+    let goes_on = |d: &&Deployment| d.job_spec_modify_index == registered && !is_over(d);
+    let deployment = seen.deployments.iter().find(goes_on).filter(|_| seen.job_index == Some(registered))?;
     Some((deployment.id.clone(), explain(Vec::new(), of_version(seen, registered))))
 }
 
@@ -325,6 +332,8 @@ mod tests {
         assert!(matches!(judge(&s, 20), Judgement::Ended(None, _)));
         s.job_index = Some(30);
         assert!(matches!(judge(&s, 20), Judgement::Ended(Some(30), _)));
+        s.job_index = None;
+        assert!(matches!(judge(&s, 20), Judgement::Ended(None, _)), "its job was stopped for it");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Waits until Nomad calls a release healthy, or gives up on it: by the event stream, never by a timer.
 //!
-//! Each change on the stream is only a reason to look again; what is seen is judged by [`judge`](super::judge).
+//! Each change on the stream is only a reason to look again; what is seen is judged by [`judge`](super::judge). While
+//! nothing changes, Consul is asked every few seconds what the checks of up to three instances say: for people alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,6 +15,8 @@ use crate::store::records::{First, StepSpec};
 
 /// The key of the verdict in evidence.
 pub const VERDICT: &str = "verdict";
+/// The key of the login of who gave up on it, where somebody did.
+pub const GIVEN_UP: &str = "given_up";
 /// The key of the reasons, one a line.
 pub const WHY: &str = "why";
 /// The instance whose logs tell more.
@@ -72,16 +75,18 @@ pub(super) async fn settle(
     let mut follower = work.hands.world.subscribe().await;
     let mut said = BTreeSet::new();
     let mut reasons = Failure::default();
+    let mut given_up_by = None;
     loop {
         let seen = look(work, namespace, id).await?;
         let judgement = judge(&seen, registered);
-        if let (Judgement::Waiting(_), Some(cancel)) = (&judgement, work.cancel)
+        if let (Judgement::Waiting(_) | Judgement::Held, Some(cancel)) = (&judgement, work.cancel)
             && let Some((deployment, failure)) = given_up(&seen, registered)
         {
             work.note(format!("given up by {}", cancel.by.login));
             reasons = failure;
             failing_checks(work, &mut reasons).await;
             fail(work, &deployment).await?;
+            given_up_by = Some(cancel.by.login.clone());
             continue;
         }
         match judgement {
@@ -114,7 +119,9 @@ pub(super) async fn settle(
             Judgement::Ended(back, failure) => {
                 // What was seen when it was given up on says more than what is left after the way back.
                 let why = if reasons.why.is_empty() { failure } else { reasons };
-                return ended(work, id, (first, counts), back, why).await;
+                let mut found = ended(work, id, (first, counts), back, why).await?;
+                found.extend(given_up_by.map(|login| (GIVEN_UP.to_owned(), login)));
+                return Ok(found);
             }
             Judgement::Superseded => {
                 return Err(EngineError::new(
@@ -163,7 +170,9 @@ async fn checks_of(work: &Work<'_>, allocation: &str) -> Vec<String> {
         let said: String = check.output.split_whitespace().collect::<Vec<_>>().join(" ");
         let said: String = said.chars().take(200).collect();
         // A Consul agent may keep what a check says to itself for minutes, while the status stays (`check_update_interval`).
-        let said = if said.is_empty() { said } else { format!(": {said}") };
+        let is_closed = said.contains("connection refused");
+        let ask = if is_closed { " (does the process listen at the port that it is given?)" } else { "" };
+        let said = if said.is_empty() { said } else { format!(": {said}{ask}") };
         format!("the check of {} ({}) has not passed{said}", check.service, check.name)
     };
     checks.iter().map(line).collect()

@@ -316,8 +316,8 @@ impl Watched {
 }
 
 /// Ends everything of a folder, also when its supervisor is gone. The data stays.
-pub async fn stop(dir: &Path) -> Result<(), SandboxError> {
-    let Some(home) = Home::existing(dir)? else { return Ok(()) };
+pub async fn stop(dir: &Path) -> Result<Stopped, SandboxError> {
+    let Some(home) = Home::existing(dir)? else { return Ok(Stopped::Nothing) };
     if let Some(supervisor) = home.supervisor() {
         supervisor.signal(Signal::TERM);
         if !supervisor.gone_within(Duration::from_secs(90)).await {
@@ -327,7 +327,16 @@ pub async fn stop(dir: &Path) -> Result<(), SandboxError> {
     }
     home.end_all().await?;
     let _ = std::fs::remove_file(home.layout.path("dev.json"));
-    Ok(())
+    Ok(Stopped::Cluster)
+}
+
+/// What was there to be stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// A cluster.
+    Cluster,
+    /// None was ever started there.
+    Nothing,
 }
 
 /// What runs in a folder.

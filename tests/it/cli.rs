@@ -99,7 +99,7 @@ fn the_long_help_of_commands_that_have_one_is_shown() {
     for (command, words) in [
         ("logs", "Nomad keeps no times"),
         ("exec", "The audit log keeps who"),
-        ("run", "standard input"),
+        ("run", "What is piped into this command"),
         ("cp", "Copy a file or a folder"),
         ("proxy", "Reach a port"),
     ] {

@@ -37,7 +37,7 @@ impl Drop for Folder {
         // On a thread of its own: a runtime may be running here.
         let ended = std::thread::spawn(move || {
             let runtime = tokio::runtime::Runtime::new().unwrap();
-            runtime.block_on(dev::stop(&dir)).and_then(|()| guard::remove(&dir))
+            runtime.block_on(dev::stop(&dir)).and_then(|_| guard::remove(&dir))
         });
         let _ = ended.join();
     }

@@ -40,7 +40,7 @@ pub struct HookAddArgs {
     /// Which app.
     #[command(flatten)]
     pub app: OfApp,
-    /// Of what, separated by commas: deploy, failure, crash-loop, recovery [default: all]
+    /// Of what, separated by commas: deploy, failure, crash-loop, recovery, deletion [default: all]
     #[arg(long, value_name = "EVENTS", value_delimiter = ',')]
     pub on: Vec<HookEvent>,
     /// Read the signing secret (whsec_ and base64) from standard input

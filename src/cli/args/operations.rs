@@ -32,9 +32,9 @@ pub enum OperationsCommand {
     /// Turn an operation back, or give up on a release that does not get healthy
     ///
     /// Before the job is registered, what was made so far is taken back, and the app is as it was. While the instances
-    /// are waited for, the release is given up: the old one serves on, and the instances of the new one go. It can be
-    /// asked by anybody who may change the app, on any server of the cluster. In between an operation goes forward: the
-    /// answer then says what to do instead.
+    /// are waited for, the release is given up: Nomad goes back to the one that served (unless its descriptor says
+    /// `auto_revert = false`), and a first one is stopped. It can be asked by anybody who may change the app, on any
+    /// server of the cluster. In between an operation goes forward: the answer then says what to do instead.
     #[command(after_help = "Examples:\n  terreau operations cancel 01jc5zxq6e1v2m3n4p5q6r7s8t")]
     Cancel(OperationArgs),
 }

@@ -91,6 +91,9 @@ pub struct ExecBegin {
     /// With a terminal of this size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub terminal: Option<TerminalSize>,
+    /// It reads nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_input: bool,
     /// Seconds without a byte after which it is ended: 1,800 where nothing is said, 86,400 at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_seconds: Option<u32>,

@@ -249,7 +249,7 @@ async fn a_release_that_hangs_says_why_and_is_given_up_at_once_by_any_agent() {
     assert!(begun.elapsed().as_secs() < 60, "{:?}: it was waited for", begun.elapsed());
     assert_eq!(third.end(PATIENCE).await.code, 1);
     let status = person.json(dir, &["status", "--json"]);
-    assert_eq!((&status["release"], &status["state"]), (&json!(2), &json!("live")), "{status}");
+    assert_eq!((&status["release"], &status["status"]), (&json!(2), &json!("running")), "{status}");
     let releases = person.json(dir, &["releases", "--json"]);
     assert_eq!(releases["releases"][0]["state"], "reverted", "{releases}");
     // Nothing stands in the way of the next one.

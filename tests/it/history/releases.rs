@@ -117,6 +117,11 @@ async fn every_release_is_listed_with_its_fate_its_commit_and_what_differs() {
     // Where the last deploy served, the one before it is meant.
     let back = person.expect(0, dir, &["rollback"]).err;
     assert!(back.contains("going back to release 2 of "), "{back}");
+    // The same of what was set while it was stopped.
+    person.expect(0, dir, &["stop"]);
+    person.expect(0, dir, &["env", "set", "LATER=canary-2"]);
+    let back = person.expect(0, dir, &["rollback"]).err;
+    assert!(back.contains("not deployed yet is dropped: env LATER"), "{back}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
