@@ -25,7 +25,8 @@ impl Deployer {
             CopyWay::In => format!("a copy to {path} in {at}"),
         };
         let nameless = || Error::Invalid(format!("{path} has no name of its own"));
-        if what.way == CopyWay::Out && parted(path).is_none() {
+        let parts = parted(path);
+        if what.way == CopyWay::Out && parts.is_none() {
             return Err(nameless());
         }
         self.runner.tell(by, (app, &at.uid), "cp", told).await?;
@@ -33,7 +34,7 @@ impl Deployer {
         let is_folder = self.holds(app, &at, "test -d \"$1\"", path).await?;
         let words = match what.way {
             CopyWay::Out => {
-                let (folder, name) = parted(path).ok_or_else(nameless)?;
+                let (folder, name) = parts.ok_or_else(nameless)?;
                 // Where there is no shell nothing is known of it, and tar says what it has to say.
                 if !is_folder && self.holds(app, &at, "! test -e \"$1\" && ! test -L \"$1\"", path).await? {
                     return Err(Error::Absent {
@@ -47,7 +48,7 @@ impl Deployer {
             }
             CopyWay::In => {
                 // Into it, where it is a folder; else as it.
-                let folder = if is_folder { path } else { parted(path).ok_or_else(nameless)?.0 };
+                let folder = if is_folder { path } else { parts.ok_or_else(nameless)?.0 };
                 ["tar", "-C", folder, "-xf", "-"].map(str::to_owned).to_vec()
             }
         };

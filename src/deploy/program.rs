@@ -20,16 +20,12 @@ use crate::store::records::By;
 const SHORT: Duration = Duration::from_secs(15);
 /// Puts a mark into the environment of a program, and of all that it begins.
 const MARKED: &str = "TERREAU_EXEC=$1; export TERREAU_EXEC; shift; ";
-/// Begins it.
-const ON_TERMINAL: &str = "exec \"$@\"";
-/// Begins it, and says so when it has ended: where its input is a pipe, Nomad tells the end only once that is closed too
-/// (tried on 1.11.1), and a person's input need not end by itself.
-const ON_PIPES: &str = "\"$@\"; code=$?; printf '\\036%s\\036' \"$TERREAU_EXEC\" >&2; exit $code";
-/// The same for what reads nothing: a program that ends in the very moment in which Nomad hears that its input has ended
+/// Says so when it has ended: where its input is a pipe, Nomad tells the end only once that is closed too (tried on
+/// 1.11.1), and a person's input need not end by itself.
+const TOLD: &str = "; code=$?; printf '\\036%s\\036' \"$TERREAU_EXEC\" >&2; exit $code";
+/// What a program that reads nothing reads: one that ends in the very moment in which Nomad hears that its input has ended
 /// loses its exit code (tried on 1.11.1), and one that reads none ends at once.
-const ON_TERMINAL_UNREAD: &str = "exec \"$@\" </dev/null";
-const ON_PIPES_UNREAD: &str =
-    "\"$@\" </dev/null; code=$?; printf '\\036%s\\036' \"$TERREAU_EXEC\" >&2; exit $code";
+const UNREAD: &str = " </dev/null";
 /// Ends everything whose environment bears the mark: first as a terminal does that is hung up, then for good.
 const END: &str = "for s in HUP KILL; do for p in /proc/[0-9]*; do \
                    grep -q \"TERREAU_EXEC=$1\" \"$p/environ\" 2>/dev/null && kill -$s \"${p#/proc/}\" 2>/dev/null && left=1; done; \
@@ -142,13 +138,11 @@ impl Deployer {
         let mut last = None;
         if let Some(mark) = &mark {
             // The person's words are arguments, never a part of our shell's program.
-            let begins = match (terminal, reads) {
-                (Terminal::Yes, Reads::Ours) => ON_TERMINAL,
-                (Terminal::Yes, Reads::Nothing) => ON_TERMINAL_UNREAD,
-                (Terminal::No, Reads::Ours) => ON_PIPES,
-                (Terminal::No, Reads::Nothing) => ON_PIPES_UNREAD,
+            let from = if reads == Reads::Nothing { UNREAD } else { "" };
+            let script = match terminal {
+                Terminal::Yes => format!("{MARKED}{enters}exec \"$@\"{from}"),
+                Terminal::No => format!("{MARKED}{enters}\"$@\"{from}{TOLD}"),
             };
-            let script = format!("{MARKED}{enters}{begins}");
             command.extend(["sh", "-c", &script, "sh", mark].map(str::to_owned));
             last = (terminal == Terminal::No)
                 .then(|| Last { words: format!("\u{1e}{mark}\u{1e}").into_bytes(), held: BytesMut::new() });

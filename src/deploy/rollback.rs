@@ -41,9 +41,9 @@ impl Deployer {
         // Chosen under the lock: whoever had it before may have made another release.
         let chosen = async {
             let head = self.head(app).await?.value;
-            let release = self.find_release(&head, to, ill).await?;
-            let source = prepare::Source::from_release(app, &release, message)?;
             let runs = self.current(&head).await?;
+            let release = self.find_release(&head, runs.as_ref(), to, ill).await?;
+            let source = prepare::Source::from_release(app, &release, message)?;
             let dropped = staged(&head, runs.as_ref(), &source.project, |_| true);
             Ok((source, Back { release, dropped }))
         };
@@ -61,9 +61,10 @@ impl Deployer {
     }
 
     /// The release to go back to: the one named, or the one before the current one.
-    pub(super) async fn find_release(
+    async fn find_release(
         &self,
         head: &Head,
+        runs: Option<&Release>,
         to: Option<ReleaseNumber>,
         ill: Ill,
     ) -> Result<Release, Error> {
@@ -71,10 +72,10 @@ impl Deployer {
         let Some(wanted) = to else {
             // "Back" from what is held, or from what serves beside it? The person says.
             none_held(head)?;
-            let Some(current) = self.current(head).await? else {
+            let Some(current) = runs else {
                 return Err(Error::NotFound(format!("{app} has no release yet")));
             };
-            let Some((before, object)) = current.previous else {
+            let Some((before, object)) = &current.previous else {
                 return Err(Error::NotFound(format!("{app} has only one release; there is none before it")));
             };
             if let Some(last) = newest(head).filter(|r| r.number > current.number) {
@@ -86,7 +87,7 @@ impl Deployer {
                     hint: format!("`terreau rollback {before}` goes back to the release before that one"),
                 });
             }
-            return Ok(self.runner.store().objects().get_json(&object).await?);
+            return Ok(self.runner.store().objects().get_json(object).await?);
         };
         let told = self.one_release(app, wanted).await?;
         match &told.fate {

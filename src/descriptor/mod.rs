@@ -76,14 +76,18 @@ pub fn parse_bytes(file_name: &str, bytes: &[u8]) -> Result<Project, Faults> {
 
 /// Reads a descriptor, and says what is only suspicious as well.
 pub fn check(file_name: &str, text: &str) -> Checked {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let text: Cow<'_, str> =
-        if text.contains("\r\n") { text.replace("\r\n", "\n").into() } else { text.into() };
+    let text = plain(text);
     let mut ctx = Ctx::new(file_name, &text);
     let project = read(&mut ctx);
     let ok = !ctx.has_errors();
     let (faults, warnings) = ctx.finish();
     Checked { project: project.filter(|_| ok), faults, warnings }
+}
+
+/// A text as it is read: without the mark that some editors put before it, its lines ended in one way.
+fn plain(text: &str) -> Cow<'_, str> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if text.contains("\r\n") { text.replace("\r\n", "\n").into() } else { text.into() }
 }
 
 fn read(ctx: &mut Ctx<'_>) -> Option<Project> {

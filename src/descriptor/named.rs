@@ -1,18 +1,14 @@
 //! Which project a descriptor is of, where nothing else of it is needed: also of one with faults. Must never guess: of two
 //! names it takes none.
 
-use std::borrow::Cow;
-
 use super::source::Ctx;
-use super::{bounds, syntax};
+use super::{bounds, plain, syntax};
 use crate::model::names::ProjectName;
 
 /// The name in `project "name" {`, whatever the rest of the file is like; `None` where it does not say one name.
 pub fn project_name(bytes: &[u8]) -> Option<ProjectName> {
     let text = String::from_utf8_lossy(bytes);
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    let text: Cow<'_, str> =
-        if text.contains("\r\n") { text.replace("\r\n", "\n").into() } else { text.into() };
+    let text = plain(&text);
     let names = if bounds::check(&text).is_none() { of_tree(&text) } else { None };
     let names = names.unwrap_or_else(|| of_lines(&text));
     match names.as_slice() {
