@@ -33,6 +33,7 @@ mod status;
 mod tickets;
 pub mod transfer;
 mod uploads;
+mod versions;
 
 use std::collections::BTreeMap;
 
@@ -47,6 +48,7 @@ use crate::model::project::Owner;
 use crate::model::{Placement, ReleaseNumber, SecretName, Sha256Hex, Uid};
 use crate::operation::{Given, Lock, OpenError, Opening, Runner};
 use crate::plan::{self, Obstacle, Plan};
+use crate::resources::secret;
 use crate::store::Versioned;
 use crate::store::records::{By, LockHolder, Verb};
 
@@ -366,7 +368,9 @@ impl Deployer {
     async fn delete_opening(&self, by: &By, app: &Placement, data: Data) -> Result<Opening, Error> {
         let head = self.deletable(app, data).await?;
         prepare::unfinished(&head.value)?;
-        let plan = plan::delete(&plan::DeleteInput { head: &head.value, data });
+        let mut plan = plan::delete(&plan::DeleteInput { head: &head.value, data });
+        let existing = secret::versions(&self.runner.hands().consul, app).await?;
+        versions::mark(&mut plan.after.doomed, &head.value, &existing);
         Ok(Opening { head, plan, verb: Verb::Delete, by: by.clone(), given: Given::default() })
     }
 
@@ -387,9 +391,7 @@ impl Deployer {
     async fn free_at(&self, uid: &Uid) -> Result<Option<String>, Error> {
         let doomed = self.runner.store().doomed().await?;
         let last = doomed.into_iter().filter(|d| d.value.uid == *uid).map(|d| d.value.not_before).max();
-        Ok(last
-            .and_then(|at| at.parse::<jiff::Timestamp>().ok())
-            .map(|at| at.strftime("%H:%M UTC").to_string()))
+        Ok(last.map(|at| to_the_minute(&at)))
     }
 }
 
@@ -401,6 +403,14 @@ fn no_such(app: &Placement) -> Error {
 fn to_the_second(at: &str) -> String {
     match at.parse::<jiff::Timestamp>() {
         Ok(at) => at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+        Err(_) => at.to_owned(),
+    }
+}
+
+/// A time of today (RFC 3339) as people read it: UTC, to the minute.
+fn to_the_minute(at: &str) -> String {
+    match at.parse::<jiff::Timestamp>() {
+        Ok(at) => at.strftime("%H:%M UTC").to_string(),
         Err(_) => at.to_owned(),
     }
 }

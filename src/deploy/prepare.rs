@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use secrecy::SecretString;
 
 use super::history::newest;
+use super::versions::{self, Chosen};
 use super::{DeployInput, Deployer, Error};
 use crate::descriptor;
 use crate::engines::EngineError;
@@ -22,7 +23,7 @@ use crate::operation::{Given, OpenError};
 use crate::plan::{self, Obstacle, Plan};
 use crate::render;
 use crate::resources::observed::{self, JobSeen, Wanted};
-use crate::resources::{env, secret};
+use crate::resources::secret;
 use crate::store::Versioned;
 use crate::store::records::{By, LockHolder, SCHEMA, StepSpec};
 
@@ -161,7 +162,9 @@ impl Deployer {
         let head = self.revive(app, source, found, by).await?;
         let number = ReleaseNumber(head.value.last_number + 1);
         let given = self.new_secrets(app, &head.value, &source.given).await?;
-        let (versions, secrets) = versions(source, &given, &head.value, &existing);
+        let waiting = self.waiting(&source.project, &head.value, &existing).await?;
+        let Chosen { versions, given: secrets, notes } =
+            versions::choose(source, &given, &head.value, &existing, &waiting);
         let env = source.env.clone().unwrap_or_else(|| head.value.env.clone());
         let lost = self.lost_env(app, source, &env).await?;
         let node = self.node(&source.project, &head.value).await?;
@@ -235,6 +238,11 @@ impl Deployer {
             // Nothing is new: the release that was stopped comes back.
             plan.release = head.value.release.as_ref().map(|r| r.number).or(plan.release);
         }
+        versions::mark(&mut plan.after.doomed, &head.value, &existing);
+        plan.notes.extend(notes);
+        if head.value.wanted == HeadWanted::Stopped && !plan.is_empty() {
+            plan.notes.push(format!("{app} is stopped: this starts it"));
+        }
         for (name, count) in &counts {
             plan.notes.push(format!(
                 "{name} keeps its {count} instances, as it was scaled; the descriptor says {}",
@@ -242,10 +250,12 @@ impl Deployer {
             ));
         }
         if let Some(held) = &head.value.held {
-            plan.notes.push(format!(
-                "the canaries of release {} are held; a deploy replaces them",
-                held.release.number
-            ));
+            let number = held.release.number;
+            plan.notes.push(if plan.is_empty() {
+                format!("release {number} has just this content, and waits with canaries")
+            } else {
+                format!("release {number} waits with canaries: this replaces it")
+            });
         }
         if dry_runs == DryRuns::Wanted {
             let notes = self.config_notes(&head.value, &source.project, &plan).await;
@@ -307,30 +317,6 @@ impl Deployer {
             head.value.capability = capability;
         }
         Ok(head)
-    }
-
-    /// Versions of env that are nowhere: an instance would wait for them for ever.
-    async fn lost_env(
-        &self,
-        app: &Placement,
-        source: &Source,
-        wanted: &BTreeMap<EnvName, u64>,
-    ) -> Result<Vec<Obstacle>, Error> {
-        if wanted.is_empty() {
-            return Ok(Vec::new());
-        }
-        let existing = env::versions(&self.runner.hands().consul, app).await?;
-        let is_there = |(name, version): &(&EnvName, &u64)| {
-            existing.get(*name).is_some_and(|l| l.contains(version))
-                || source.env_given.iter().any(|(n, v, _)| n == *name && v == *version)
-        };
-        let lost = wanted.iter().filter(|w| !is_there(w)).map(|(name, version)| Obstacle {
-            code: "missing".to_owned(),
-            target: name.to_string(),
-            why: format!("version {version} of env {name} is not in Consul any more"),
-            hint: format!("set it again: terreau env set {name} --stdin, or terreau env unset {name}"),
-        });
-        Ok(lost.collect())
     }
 
     /// Services that the project depends on and that the catalogue does not have.
@@ -421,49 +407,6 @@ fn owners(project: &Project, head: &Head, by: &By) -> Vec<Owner> {
         return project.owners.clone();
     }
     if head.owners.is_empty() { owners_of(by) } else { head.owners.clone() }
-}
-
-type GivenSecrets = Vec<(SecretName, u64, SecretString)>;
-
-/// The version of every secret that the job will read, and the values that are written with this request.
-fn versions(
-    source: &Source,
-    values: &BTreeMap<SecretName, SecretString>,
-    head: &Head,
-    existing: &BTreeMap<SecretName, Vec<u64>>,
-) -> (BTreeMap<SecretName, u64>, GivenSecrets) {
-    let mut versions = BTreeMap::new();
-    let mut given = Vec::new();
-    let highest = |name: &SecretName| existing.get(name).and_then(|v| v.last().copied()).unwrap_or(0);
-    let is_there = |name: &SecretName, v: u64| existing.get(name).is_some_and(|l| l.contains(&v));
-    for s in &source.project.secrets {
-        if let (Some(value), SecretKind::User { .. }) = (values.get(&s.name), &s.kind) {
-            let next = highest(&s.name) + 1;
-            versions.insert(s.name.clone(), next);
-            given.push((s.name.clone(), next, value.clone()));
-            continue;
-        }
-        // Configuration rolls back with its release; credentials are always the current ones.
-        let again = source.again.as_ref().and_then(|(_, old)| old.get(&s.name).copied());
-        let current = head.secrets.get(&s.name).copied();
-        let known = match s.kind {
-            SecretKind::User { .. } => again.or(current),
-            SecretKind::Generated { .. } => current,
-        };
-        let version = known.filter(|v| is_there(&s.name, *v)).unwrap_or_else(|| highest(&s.name) + 1);
-        versions.insert(s.name.clone(), version);
-    }
-    for u in &source.project.uses {
-        let name = u.secret_name();
-        let version = head
-            .secrets
-            .get(&name)
-            .copied()
-            .filter(|v| is_there(&name, *v))
-            .unwrap_or_else(|| highest(&name) + 1);
-        versions.insert(name, version);
-    }
-    (versions, given)
 }
 
 /// The id of the key of a bucket: the one that the app holds, or the one that its next release brings. It follows

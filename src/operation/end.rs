@@ -6,14 +6,14 @@ use super::lock::Lock;
 use super::run::{Runner, backoff, encode, is_final, pass};
 use crate::engines::consul::TxnOp;
 use crate::engines::{EngineError, Fault};
-use crate::model::head::{Held, Outcome};
+use crate::model::head::{Held, Kind, Outcome};
 use crate::model::{Head, Sha256Hex};
 use crate::resources::{Hands, judge, settle};
 use crate::store::records::{Audit, Doomed, Ended, OpRecord, SCHEMA, Verb};
 use crate::store::{Versioned, keys};
 
 /// How long after an operation what it doomed may be swept.
-const GRACE: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
+pub const GRACE: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
 
 /// How often it is tried to keep how an operation ended: about an hour.
 const TRIES: u32 = 360;
@@ -195,6 +195,7 @@ impl Runner {
             ops.push(TxnOp::Delete { key: keys::config_change(&op.app, &op.id) });
         }
         ops.extend(closing.freed.iter().map(|n| TxnOp::Delete { key: keys::name(n.space, &n.name) }));
+        ops.extend(self.spared(&head.value, closing.head.as_ref()).await?);
         if closing.dooms && !op.after.doomed.is_empty() {
             let not_before = self.now().saturating_add(GRACE).unwrap_or(jiff::Timestamp::MAX);
             let doomed = Doomed {
@@ -210,6 +211,35 @@ impl Runner {
         let consul = self.inner.hands.consul.clone().with_gate(lock.lease.gate());
         let doing = || format!("record the end of operation {}", op.id);
         consul.txn(&ops).await.map(|_| ()).map_err(|e| EngineError { doing: doing(), ..e })
+    }
+
+    /// Takes what has come back into use off the sweep's lists, in the transaction that says so: when it is dropped once
+    /// more, its hour begins anew. Of a site old objects are listed, which nobody uses.
+    async fn spared(&self, head: &Head, next: Option<&Head>) -> Result<Vec<TxnOp>, EngineError> {
+        let is_owned = |h: &Head, kind, id: &str| h.owned.iter().any(|o| o.kind == kind && o.id == id);
+        let back = |kind, id: &str| {
+            kind != Kind::Site && !is_owned(head, kind, id) && next.is_some_and(|n| is_owned(n, kind, id))
+        };
+        let is_any = next.is_some_and(|n| n.owned.iter().any(|o| back(o.kind, &o.id)));
+        if head.last_number == 0 || !is_any {
+            return Ok(Vec::new());
+        }
+        let mut ops = Vec::new();
+        for listed in self.inner.store.doomed().await? {
+            let (key, index) = (keys::doomed(&listed.value.id), listed.index);
+            let mut doomed = listed.value;
+            let before = doomed.things.len();
+            doomed.things.retain(|t| !back(t.kind, &t.id));
+            if doomed.uid != head.uid || doomed.things.len() == before {
+                continue;
+            }
+            ops.push(if doomed.things.is_empty() {
+                TxnOp::DeleteCas { key, index }
+            } else {
+                TxnOp::Cas { key, value: encode(&doomed)?, index }
+            });
+        }
+        Ok(ops)
     }
 
     fn urls(&self, op: &OpRecord, outcome: Outcome) -> Vec<String> {

@@ -25,6 +25,7 @@ pub mod session;
 pub mod sweep;
 
 pub use cancel::CancelError;
+pub use end::GRACE;
 pub use given::Given;
 pub use intended::IntentVerb;
 pub use intent::{Begun, Intention};

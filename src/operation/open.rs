@@ -36,9 +36,14 @@ impl Runner {
     /// Opens an operation and runs it in the background. An error means that nothing has happened, but for
     /// [`OpenError::Unsure`].
     pub async fn open(&self, lock: Lock, opening: Opening) -> Result<Uid, OpenError> {
+        let notes = opening.plan.notes.clone();
         match self.write_opening(&lock, opening).await {
             Ok(record) => {
                 let id = lock.operation.clone();
+                // Whoever deploys without having looked at the plan hears of them here.
+                for text in notes {
+                    self.say(&id, Progress::Note { text });
+                }
                 self.spawn(lock, record, Attempt::First);
                 Ok(id)
             }

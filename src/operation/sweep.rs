@@ -6,11 +6,13 @@
 use tokio::sync::mpsc;
 
 use super::lock::OpenError;
+use super::points;
 use super::run::{Runner, encode, fresh_uid};
 use super::session::Lease;
-use crate::engines::consul::TxnOp;
+use crate::engines::EngineError;
+use crate::engines::consul::{TXN_OPS, TxnOp};
 use crate::engines::nomad::{JobView, Purge};
-use crate::engines::{EngineError, Fault};
+use crate::model::SecretName;
 use crate::model::desired::Name;
 use crate::model::head::{AppState, Head, Kind};
 use crate::resources::{Work, account, key, site};
@@ -35,17 +37,44 @@ pub async fn sweep(runner: &Runner, lease: &Lease) -> Result<(), EngineError> {
             }
             Err(OpenError::Engine(e) | OpenError::Unsure { lost: e, .. }) => return Err(e),
         };
-        let done = sweep_one(runner, lease, &doomed).await;
+        let done = sweep_listed(runner, lease, &doomed).await;
         runner.unlock(lock).await;
         match done {
-            Ok(()) => tracing::info!(app = %doomed.value.app, "swept"),
+            Ok(Swept::Yes) => tracing::info!(app = %doomed.value.app, "swept"),
+            Ok(Swept::Later) => {}
             Err(e) => tracing::warn!(app = %doomed.value.app, error = %e, "not swept yet"),
         }
     }
     Ok(())
 }
 
-async fn sweep_one(runner: &Runner, lease: &Lease, doomed: &Versioned<Doomed>) -> Result<(), EngineError> {
+/// Whether something was swept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Swept {
+    /// It is gone.
+    Yes,
+    /// Not in this pass.
+    Later,
+}
+
+/// Under the lock: the list as it is now. Whoever had the lock before may have taken things off it.
+async fn sweep_listed(runner: &Runner, lease: &Lease, seen: &Versioned<Doomed>) -> Result<Swept, EngineError> {
+    let key = keys::doomed(&seen.value.id);
+    let Some(doomed) = runner.store().read::<Doomed>(&key).await? else { return Ok(Swept::Later) };
+    let head = runner.store().head(&doomed.value.app).await?;
+    if head.as_ref().is_some_and(|h| h.value.operation.is_some()) {
+        // Its agent is gone; whoever takes it up may need what is listed here.
+        return Ok(Swept::Later);
+    }
+    sweep_one(runner, lease, &doomed, head).await.map(|()| Swept::Yes)
+}
+
+async fn sweep_one(
+    runner: &Runner,
+    lease: &Lease,
+    doomed: &Versioned<Doomed>,
+    head: Option<Versioned<Head>>,
+) -> Result<(), EngineError> {
     let d = &doomed.value;
     let hands = runner.hands().gated(&lease.gate());
     let (notes, _) = mpsc::unbounded_channel();
@@ -58,8 +87,13 @@ async fn sweep_one(runner: &Runner, lease: &Lease, doomed: &Versioned<Doomed>) -
         cancel: None,
         notes: &notes,
     };
-    let head = runner.store().head(&d.app).await?;
+    // Each deletion of a value asks for them again: a sweep that was paused deletes nothing that is used meanwhile.
+    let still = [
+        TxnOp::CheckSession { key: work.lock(), session: work.session.to_owned() },
+        TxnOp::CheckIndex { key: keys::doomed(&d.id), index: doomed.index },
+    ];
     let mut freed: Vec<&Name> = Vec::new();
+    let mut swept: Vec<(SecretName, u64)> = Vec::new();
     for thing in &d.things {
         // What has come back into use since is not swept, and holds its names.
         let in_use = head.as_ref().is_some_and(|h| {
@@ -68,18 +102,26 @@ async fn sweep_one(runner: &Runner, lease: &Lease, doomed: &Versioned<Doomed>) -
                 && h.value.owned.iter().any(|o| o.kind == thing.kind && o.id == thing.id)
         });
         if !in_use {
-            remove(&work, thing, head.as_ref().map(|h| &h.value)).await?;
+            remove(&work, thing, head.as_ref().map(|h| &h.value), &still).await?;
             freed.extend(&thing.names);
+            if let (Some(versions), Ok(name)) = (thing.versions, SecretName::new(thing.id.as_str())) {
+                swept.push((name, versions.highest));
+            }
         }
     }
     if head.as_ref().is_none_or(|h| h.value.uid != d.uid || h.value.state == AppState::Deleted) {
         runner.store().objects().with_gate(lease.gate()).forget_logs(&d.uid).await?;
     }
-    let mut ops = vec![TxnOp::DeleteCas { key: keys::doomed(&d.id), index: doomed.index }];
+    let [session, _] = still;
+    let mut ops = vec![session, TxnOp::DeleteCas { key: keys::doomed(&d.id), index: doomed.index }];
     ops.extend(freed.iter().map(|n| TxnOp::Delete { key: keys::name(n.space, &n.name) }));
     if let Some(head) = head.filter(|h| h.value.uid == d.uid) {
         let mut next = head.value;
         next.names.retain(|n| !freed.contains(&n));
+        for (name, highest) in swept {
+            let known = next.swept.entry(name).or_default();
+            *known = (*known).max(highest);
+        }
         let key = keys::head(&d.app);
         let is_over = next.state == AppState::Deleted && next.owned.is_empty() && next.names.is_empty();
         ops.push(if is_over {
@@ -91,7 +133,12 @@ async fn sweep_one(runner: &Runner, lease: &Lease, doomed: &Versioned<Doomed>) -
     hands.consul.txn(&ops).await.map(|_| ())
 }
 
-async fn remove(work: &Work<'_>, thing: &DoomedThing, head: Option<&Head>) -> Result<(), EngineError> {
+async fn remove(
+    work: &Work<'_>,
+    thing: &DoomedThing,
+    head: Option<&Head>,
+    still: &[TxnOp],
+) -> Result<(), EngineError> {
     let hands = work.hands;
     match thing.kind {
         Kind::Account => account::remove_ours(work, &thing.id).await.map(|_| ()),
@@ -116,33 +163,36 @@ async fn remove(work: &Work<'_>, thing: &DoomedThing, head: Option<&Head>) -> Re
                 _ => Ok(()),
             }
         }
-        Kind::Secret => {
-            if thing.id.is_empty() {
-                return Ok(());
-            }
-            let prefix = work.app.secrets_prefix();
-            if thing.id.contains('/') {
-                // One value, which no record has come to name.
-                return hands.consul.kv_delete(&format!("{prefix}{}", thing.id)).await;
-            }
-            let mut ops = vec![TxnOp::CheckSession { key: work.lock(), session: work.session.to_owned() }];
-            let folders = if thing.id == DoomedThing::ENV {
-                // Who set what goes with it.
-                [work.app.env_prefix(), keys::config(work.app)].to_vec()
-            } else {
-                ops.push(TxnOp::Delete { key: format!("{prefix}{}", thing.id) });
-                vec![format!("{prefix}.v/{}/", thing.id)]
-            };
-            for folder in folders {
-                let found = hands.consul.kv_keys(&folder).await?;
-                ops.extend(found.into_iter().map(|key| TxnOp::Delete { key }));
-            }
-            match hands.consul.batch(&ops).await {
-                Err(e) if e.fault != Fault::NotFound => Err(e),
-                _ => Ok(()),
+        Kind::Secret => remove_values(work, thing, still).await,
+    }
+}
+
+async fn remove_values(work: &Work<'_>, thing: &DoomedThing, still: &[TxnOp]) -> Result<(), EngineError> {
+    let consul = &work.hands.consul;
+    let prefix = work.app.secrets_prefix();
+    let mut keys_of = Vec::new();
+    match thing.id.as_str() {
+        "" => return Ok(()),
+        // One value, which no record has come to name.
+        path if path.contains('/') => keys_of.push(format!("{prefix}{path}")),
+        DoomedThing::ENV => {
+            // Who set what goes with it.
+            for folder in [work.app.env_prefix(), keys::config(work.app)] {
+                keys_of.extend(consul.kv_keys(&folder).await?);
             }
         }
+        name => {
+            keys_of.push(format!("{prefix}{name}"));
+            keys_of.extend(consul.kv_keys(&format!("{prefix}.v/{name}/")).await?);
+        }
     }
+    for some in keys_of.chunks(TXN_OPS - still.len()) {
+        let gone = some.iter().map(|key| TxnOp::Delete { key: key.clone() });
+        let ops: Vec<TxnOp> = still.iter().cloned().chain(gone).collect();
+        points::pass("sweep.values.before");
+        consul.txn(&ops).await?;
+    }
+    Ok(())
 }
 
 fn is_ours_and_stopped(work: &Work<'_>, job: &serde_json::Value) -> bool {

@@ -57,7 +57,7 @@ pub fn deploy(input: &Input<'_>) -> Plan {
         let is_key = desired.buckets.iter().any(|b| b.secret == want.name);
         let alphabet = if is_key { Alphabet::Hex } else { Alphabet::Alphanumeric };
         let given = input.given.contains(&want.name);
-        parts.push(steps::secret(want, version(&want.name), given, alphabet, observed));
+        parts.push(steps::secret(want, version(&want.name), given, alphabet, (observed, head)));
     }
     for want in &desired.accounts {
         parts.push(steps::account(want, version(&want.password), observed));
@@ -97,11 +97,7 @@ pub fn deploy(input: &Input<'_>) -> Plan {
             Some((change, step)) => {
                 all.changes.push(change);
                 all.steps.extend(step);
-                doomed.push(DoomedThing {
-                    kind: thing.kind,
-                    id: thing.id.clone(),
-                    names: names_of(thing, app),
-                });
+                doomed.push(DoomedThing::new(thing.kind, &thing.id, names_of(thing, app)));
             }
             // Data stays, and stays owned.
             None => all.owned.push(thing.clone()),
@@ -110,7 +106,7 @@ pub fn deploy(input: &Input<'_>) -> Plan {
     if all.steps.iter().any(|s| matches!(s, StepSpec::SitePut { .. }))
         && let Some(site) = all.owned.iter().find(|o| o.kind == Kind::Site)
     {
-        doomed.push(DoomedThing { kind: Kind::Site, id: site.id.clone(), names: vec![] });
+        doomed.push(DoomedThing::new(Kind::Site, &site.id, vec![]));
     }
 
     let kept: BTreeSet<Name> = doomed.iter().flat_map(|d| d.names.iter().cloned()).collect();
@@ -194,7 +190,7 @@ pub fn delete(input: &DeleteInput<'_>) -> Plan {
     let app = &head.app;
     let mut changes = Vec::new();
     let mut todo = Vec::new();
-    let env = DoomedThing { kind: Kind::Secret, id: DoomedThing::ENV.to_owned(), names: vec![] };
+    let env = DoomedThing::new(Kind::Secret, DoomedThing::ENV, vec![]);
     let mut doomed: Vec<DoomedThing> = vec![env];
     let mut owned = Vec::new();
     // The job first: nothing shall run while what it needs is taken away.
@@ -205,18 +201,10 @@ pub fn delete(input: &DeleteInput<'_>) -> Plan {
             Some((change, step)) => {
                 changes.push(change);
                 todo.extend(step);
-                doomed.push(DoomedThing {
-                    kind: thing.kind,
-                    id: thing.id.clone(),
-                    names: names_of(thing, app),
-                });
+                doomed.push(DoomedThing::new(thing.kind, &thing.id, names_of(thing, app)));
             }
             None if input.data == Data::Deleted => {
-                doomed.push(DoomedThing {
-                    kind: thing.kind,
-                    id: thing.id.clone(),
-                    names: names_of(thing, app),
-                });
+                doomed.push(DoomedThing::new(thing.kind, &thing.id, names_of(thing, app)));
             }
             None => owned.push(thing.clone()),
         }

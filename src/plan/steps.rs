@@ -43,15 +43,15 @@ pub(super) fn secret(
     version: u64,
     is_given: bool,
     alphabet: Alphabet,
-    seen: &Observed,
+    (seen, head): (&Observed, Option<&Head>),
 ) -> Found {
     let mut found = Found::default();
     found.owned.push(owned(Kind::Secret, want.name.as_str(), hash_of(&version)));
-    let there = seen.secrets.get(&want.name).is_some_and(|v| v.contains(&version));
-    if there {
+    let there = seen.secrets.get(&want.name).map(Vec::as_slice).unwrap_or_default();
+    if there.contains(&version) {
         return found;
     }
-    let action = if version == 1 { Action::Create } else { Action::Update };
+    let action = if there.is_empty() { Action::Create } else { Action::Update };
     let how = match (&want.kind, is_given) {
         (SecretKind::Generated { length, .. }, _) => {
             format!("version {version}, {length} characters, made here")
@@ -71,7 +71,13 @@ pub(super) fn secret(
         found.obstacles.push(Obstacle {
             code: "missing".to_owned(),
             target: want.name.to_string(),
-            why: format!("secret {} has no value yet", want.name),
+            why: match head.and_then(|h| h.swept.get(&want.name)) {
+                None => format!("secret {} has no value yet", want.name),
+                Some(_) => format!(
+                    "secret {} has no value: what it had was deleted an hour after no release used it any more",
+                    want.name
+                ),
+            },
             hint: match &want.kind {
                 SecretKind::User { description, .. } if !description.is_empty() => {
                     format!(

@@ -223,16 +223,33 @@ pub struct DoomedThing {
     /// Names that it holds until it is gone.
     #[serde(default)]
     pub names: Vec<Name>,
+    /// Of a secret: the versions that go. `None` where an older agent wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub versions: Option<DoomedVersions>,
+}
+
+/// What is to be known of a secret that goes: what came back takes up its last value, and what comes after it counts on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DoomedVersions {
+    /// The one that was current.
+    pub current: u64,
+    /// The highest one.
+    pub highest: u64,
 }
 
 impl DoomedThing {
+    /// A thing without versions.
+    pub fn new(kind: Kind, id: impl Into<String>, names: Vec<Name>) -> Self {
+        Self { kind, id: id.into(), names, versions: None }
+    }
+
     /// The id of everything that people set in an app's environment, among its secrets: no secret begins with a dot.
     pub const ENV: &str = ".env";
 
     /// A value that was written before the record that names it: by its path below the app's secrets. A secret's name
     /// holds no slash.
     pub fn early(path: &str) -> Self {
-        Self { kind: Kind::Secret, id: path.to_owned(), names: Vec::new() }
+        Self::new(Kind::Secret, path, Vec::new())
     }
 }
 

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Deployer, Error, held, no_such, prepare};
+use super::{Deployer, Error, held, no_such, prepare, versions};
 use crate::model::config::{MAX_INDEX, check_name, check_value};
 use crate::model::head::Wanted;
 use crate::model::names::EnvName;
@@ -113,8 +113,7 @@ impl Scene {
     }
 
     fn next_secret(&self, name: &SecretName) -> u64 {
-        let written = self.secrets.get(name).and_then(|v| v.last().copied());
-        written.into_iter().chain(self.head.value.secrets.get(name).copied()).max().unwrap_or(0) + 1
+        versions::next(&self.head.value, &self.secrets, name)
     }
 }
 

@@ -46,7 +46,7 @@ async fn records_of_a_newer_schema_stop_neither_the_leader_nor_a_list() {
         id: fresh_uid(now),
         uid: fresh_uid(now),
         app: app("gone"),
-        things: vec![DoomedThing { kind: Kind::Secret, id: String::new(), names: vec![] }],
+        things: vec![DoomedThing::new(Kind::Secret, "", vec![])],
         not_before: "2020-01-01T00:00:00Z".to_owned(),
     };
     consul.kv_put(&keys::doomed(&due.id), serde_json::to_vec(&due).unwrap()).await.unwrap();

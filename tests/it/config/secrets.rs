@@ -92,6 +92,27 @@ async fn a_secret_with_which_the_app_gets_ill_does_not_stay() {
     assert_eq!(w.kv(&format!("secrets/{}/.v/api_key/3", w.name)).await.as_deref(), Some("a right value"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_is_declared_again_has_the_value_that_it_had_and_the_plan_says_so() {
+    let w = World::new(DECLARED).await;
+    w.deploys_with(json!({ "api_key": "the first value" })).await;
+    w.told(0, &["secret", "set", "api_key", "--stdin"], "the second value");
+    w.comes_to_have("API_KEY", Some("the second value")).await;
+    w.describe("");
+    let plan = w.expect(10, &["plan"]);
+    assert!(plan.out.contains("out of use at once, deleted by the sweep an hour later"), "{}", plan.out);
+    w.expect(0, &["deploy"]);
+    w.comes_to_have("API_KEY", None).await;
+
+    w.describe(DECLARED);
+    let plan = w.expect(10, &["plan"]);
+    assert!(plan.out.contains("note: secret api_key has version 2 again"), "{}", plan.out);
+    assert!(!plan.out.contains("has no value"), "{}", plan.out);
+    let deployed = w.expect(0, &["deploy"]);
+    assert!(deployed.err.contains("secret api_key has version 2 again"), "{}", deployed.err);
+    w.comes_to_have("API_KEY", Some("the second value")).await;
+}
+
 const TWO: &str = r#"secret "api_key" {
     type        = "user"
     description = "of the mail service"

@@ -114,7 +114,7 @@ async fn healthy_canaries_are_held_until_a_person_lets_them_go_on_or_takes_them_
     person.expect(0, app.path(), &["deploy"]);
     assert_eq!(living(stack, &app.name).await.len(), 3);
     let plan = person.expect(10, app.path(), &["plan", "--file", other(&app, "four").to_str().unwrap()]);
-    assert!(plan.out.contains("the canaries of release 3 are held; a deploy replaces them"), "{}", plan.out);
+    assert!(plan.out.contains("release 3 waits with canaries: this replaces it"), "{}", plan.out);
     says("three");
     let back = person.expect(0, app.path(), &["deploy", "--revert"]);
     assert!(back.err.contains("the canaries are gone; release 2 serves on"), "{}", back.err);
