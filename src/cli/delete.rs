@@ -9,15 +9,23 @@ use super::failure::{Failure, Ran};
 use super::follow::{self, Form, Then};
 use super::{local, turn, waiting};
 use crate::model::wire::Accepted;
+use crate::operation::GRACE;
 
 /// Runs it.
 pub fn run(args: &DeleteArgs, cx: &Context) -> Ran {
     let app = local::app(args.app.app.as_ref(), cx.printer)?;
     let client = cx.client()?;
-    if !args.yes {
+    let free_at = jiff::Timestamp::now().saturating_add(GRACE).unwrap_or(jiff::Timestamp::MAX);
+    let free_at = free_at.strftime("%H:%M UTC");
+    if args.yes {
+        cx.printer.say(format!(
+            "its name is free again at {free_at}: nobody can use it before, its owners neither"
+        ));
+    } else {
         let data = if args.with_data { " and its data" } else { "" };
         let question = format!(
-            "This takes {app}{data} offline at {}; nobody can use the name for an hour. Type the app's name to go on: ",
+            "This takes {app}{data} offline at {}; its name is free again at {free_at}: nobody can use it before, its \
+             owners neither. Type the app's name to go on: ",
             client.server()
         );
         match cx.printer.ask(&question)? {

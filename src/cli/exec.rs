@@ -7,11 +7,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Method;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::args::{ExecArgs, OnceArgs};
-use super::client::app_path;
+use super::client::{Client, app_path, escaped};
 use super::context::Context;
 use super::exit::ExitStatus;
 use super::failure::{Failure, harmless};
@@ -22,6 +23,10 @@ use crate::model::wire::{ExecBegin, RunBegin, ToServer, channel};
 
 /// What a shell says of a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
+/// What is said of a program that is asked to end by a signal, and then made to.
+const ENDED: [i32; 2] = [128 + 15, 128 + 9];
+/// How long it may take to say that we go.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// How soon an input that holds nothing is seen to have ended.
 const AT_ONCE: Duration = Duration::from_millis(100);
 
@@ -94,7 +99,8 @@ fn begin_exec(args: &ExecArgs, cx: &Context) -> Result<u8, Failure> {
 
 fn begin_run(args: &OnceArgs, cx: &Context) -> Result<u8, Failure> {
     let app = local::app(args.app.app.as_ref(), cx.printer)?;
-    let client = cx.client()?.tunnel()?;
+    let ordering = cx.client()?;
+    let client = ordering.clone().tunnel()?;
     let process = args.process.as_ref().map(ToString::to_string);
     let timeout_seconds = args.timeout.map(|d| u32::try_from(d.as_secs()).unwrap_or(u32::MAX));
     waiting(async {
@@ -113,7 +119,13 @@ fn begin_run(args: &OnceArgs, cx: &Context) -> Result<u8, Failure> {
             return Ok(0);
         }
         cx.printer.say(format!("run {name}"));
-        let how = Attending { keys, interrupt: Interrupt::Stops, is_raw: false };
+        let path =
+            app_path(&app, &format!("/runs/{}/stop", escaped(started.run.as_deref().unwrap_or_default())));
+        let interrupt = match &keys {
+            Some(_) => Interrupt::Stops(Some(Order { client: ordering, path })),
+            None => Interrupt::Stops(None),
+        };
+        let how = Attending { keys, interrupt, is_raw: false };
         attend(cx.printer, (mouth, ears), how).await
     })
 }
@@ -127,12 +139,28 @@ struct Attending {
 }
 
 /// What Ctrl-C does where there is no terminal for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Interrupt {
     /// It ends the session, and the program with it.
     Ends,
-    /// It asks the program to end; a second one leaves it to the server.
-    Stops,
+    /// It asks the program to end; a second one leaves it to the server. Beside the tunnel, where that may be full of input
+    /// that nobody takes.
+    Stops(Option<Order>),
+}
+
+/// A call that asks a run to end.
+struct Order {
+    client: Client,
+    path: String,
+}
+
+impl Order {
+    async fn give(&self) -> Result<(), Failure> {
+        match self.client.order(Method::POST, &self.path).await {
+            // It has just ended.
+            Err(failure) if failure.status == ExitStatus::NotFound => Ok(()),
+            given => given,
+        }
+    }
 }
 
 /// Hands input and output on until the program ends; gives its exit code.
@@ -171,7 +199,16 @@ async fn attend(
                     tokio::select! {
                         sent = mouth.bytes(channel::INPUT, &bytes) => sent?,
                         // A program that reads nothing holds up its input, not our end.
-                        Some(()) = interrupted.recv() => return Ok(INTERRUPTED),
+                        Some(()) = interrupted.recv() => {
+                            if let (Interrupt::Stops(Some(order)), false) = (&interrupt, asked_to_stop) {
+                                // Who does not hear it finds us gone.
+                                tokio::select! {
+                                    given = order.give() => given?,
+                                    Some(()) = interrupted.recv() => {}
+                                }
+                            }
+                            return Ok(INTERRUPTED);
+                        }
                         Some(()) = ended.recv() => return Ok(128 + 15),
                         Some(()) = hung_up.recv() => return Ok(128 + 1),
                     }
@@ -184,19 +221,32 @@ async fn attend(
                 mouth.say(&ToServer::Resize(terminal::size())).await?;
             }
             Some(()) = interrupted.recv() => {
-                if interrupt == Interrupt::Ends || asked_to_stop {
-                    mouth.close().await;
-                    return Ok(INTERRUPTED);
+                match &interrupt {
+                    Interrupt::Stops(order) if !asked_to_stop => {
+                        asked_to_stop = true;
+                        let stopping = async {
+                            match order {
+                                Some(order) => order.give().await,
+                                None => mouth.say(&ToServer::Stop).await,
+                            }
+                        };
+                        tokio::select! {
+                            asked = stopping => asked?,
+                            Some(()) = interrupted.recv() => return Ok(INTERRUPTED),
+                        }
+                    }
+                    _ => {
+                        farewell(&mut mouth).await;
+                        return Ok(INTERRUPTED);
+                    }
                 }
-                asked_to_stop = true;
-                mouth.say(&ToServer::Stop).await?;
             }
             Some(()) = ended.recv() => {
-                mouth.close().await;
+                farewell(&mut mouth).await;
                 return Ok(128 + 15);
             }
             Some(()) = hung_up.recv() => {
-                mouth.close().await;
+                farewell(&mut mouth).await;
                 return Ok(128 + 1);
             }
         }
@@ -207,8 +257,15 @@ async fn attend(
     match written {
         // A closed pipe is no fault of the program's.
         Err(failure) if !failure.is_silent() => Err(failure),
+        // It has no code of its own where our asking ended it.
+        _ if asked_to_stop && ENDED.contains(&code) => Ok(INTERRUPTED),
         _ => Ok(u8::try_from(code & 0xff).unwrap_or(u8::MAX)),
     }
+}
+
+/// Says that we go. Over input that nobody takes it cannot be said.
+async fn farewell(mouth: &mut Mouth) {
+    let _ = tokio::time::timeout(FAREWELL, mouth.close()).await;
 }
 
 async fn next_of(keys: &mut Option<Keys>) -> Option<Bytes> {

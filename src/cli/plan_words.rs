@@ -48,7 +48,9 @@ fn effect(change: &Change) -> String {
     match (&change.impact, change.action) {
         (Impact::InPlace, Action::Create) => "created".to_owned(),
         (Impact::InPlace, Action::Update) => "in place".to_owned(),
-        (Impact::InPlace, Action::Remove) => "out of use at once, deleted by the sweep an hour later".to_owned(),
+        (Impact::InPlace, Action::Remove) => {
+            "out of use at once, deleted by the sweep an hour later".to_owned()
+        }
         (Impact::Replaces { instances: count, gap }, _) => {
             let what = count.map_or_else(
                 || "replaces its instances".to_owned(),

@@ -3,7 +3,8 @@
 
 use similar::TextDiff;
 
-use super::prepare::{DryRuns, Source};
+use super::prepare::DryRuns;
+use super::source::Source;
 use super::{DeployInput, Deployer, Error};
 use crate::model::{Bindings, Placement, Project, ReleaseNumber};
 use crate::plan::compare::{Side, differences};

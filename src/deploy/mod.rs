@@ -28,6 +28,7 @@ mod reach;
 mod rollback;
 mod run;
 mod run_input;
+mod source;
 mod stats;
 mod status;
 mod tickets;
@@ -51,6 +52,8 @@ use crate::plan::{self, Obstacle, Plan};
 use crate::resources::secret;
 use crate::store::Versioned;
 use crate::store::records::{By, LockHolder, Verb};
+
+use source::Source;
 
 pub use crate::operation::Front;
 pub use crate::plan::Data;
@@ -211,13 +214,13 @@ impl Deployer {
 
     /// What a deploy would do. Nothing is written.
     pub async fn plan(&self, by: &By, app: &Placement, input: &DeployInput) -> Result<Plan, Error> {
-        let source = prepare::Source::from_input(app, input)?;
+        let source = Source::from_input(app, input)?;
         Ok(self.prepare(by, app, &source, prepare::DryRuns::Wanted).await?.plan)
     }
 
     /// Deploys. Gives an operation's id at once; nothing has happened where it gives an error.
     pub async fn deploy(&self, by: &By, app: &Placement, input: &DeployInput) -> Result<Accepted, Error> {
-        let source = prepare::Source::from_input(app, input)?;
+        let source = Source::from_input(app, input)?;
         if let Some(artifact) = &source.artifact
             && !source.given.is_empty()
         {
@@ -233,7 +236,7 @@ impl Deployer {
         &self,
         by: &By,
         app: &Placement,
-        source: &prepare::Source,
+        source: &Source,
         verb: Verb,
     ) -> Result<Accepted, Error> {
         let lock = self.runner.lock(app, by, verb).await?;
@@ -265,7 +268,7 @@ impl Deployer {
         &self,
         by: &By,
         app: &Placement,
-        source: &prepare::Source,
+        source: &Source,
         verb: Verb,
         operation: &Uid,
     ) -> Result<Result<Opening, ReleaseNumber>, Error> {

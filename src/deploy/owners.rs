@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::source::Source;
 use super::{Deployer, Error, prepare};
 use crate::model::head::AppState;
 use crate::model::project::Owner;
@@ -126,7 +127,7 @@ impl Deployer {
     /// Refuses where the descriptor says who owns it: the next deploy would put them back.
     async fn owners_are_free(&self, app: &Placement, head: &Head) -> Result<(), Error> {
         let Some(release) = self.current(head).await? else { return Ok(()) };
-        let source = prepare::Source::same_as(app, &release, None)?;
+        let source = Source::same_as(app, &release, None)?;
         if source.project.owners.is_empty() {
             return Ok(());
         }

@@ -2,22 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use secrecy::SecretString;
-
 use super::history::newest;
+use super::source::Source;
 use super::versions::{self, Chosen};
-use super::{DeployInput, Deployer, Error};
-use crate::descriptor;
+use super::{Deployer, Error};
 use crate::engines::EngineError;
-use crate::model::artifact::Artifact;
 use crate::model::canonical::hash_of;
 use crate::model::desired::Desired;
 use crate::model::head::{AppState, Head, Kind, Wanted as HeadWanted};
-use crate::model::names::{EnvName, PartName};
-use crate::model::origin::Origin;
-use crate::model::project::{Owner, Project, SecretKind, UseKind};
+use crate::model::names::PartName;
+use crate::model::project::{Owner, Project, UseKind};
 use crate::model::text::Reference;
-use crate::model::{Bindings, Login, Placement, ProcessName, Release, ReleaseNumber, SecretName, Sha256Hex};
+use crate::model::{Bindings, Login, Placement, ProcessName, Release, ReleaseNumber, SecretName};
 use crate::operation::run::fresh_uid;
 use crate::operation::{Given, OpenError};
 use crate::plan::{self, Obstacle, Plan};
@@ -26,27 +22,6 @@ use crate::resources::observed::{self, JobSeen, Wanted};
 use crate::resources::secret;
 use crate::store::Versioned;
 use crate::store::records::{By, LockHolder, SCHEMA, StepSpec};
-
-/// Where a release's content comes from.
-#[derive(Debug)]
-pub(super) struct Source {
-    pub(super) project: Project,
-    pub(super) descriptor: String,
-    pub(super) artifact: Option<Artifact>,
-    pub(super) ticket: Option<String>,
-    pub(super) token: Option<Sha256Hex>,
-    pub(super) message: Option<String>,
-    pub(super) origin: Option<Origin>,
-    pub(super) given: BTreeMap<SecretName, SecretString>,
-    /// For a rollback: the release, and the versions of its configuration.
-    pub(super) again: Option<(ReleaseNumber, BTreeMap<SecretName, u64>)>,
-    /// What is set in the environment, where that is not what the head says: of an older release, or changed.
-    pub(super) env: Option<BTreeMap<EnvName, u64>>,
-    /// Values of the environment that come with this release.
-    pub(super) env_given: Vec<(EnvName, u64, SecretString)>,
-    /// Names that are set no more.
-    pub(super) env_unset: Vec<(EnvName, u64)>,
-}
 
 /// Whether Nomad's scheduler is asked what it would do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,84 +40,6 @@ pub(super) struct Prepared {
     pub(super) desired: Desired,
     pub(super) plan: Plan,
     pub(super) given: Given,
-}
-
-impl Source {
-    pub(super) fn from_input(app: &Placement, input: &DeployInput) -> Result<Self, Error> {
-        let project = parse(app, &input.descriptor)?;
-        if project.build.is_some() && input.artifact.is_none() {
-            return Err(Error::Invalid(
-                "the descriptor has a build, and no artifact came with the request".into(),
-            ));
-        }
-        if let Some(artifact) = &input.artifact {
-            super::uploads::check(&artifact.parts)?;
-        }
-        for name in input.secrets.keys() {
-            let why = match project.secrets.iter().find(|s| s.name == *name).map(|s| &s.kind) {
-                Some(SecretKind::User { .. }) => continue,
-                Some(SecretKind::Generated { .. }) => "which is generated, not given",
-                None => "which the descriptor does not declare",
-            };
-            return Err(Error::Invalid(format!("a value came for secret {name}, {why}")));
-        }
-        Ok(Self {
-            project,
-            descriptor: input.descriptor.clone(),
-            artifact: input.artifact.clone(),
-            ticket: input.ticket.clone(),
-            token: input.token.clone(),
-            message: input.message.clone(),
-            origin: input.origin.clone(),
-            given: input.secrets.clone(),
-            again: None,
-            env: None,
-            env_given: Vec::new(),
-            env_unset: Vec::new(),
-        })
-    }
-
-    /// An older release again: its content and its configuration.
-    pub(super) fn from_release(
-        app: &Placement,
-        old: &Release,
-        message: Option<String>,
-    ) -> Result<Self, Error> {
-        Ok(Self {
-            again: Some((old.number, old.bindings.secret_versions.clone())),
-            env: Some(old.bindings.env_versions.clone()),
-            ..Self::same_as(app, old, message)?
-        })
-    }
-
-    /// The content of a release, with whatever is configured now.
-    pub(super) fn same_as(app: &Placement, old: &Release, message: Option<String>) -> Result<Self, Error> {
-        Ok(Self {
-            project: parse(app, &old.descriptor)?,
-            descriptor: old.descriptor.clone(),
-            artifact: old.bindings.artifact.clone(),
-            ticket: None,
-            token: None,
-            message,
-            origin: old.source.clone(),
-            given: BTreeMap::new(),
-            again: None,
-            env: None,
-            env_given: Vec::new(),
-            env_unset: Vec::new(),
-        })
-    }
-}
-
-fn parse(app: &Placement, text: &str) -> Result<Project, Error> {
-    let project = descriptor::parse("terreau.hcl", text).map_err(Error::Descriptor)?;
-    if project.name != app.project {
-        return Err(Error::Invalid(format!(
-            "the descriptor is of project {}, and the request names {}",
-            project.name, app.project
-        )));
-    }
-    Ok(project)
 }
 
 impl Deployer {

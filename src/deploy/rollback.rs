@@ -4,7 +4,8 @@
 use super::config::notes::staged;
 use super::held::none_held;
 use super::history::{Fate, newest};
-use super::{Accepted, Deployer, Error, prepare};
+use super::source::Source;
+use super::{Accepted, Deployer, Error};
 use crate::model::{Head, Placement, Release, ReleaseNumber};
 use crate::store::records::{By, Verb};
 
@@ -43,7 +44,7 @@ impl Deployer {
             let head = self.head(app).await?.value;
             let runs = self.current(&head).await?;
             let release = self.find_release(&head, runs.as_ref(), to, ill).await?;
-            let source = prepare::Source::from_release(app, &release, message)?;
+            let source = Source::from_release(app, &release, message)?;
             let dropped = staged(&head, runs.as_ref(), &source.project, |_| true);
             Ok((source, Back { release, dropped }))
         };

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::history::project;
-use super::prepare::Source;
+use super::source::Source;
 use super::{Accepted, Deployer, Error};
 use crate::descriptor;
 use crate::model::origin::Origin;

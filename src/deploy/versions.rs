@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use secrecy::SecretString;
 
-use super::prepare::Source;
+use super::source::Source;
 use super::{Deployer, Error, to_the_minute};
 use crate::model::head::{Head, Kind};
 use crate::model::names::EnvName;
@@ -225,8 +225,8 @@ mod tests {
         let none = BTreeMap::new();
         let chosen = choose(&source(Some(both(1, 1))), &none, &head, &Existing::new(), &BTreeMap::new());
         assert_eq!(chosen.versions, both(3, 3));
-        let [note] = &chosen.notes[..] else { panic!("{:?}", chosen.notes) };
-        assert!(note.contains("made gets a new value: version 1, which release 3 had, is gone"), "{note}");
+        let [said] = &chosen.notes[..] else { panic!("{:?}", chosen.notes) };
+        assert!(said.contains("made gets a new value: version 1, which release 3 had, is gone"), "{said}");
         // What it has now is taken rather than nothing.
         head.secrets = both(3, 3);
         let chosen = choose(&source(Some(both(1, 1))), &none, &head, &existing(&[3]), &BTreeMap::new());

@@ -5,11 +5,12 @@ use super::close::{Closing, close};
 use super::lock::Lock;
 use super::run::{Runner, backoff, encode, is_final, pass};
 use crate::engines::consul::TxnOp;
+use crate::engines::nomad::JobView;
 use crate::engines::{EngineError, Fault};
 use crate::model::head::{Held, Kind, Outcome};
 use crate::model::{Head, Sha256Hex};
 use crate::resources::{Hands, judge, settle};
-use crate::store::records::{Audit, Doomed, Ended, OpRecord, SCHEMA, Verb};
+use crate::store::records::{Audit, Doomed, Ended, First, OpRecord, SCHEMA, StepSpec, StepState, Verb};
 use crate::store::{Versioned, keys};
 
 /// How long after an operation what it doomed may be swept.
@@ -242,6 +243,11 @@ impl Runner {
         Ok(ops)
     }
 
+    /// When the sweep may take what is doomed now (UTC, to the minute).
+    fn free_at(&self) -> impl std::fmt::Display {
+        self.now().saturating_add(GRACE).unwrap_or(jiff::Timestamp::MAX).strftime("%H:%M UTC").to_string()
+    }
+
     fn urls(&self, op: &OpRecord, outcome: Outcome) -> Vec<String> {
         if outcome != Outcome::Done || op.verb == Verb::Delete {
             return Vec::new();
@@ -272,7 +278,7 @@ impl Runner {
             }
         }
         let summary = match (outcome, op.verb) {
-            (Outcome::Done, Verb::Delete) => "deleted".to_owned(),
+            (Outcome::Done, Verb::Delete) => format!("deleted; its name is free again at {}", self.free_at()),
             (Outcome::Done, Verb::Rollback) => format!("{release} runs, with the content of an older one"),
             (
                 Outcome::Done,
@@ -292,8 +298,50 @@ impl Runner {
             (Outcome::Failed, _) => format!("{release} {}", failed(op)),
             (Outcome::Abandoned, _) => "abandoned".to_owned(),
         };
-        (summary, why)
+        match self.side_by_side(op, outcome).await {
+            Some(now) => (format!("{summary}; {now}"), why),
+            None => (summary, why),
+        }
     }
+
+    /// A release that does not serve and that Nomad has not taken back (`auto_revert = false`): what runs now, and what to
+    /// do about it.
+    async fn side_by_side(&self, op: &OpRecord, outcome: Outcome) -> Option<String> {
+        let settled = op.steps.iter().find_map(|s| match &s.spec {
+            StepSpec::JobSettle { namespace, id, first: First::No, .. } if s.state == StepState::Done => {
+                Some((namespace, id))
+            }
+            _ => None,
+        });
+        let ((namespace, id), new) =
+            settled.zip(op.after.release.as_ref()).filter(|_| outcome == Outcome::Failed)?;
+        let old = self.inner.store.head(&op.app).await.ok()??.value.release?.number;
+        let new = new.number;
+        let now = match self.running(namespace, id).await {
+            Ok((before, of_this)) => {
+                format!("{} of release {old} and {of_this} of release {new} run now", instances(before))
+            }
+            Err(_) => format!("instances of release {old} and of release {new} may run beside each other"),
+        };
+        Some(format!(
+            "{now}, and nomad keeps the job of release {new} (`auto_revert = false`): `terreau rollback {old}` goes back"
+        ))
+    }
+
+    /// How many instances of a job run: of earlier versions, and of the stored one.
+    async fn running(&self, namespace: &str, id: &str) -> Result<(usize, usize), EngineError> {
+        let nomad = &self.inner.hands.nomad;
+        let Some(stored) = nomad.job(namespace, id).await? else { return Ok((0, 0)) };
+        let version = JobView::of(&stored)?.version();
+        let mut all = nomad.allocations(namespace, id).await?;
+        all.retain(|a| a.client_status == "running" && a.desired_status == "run");
+        let of_this = all.iter().filter(|a| a.version() == Some(version)).count();
+        Ok((all.len() - of_this, of_this))
+    }
+}
+
+fn instances(n: usize) -> String {
+    if n == 1 { "1 instance".to_owned() } else { format!("{n} instances") }
 }
 
 /// What came of a release that does not serve.

@@ -58,7 +58,11 @@ enum Swept {
 }
 
 /// Under the lock: the list as it is now. Whoever had the lock before may have taken things off it.
-async fn sweep_listed(runner: &Runner, lease: &Lease, seen: &Versioned<Doomed>) -> Result<Swept, EngineError> {
+async fn sweep_listed(
+    runner: &Runner,
+    lease: &Lease,
+    seen: &Versioned<Doomed>,
+) -> Result<Swept, EngineError> {
     let key = keys::doomed(&seen.value.id);
     let Some(doomed) = runner.store().read::<Doomed>(&key).await? else { return Ok(Swept::Later) };
     let head = runner.store().head(&doomed.value.app).await?;
@@ -66,7 +70,7 @@ async fn sweep_listed(runner: &Runner, lease: &Lease, seen: &Versioned<Doomed>) 
         // Its agent is gone; whoever takes it up may need what is listed here.
         return Ok(Swept::Later);
     }
-    sweep_one(runner, lease, &doomed, head).await.map(|()| Swept::Yes)
+    Box::pin(sweep_one(runner, lease, &doomed, head)).await.map(|()| Swept::Yes)
 }
 
 async fn sweep_one(

@@ -160,7 +160,14 @@ pub fn placement(group: &str, m: &AllocMetric) -> Vec<String> {
         ));
     }
     for (constraint, nodes) in &m.constraint_filtered {
-        why.push(format!("{group}: {nodes} of {} nodes do not satisfy {constraint}", m.nodes_evaluated));
+        // Nomad adds it to whatever has a service or reads keys; it is about what a node's own client sees beside it.
+        let unseen = match (constraint.contains("${attr.consul."), nodes) {
+            (false, _) => "",
+            (true, 1) => " (nomad sees no consul agent on that node (yet), or an older one)",
+            (true, _) => " (nomad sees no consul agent on those nodes (yet), or older ones)",
+        };
+        let of = m.nodes_evaluated;
+        why.push(format!("{group}: {nodes} of {of} nodes do not satisfy {constraint}{unseen}"));
     }
     for (dimension, nodes) in &m.dimension_exhausted {
         why.push(format!("{group}: {nodes} of {} nodes have no room left: {dimension}", m.nodes_evaluated));
@@ -348,6 +355,26 @@ mod tests {
         assert_eq!(judge(&s, 20), Judgement::Superseded);
         s.job_index = None;
         assert_eq!(judge(&s, 20), Judgement::Superseded);
+    }
+
+    #[test]
+    fn a_node_without_a_consul_agent_is_called_so() {
+        let why = |nodes| {
+            let constraint = "${attr.consul.version} semver >= 1.8.0".to_owned();
+            let filtered = BTreeMap::from([(constraint, nodes), ("${node.class} = a".to_owned(), nodes)]);
+            let m =
+                AllocMetric { nodes_evaluated: 3, constraint_filtered: filtered, ..AllocMetric::default() };
+            placement("web", &m)
+        };
+        let [consul, other] = &why(1)[..] else { panic!() };
+        assert!(
+            consul.starts_with(
+                "web: 1 of 3 nodes do not satisfy ${attr.consul.version} semver >= 1.8.0 (nomad sees no"
+            ) && consul.contains("consul agent on that node (yet)"),
+            "{consul}"
+        );
+        assert!(!other.contains("consul"), "{other}");
+        assert!(why(3)[0].contains("on those nodes (yet)"));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use secrecy::{ExposeSecret, SecretString};
 
+use super::source::Source;
 use super::{Deployer, Error, held, no_such, prepare, versions};
 use crate::model::config::{MAX_INDEX, check_name, check_value};
 use crate::model::head::Wanted;
@@ -101,7 +102,7 @@ struct Scene {
 
 impl Scene {
     fn project(&self, app: &Placement) -> Result<Option<Project>, Error> {
-        let source = self.release.as_ref().map(|r| prepare::Source::same_as(app, r, None)).transpose()?;
+        let source = self.release.as_ref().map(|r| Source::same_as(app, r, None)).transpose()?;
         Ok(source.map(|s| s.project))
     }
 
@@ -287,7 +288,7 @@ impl Deployer {
         let along = project.as_ref().and_then(|p| notes::staged(head, Some(release), p, is_others));
         let along = along.map(|names| format!("values that were staged before come with it: {names}"));
         let message = input.message.clone().or_else(|| (!given.is_empty()).then(|| words(&given)));
-        let mut source = prepare::Source::same_as(app, release, message)?;
+        let mut source = Source::same_as(app, release, message)?;
         source.env = Some(after.value.env);
         source.env_given.clone_from(&given.env);
         source.env_unset.clone_from(&given.unset);
@@ -355,7 +356,7 @@ impl Deployer {
 enum Decided {
     Nothing(Option<ReleaseNumber>),
     Stage { head: Box<Versioned<Head>>, given: Given, course: ConfigCourse },
-    Release { source: Box<prepare::Source>, stage: Given, along: Option<String> },
+    Release { source: Box<Source>, stage: Given, along: Option<String> },
 }
 
 fn check(name: &str, value: &SecretString) -> Result<(), Error> {

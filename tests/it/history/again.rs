@@ -36,7 +36,9 @@ async fn values(bare: &Bare, app: &Placement) -> Vec<(String, String)> {
 /// The lists of the sweep that name a secret of this app.
 async fn listed(bare: &Bare, app: &Placement) -> usize {
     let all = bare.deployer.runner().store().doomed().await.unwrap();
-    all.iter().filter(|d| d.value.app == *app && d.value.things.iter().any(|t| t.kind == Kind::Secret)).count()
+    all.iter()
+        .filter(|d| d.value.app == *app && d.value.things.iter().any(|t| t.kind == Kind::Secret))
+        .count()
 }
 
 async fn sweep(bare: &Bare) {
@@ -121,10 +123,7 @@ async fn a_dropped_secret_has_its_value_again_until_the_sweep_has_taken_it_and_t
 async fn g3_no_sweep_deletes_a_value_that_is_being_taken_up_again() {
     let mut world = World::start(StackOptions::engines()).await;
     let app = app("again");
-    let with = web(
-        &app,
-        "secret \"made\" { type = \"generated\" }\n  env = { MADE = \"${secret.made}\" }",
-    );
+    let with = web(&app, "secret \"made\" { type = \"generated\" }\n  env = { MADE = \"${secret.made}\" }");
     let (with, without) = (Change::deploy(&app, &with), Change::deploy(&app, &web(&app, "")));
     let mortal = world.agent(&[("TERREAU_KILL_AT", "deploy.job.before#3")]).await;
     world.leader.clone_from(&mortal.url);
@@ -139,10 +138,9 @@ async fn g3_no_sweep_deletes_a_value_that_is_being_taken_up_again() {
     // Nobody drives the deploy now, and the hour is over.
     let bare = Bare::on(&world.stack).await;
     let runner = bare.deployer.runner();
-    let lock = eventually("the lock is free", PATIENCE, async || {
-        runner.lock(&app, &me(), Verb::Delete).await.ok()
-    })
-    .await;
+    let lock =
+        eventually("the lock is free", PATIENCE, async || runner.lock(&app, &me(), Verb::Delete).await.ok())
+            .await;
     runner.unlock(lock).await;
     sweep(&bare).await;
     assert_eq!(listed(&bare, &app).await, 1, "it waits for the deploy's end");

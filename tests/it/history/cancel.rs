@@ -255,6 +255,32 @@ async fn a_release_that_hangs_says_why_and_is_given_up_at_once_by_any_agent() {
     // Nothing stands in the way of the next one.
     project.says("four", 0);
     person.expect(0, dir, &["deploy"]);
+
+    // One that nomad is not to take back: the answer says what runs now, and what to do.
+    for (n, update, runs) in [
+        (5, "", "1 instance of release 4 and 0 of release 5 run now"),
+        (7, "canary = 0", "0 instances of release 6 and 1 of release 7 run now"),
+    ] {
+        let update = format!("update {{\n auto_revert = false\n {update}\n }}");
+        project.writes(&format!("env = {{ SAYS = \"{n}\" }}"), &update, 3600);
+        let mut hangs = person.begins(dir, &["deploy"]);
+        let id = under_way(&world, &project).await;
+        hangs.until(PATIENCE, |l| l.contains("not healthy yet")).await.unwrap();
+        let gave = other.expect(0, dir, &["operations", "cancel", &id]);
+        let said = format!("release {n} was given up by me before it got healthy; {runs}");
+        let todo = format!("`terreau rollback {}` goes back", n - 1);
+        assert!(gave.err.contains(&said) && gave.err.contains(&todo), "{}", gave.err);
+        assert_eq!(hangs.end(PATIENCE).await.code, 1);
+        let back = person.expect(0, dir, &["rollback", &(n - 1).to_string()]);
+        assert!(back.err.contains(&format!("release {} runs", n + 1)), "{}", back.err);
+        eventually("it is alone again", PATIENCE, async || {
+            let status = person.json(dir, &["status", "--json"]);
+            let all = status["instances"].as_array()?;
+            let there: Vec<_> = all.iter().filter(|i| i["state"] != "stopping").collect();
+            (there.len() == 1 && there[0]["release"] == n + 1).then_some(())
+        })
+        .await;
+    }
     assert_eq!(world.orphans().await, Vec::<String>::new());
 }
 

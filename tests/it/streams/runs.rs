@@ -2,7 +2,9 @@
 
 use std::io::Write;
 use std::process::Stdio;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use sha2::Digest;
@@ -158,6 +160,56 @@ async fn a_one_off_reads_what_is_piped_into_it_to_its_end_and_its_exit_code_surv
         audit.iter().filter(|a| a["verb"] == "run").filter_map(|a| a["summary"].as_str()).collect();
     assert!(told[0].starts_with("sh as run "), "{told:?}");
     assert!(!format!("{audit:?}").contains("canary"), "{told:?}");
+    it.expect(0, &["delete", "--yes"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_ends_a_one_off_at_once_also_where_nobody_takes_its_input() {
+    let it = Talker::new("stuck").await;
+    it.describe("", &[("MODE", "words")]);
+    it.expect(0, &["deploy"]);
+    it.running().await;
+    // More than every buffer on the way takes, and what waits in those of the server alone.
+    for size in [64 << 20, 1 << 20] {
+        let mut command =
+            it.home.command(it.path(), &["run", "--", "sh", "-c", "echo begun; exec sleep 1000"]);
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut keys = child.stdin.take().unwrap();
+        let fed = Arc::new(AtomicUsize::new(0));
+        let (count, piece) = (fed.clone(), vec![b'x'; 64 << 10]);
+        let feeding = std::thread::spawn(move || {
+            while count.load(Ordering::Relaxed) < size && keys.write_all(&piece).is_ok() {
+                count.fetch_add(64 << 10, Ordering::Relaxed);
+            }
+            // Its end is never said.
+            keys
+        });
+        let mut begun = [0; 6];
+        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut begun).unwrap();
+        assert_eq!(&begun, b"begun\n");
+        let mut before = usize::MAX;
+        eventually("nothing more is taken", Duration::from_secs(60), async || {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let now = fed.load(Ordering::Relaxed);
+            std::mem::replace(&mut before, now).eq(&now).then_some(())
+        })
+        .await;
+        let interrupted = Instant::now();
+        kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+        let out = tokio::task::block_in_place(|| child.wait_with_output().unwrap());
+        let ended = interrupted.elapsed();
+        assert_eq!(out.status.code(), Some(130), "{}", String::from_utf8_lossy(&out.stderr));
+        eventually("it has ended", Duration::from_secs(20), async || {
+            let all = it.json(&format!("/v1/jobs?prefix={}-run-", it.name)).await;
+            let is_over = |j: &serde_json::Value| j["Status"] == "dead" || j["Stop"] == true;
+            all.as_array().unwrap().iter().all(is_over).then_some(())
+        })
+        .await;
+        println!("streams: ended after {ended:?}, its job after {:?}", interrupted.elapsed());
+        drop(feeding.join().unwrap());
+    }
+    it.no_runs().await;
     it.expect(0, &["delete", "--yes"]);
 }
 
