@@ -52,11 +52,13 @@ pub enum Verb {
     Metrics,
     /// List and remove people.
     Users,
+    /// Read the log of every change.
+    Audit,
 }
 
 impl Verb {
     /// Every verb.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Read,
         Self::Logs,
         Self::Plan,
@@ -76,6 +78,7 @@ impl Verb {
         Self::RawJob,
         Self::Metrics,
         Self::Users,
+        Self::Audit,
     ];
 
     /// The verb of this name.
@@ -105,6 +108,7 @@ impl Verb {
             Self::RawJob => "rawJob",
             Self::Metrics => "metrics",
             Self::Users => "users",
+            Self::Audit => "audit",
         }
     }
 }
@@ -271,7 +275,7 @@ mod tests {
         let admin = who("root", &["admin"], Standing::Admin);
         for verb in Verb::ALL {
             // These are about the cluster.
-            if matches!(verb, Verb::Metrics | Verb::Users) {
+            if matches!(verb, Verb::Metrics | Verb::Users | Verb::Audit) {
                 continue;
             }
             let owners_get = if verb == Verb::RawJob { NotAllowed } else { Allowed };
@@ -353,6 +357,7 @@ mod tests {
         assert_eq!(decide(&member, Verb::Metrics, &Object::Cluster), Allowed);
         assert_eq!(decide(&member, Verb::Delete, &Object::Cluster), NotAllowed);
         assert_eq!(decide(&member, Verb::Users, &Object::Cluster), NotAllowed);
+        assert_eq!(decide(&member, Verb::Audit, &Object::Cluster), NotAllowed);
         assert_eq!(decide(&who("root", &[], Standing::Admin), Verb::Users, &Object::Cluster), Allowed);
     }
 

@@ -39,7 +39,7 @@ pub struct TokenScope {
 
 /// The verbs that a token may be made for: those about one app.
 pub fn token_verbs() -> impl Iterator<Item = Verb> {
-    Verb::ALL.into_iter().filter(|v| !matches!(v, Verb::Metrics | Verb::Users))
+    Verb::ALL.into_iter().filter(|v| !matches!(v, Verb::Metrics | Verb::Users | Verb::Audit))
 }
 
 /// What somebody who may do one thing needs besides: to see it, and for a deploy to bring what is deployed.

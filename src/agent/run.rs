@@ -26,7 +26,7 @@ use crate::engines::garage::{Admin, S3};
 use crate::engines::nomad::Nomad;
 use crate::model::Uid;
 use crate::operation::run::fresh_uid;
-use crate::operation::{AgentSession, Runner, leader};
+use crate::operation::{AgentSession, Runner, export, leader};
 use crate::resources::Hands;
 use crate::store::records::AgentRecord;
 use crate::store::{Objects, Store, keys};
@@ -131,6 +131,7 @@ pub async fn run_until(config: Config, stop: CancellationToken) -> Result<(), Ru
     let courier = Courier::new(config.webhooks.clone());
     let deployer = Deployer::new(runner.clone()).with_courier(courier.clone()).with_pages(pages_at);
     tokio::spawn(leader::run(runner.clone(), address.to_string(), background.clone()));
+    tokio::spawn(export::run(runner.clone(), background.clone()));
     tokio::spawn(Keeper::new(runner.clone()).run(background.clone()));
     tokio::spawn(Teller::new(runner.clone(), courier).run(background.clone()));
     tokio::spawn(tend(

@@ -157,7 +157,7 @@ impl Caller {
 
 fn changes(verb: Verb) -> bool {
     match verb {
-        Verb::Read | Verb::Logs | Verb::Plan | Verb::RawJob | Verb::Metrics => false,
+        Verb::Read | Verb::Logs | Verb::Plan | Verb::RawJob | Verb::Metrics | Verb::Audit => false,
         // Seeing values and running programs is worth as much as changing them.
         Verb::Reveal
         | Verb::Exec

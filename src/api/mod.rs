@@ -1,6 +1,7 @@
 //! The HTTP door: routes, problem+json, OpenAPI. Calls use cases only, and decides nothing itself but whom to let in.
 
 mod apps;
+mod audit;
 mod body;
 mod caller;
 mod config;
@@ -125,6 +126,8 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(operations::show))
         .routes(routes!(operations::cancel))
         .routes(routes!(operations::events))
+        .routes(routes!(audit::list))
+        .routes(routes!(audit::verify))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))

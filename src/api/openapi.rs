@@ -23,6 +23,7 @@ use utoipa::{Modify, OpenApi};
         (name = "users", description = "People, for admins"),
         (name = "config", description = "What apps are configured with: env and secrets"),
         (name = "operations", description = "Changes under way"),
+        (name = "audit", description = "The log of every change, for admins"),
         (name = "agent", description = "The agent itself")
     )
 )]

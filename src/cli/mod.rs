@@ -2,6 +2,7 @@
 //! the server decides. Only [`printer`] writes to the terminal.
 
 pub mod args;
+mod audit;
 pub mod client;
 pub mod context;
 #[cfg(feature = "sandbox")]
@@ -160,6 +161,7 @@ fn dispatch(command: Command, cx: &Context) -> Result<ExitCode, Failure> {
         Command::Secret(command) => config::secret(&command, cx),
         Command::Hook(command) => hook::run(&command, cx),
         Command::Operations(command) => operations::run(&command, cx),
+        Command::Audit(command) => audit::run(&command, cx),
         Command::Completions(args) => completions::run(&args, cx),
         Command::Man(args) => completions::man(&args, cx),
         #[cfg(feature = "sandbox")]

@@ -148,6 +148,7 @@ impl Deployer {
         verb: &str,
         summary: String,
     ) -> Result<(), Error> {
+        self.runner.has_audit_room()?;
         let now = self.runner.now();
         let audit = PeopleAudit {
             v: SCHEMA,

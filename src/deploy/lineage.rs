@@ -1,6 +1,7 @@
 //! Whose a record is: an app's name may be another's later, and what happened to the one is not told to the other.
 
 use crate::model::Uid;
+use crate::operation::run::made_at;
 use crate::store::records::Audit;
 
 /// Whether what may be another app's of that name, before, is told.
@@ -24,15 +25,12 @@ const CLOCKS: jiff::SignedDuration = jiff::SignedDuration::from_mins(10);
 
 /// When the app with this identity was first deployed: what bears its name and ended before was another's.
 pub(super) fn born(uid: &Uid) -> jiff::Timestamp {
-    let at: Option<jiff::Timestamp> = began(uid).and_then(|at| at.parse().ok());
-    at.and_then(|at| at.checked_sub(CLOCKS).ok()).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+    made_at(uid).and_then(|at| at.checked_sub(CLOCKS).ok()).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
 }
 
 /// When an operation was accepted: its id says so.
 pub(super) fn began(id: &Uid) -> Option<String> {
-    let ulid = ulid::Ulid::from_string(&id.as_str().to_uppercase()).ok()?;
-    let at = jiff::Timestamp::from_millisecond(i64::try_from(ulid.timestamp_ms()).ok()?).ok()?;
-    Some(at.to_string())
+    made_at(id).map(|at| at.to_string())
 }
 
 #[cfg(test)]

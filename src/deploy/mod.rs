@@ -2,6 +2,7 @@
 //!
 //! Reads the world, renders, plans, and hands the plan to `operation`. Who may do it was decided before.
 
+mod audit;
 pub mod config;
 mod connects;
 mod copy;
@@ -57,6 +58,7 @@ use source::Source;
 
 pub use crate::operation::Front;
 pub use crate::plan::Data;
+pub use audit::{AuditPlace, AuditQuery};
 pub use follow::Course;
 pub use lineage::Old;
 pub use logs::{Keeper, LogForm, LogQuery, LogStreamName};

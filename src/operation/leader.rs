@@ -67,6 +67,7 @@ async fn pass(
                 return Ok(());
             }
             tracing::info!("this agent leads");
+            runner.inner.leads_now.notify_one();
         }
     }
     for operation in runner.store().operations().await? {

@@ -80,6 +80,7 @@ impl Runner {
         by: &By,
         verb: &str,
     ) -> Result<Lock, OpenError> {
+        self.has_audit_room()?;
         let begun = tokio::time::Instant::now();
         loop {
             match self.try_lock(app, operation.clone(), by, verb).await {

@@ -8,6 +8,7 @@ mod cancel;
 pub mod close;
 mod drive;
 mod end;
+pub mod export;
 mod given;
 pub mod intended;
 mod intent;

@@ -9,6 +9,7 @@
 //! **G4** a killed operation ends within take-over time plus its remaining steps.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -32,6 +33,12 @@ pub fn fresh_uid(at: jiff::Timestamp) -> Uid {
     Uid::new(text).unwrap_or_else(|_| unreachable!("a ULID is a uid"))
 }
 
+/// When an id was made: it says so.
+pub fn made_at(id: &Uid) -> Option<jiff::Timestamp> {
+    let ulid = ulid::Ulid::from_string(&id.as_str().to_uppercase()).ok()?;
+    jiff::Timestamp::from_millisecond(i64::try_from(ulid.timestamp_ms()).ok()?).ok()
+}
+
 /// Runs operations. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Runner {
@@ -50,14 +57,31 @@ pub(super) struct Inner {
     /// Rung where somebody has cancelled an operation by this agent: those that wait for an engine look at their records.
     pub(super) cancelled: Notify,
     pub(super) tasks: TaskTracker,
+    /// Rung where this agent begins to lead.
+    pub(super) leads_now: Notify,
+    /// Too many audit records wait for their export.
+    pub(super) audit_is_full: AtomicBool,
 }
 
 impl Runner {
     /// A runner for this agent.
     pub fn new(hands: Hands, store: Store, session: AgentSession, agent: Uid, clock: SharedClock) -> Self {
         let (hub, stop, tasks) = (Hub::default(), CancellationToken::new(), TaskTracker::new());
-        let cancelled = Notify::new();
-        let inner = Inner { hands, store, session, agent, hub, clock, stop, cancelled, tasks };
+        let (cancelled, leads_now) = (Notify::new(), Notify::new());
+        let audit_is_full = AtomicBool::new(false);
+        let inner = Inner {
+            hands,
+            store,
+            session,
+            agent,
+            hub,
+            clock,
+            stop,
+            cancelled,
+            tasks,
+            leads_now,
+            audit_is_full,
+        };
         Self { inner: Arc::new(inner) }
     }
 

@@ -188,6 +188,8 @@ fn explain<'a>(mut why: Vec<String>, allocations: impl Iterator<Item = &'a Alloc
         for (task, state) in &a.task_states {
             for event in &state.events {
                 let line = match event.kind.as_str() {
+                    // Its task has failed, and that is said: whether Nomad says this too depends on the moment.
+                    "Alloc Unhealthy" if event.display_message.contains("because of failed task") => continue,
                     "Terminated" if event.is_oom() => {
                         format!("{task} was killed: it used more memory than its limit")
                     }

@@ -13,7 +13,7 @@ pub const INTENTS: &str = "terreau/v1/intent/";
 pub const DOOMED: &str = "terreau/v1/doomed/";
 /// Locks of apps.
 pub const LOCKS: &str = "terreau/v1/lock/";
-/// Audit events waiting for export.
+/// Audit events: those that wait for their export, and the last of those that stand in the chain.
 pub const AUDIT: &str = "terreau/v1/audit/";
 /// The leader's lock key.
 pub const LEADER: &str = "terreau/v1/leader";
@@ -21,8 +21,12 @@ pub const LEADER: &str = "terreau/v1/leader";
 pub const TICKETS: &str = "terreau/v1/tickets";
 /// Ring of the last changed keys.
 pub const BELL: &str = "terreau/v1/bell";
-/// What was done about people, waiting for export.
+/// What was done about people, likewise.
 pub const PEOPLE: &str = "terreau/v1/audit-people/";
+/// Both of them: one look sees records in the order in which they were written.
+pub const ALL_AUDIT: &str = "terreau/v1/audit";
+/// Heads of append-only logs.
+pub const CHAINS: &str = "terreau/v1/chain/";
 /// Changes of apps' configuration.
 pub const CONFIG: &str = "terreau/v1/config/";
 /// Maintenance pages.
@@ -100,6 +104,10 @@ pub fn audit(id: &Uid) -> String {
 /// Something that was done about a person.
 pub fn people(id: &Uid) -> String {
     format!("{PEOPLE}{id}")
+}
+/// The head of an append-only log.
+pub fn chain(name: &str) -> String {
+    format!("{CHAINS}{name}")
 }
 /// Something doomed.
 pub fn doomed(id: &Uid) -> String {

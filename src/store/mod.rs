@@ -3,6 +3,7 @@
 //! The one room that knows where a record lies and how it is written. Consul holds little (each record has a size
 //! limit); what is larger is an object in Garage named by its SHA-256 and written *before* the record that names it.
 
+pub mod chain;
 mod config;
 pub mod hooks;
 mod kept;
@@ -122,7 +123,7 @@ impl Store {
         Ok(live.filter_map(|e| serde_json::from_slice(&e.value).ok()).collect())
     }
 
-    /// Audit records that wait for their export, oldest first.
+    /// The last audit records, oldest first: all that wait for their export, and the newest of the others.
     pub async fn audits(&self) -> Result<Vec<Versioned<Audit>>, EngineError> {
         self.readable(keys::AUDIT).await
     }
@@ -139,7 +140,7 @@ impl Store {
             .collect())
     }
 
-    /// The ids of all audit records that wait for export, oldest first.
+    /// The ids of the last audit records, oldest first.
     pub async fn audited(&self) -> Result<Vec<Uid>, EngineError> {
         let mut ids: Vec<Uid> = self
             .consul

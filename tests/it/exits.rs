@@ -103,6 +103,8 @@ const TABLE: &[(&str, &[&str], Needs)] = &[
     ("operations show", &["OPERATION"], Needs::ToRead),
     ("operations list", &[], Needs::Person),
     ("operations cancel", &["OPERATION"], Needs::ToRead),
+    ("audit list", &[], Needs::Person),
+    ("audit verify", &[], Needs::Person),
     ("completions", &["bash"], Needs::Nothing),
     ("man", &["man1"], Needs::Nothing),
     ("dev", &["--no-such-thing"], Needs::Nothing),
@@ -346,6 +348,7 @@ fn is_about_no_app(path: &str) -> bool {
         "operations follow",
         "operations show",
         "operations cancel",
+        "audit verify",
     ];
     let named = path != "projects transfer" && path != "tokens create";
     named && NONE.iter().any(|n| path == *n || path.strip_prefix(n).is_some_and(|rest| rest.starts_with(' ')))

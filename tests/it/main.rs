@@ -14,6 +14,7 @@ mod access;
 mod acl;
 mod api;
 mod artifacts;
+mod audit;
 mod book;
 mod bounds;
 mod cli;

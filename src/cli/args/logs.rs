@@ -101,7 +101,7 @@ impl Stream {
 }
 
 /// An age or a time, as the server reads it.
-fn when(text: &str) -> Result<String, String> {
+pub(super) fn when(text: &str) -> Result<String, String> {
     if text.parse::<jiff::Timestamp>().is_ok() {
         return Ok(text.to_owned());
     }

@@ -2,6 +2,7 @@
 //! help, `docs/cli.md` and completions are all made of them.
 
 mod app;
+mod audit;
 mod changes;
 mod config;
 mod history;
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub use app::{AppArg, OfApp, one_of};
+pub use audit::{AuditCommand, AuditListArgs, AuditVerifyArgs};
 pub use changes::{DeleteArgs, DeployArgs, PlanArgs, RollbackArgs};
 pub use config::{
     ConfigEditArgs, ConfigExportArgs, ConfigImportArgs, ConfigListArgs, EnvCommand, EnvSetArgs, EnvUnsetArgs,
@@ -183,6 +185,9 @@ pub enum Command {
     /// List, follow and cancel changes
     #[command(subcommand, alias = "ops")]
     Operations(OperationsCommand),
+    /// Read the log of every change, and look whether it is whole (admins)
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
     /// Write the manual pages into a folder

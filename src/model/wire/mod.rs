@@ -4,6 +4,7 @@
 //! not know. What is secret is [`Hidden`]: it crosses the wire and never a log.
 
 mod apps;
+mod audit;
 mod changes;
 mod config;
 mod graph;
@@ -26,6 +27,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 
 pub use apps::*;
+pub use audit::*;
 pub use changes::*;
 pub use config::*;
 pub use graph::*;

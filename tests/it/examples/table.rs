@@ -78,6 +78,8 @@ pub const LINES: &[Special] = &[
     Special { line: "terreau maintenance on --page maintenance.html", before: "echo '<h1>Back soon</h1>' > maintenance.html", ..PLAIN },
     // An operation that has ended can be cancelled no more: it says so, with 5.
     Special { line: "terreau operations cancel 01jc5zxq6e1v2m3n4p5q6r7s8t", code: 5, ..PLAIN },
+    // Nobody has noted that hash here.
+    Special { line: "terreau audit verify --contains 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", code: 1, ..PLAIN },
     Special { line: "terreau start", before: "terreau stop", ..PLAIN },
     Special { line: "terreau start carnet@preproduction --detach", before: "terreau stop carnet@preproduction", ..PLAIN },
     Special { line: "terreau stop", after: "terreau start", ..PLAIN },
@@ -172,6 +174,8 @@ pub fn json_line(path: &str) -> Option<&'static str> {
         "secret edit" => "EDITOR=nano terreau secret edit --stage --json",
         "secret history" => "terreau secret history --json",
         "operations list" => "terreau operations list --json",
+        "audit list" => "terreau audit list --json",
+        "audit verify" => "terreau audit verify --json",
         "operations follow" => "terreau operations follow 01jc5zxq6e1v2m3n4p5q6r7s8t --json",
         "operations show" => "terreau operations show 01jc5zxq6e1v2m3n4p5q6r7s8t --json",
         _ => return None,

@@ -1,0 +1,238 @@
+//! The leader takes audit records into their chain in Garage; every agent refuses changes while too many wait.
+//!
+//! Never in the way of a change: a record is safe in Consul, and its export may wait for Garage. Which records stand in
+//! the chain is said by Consul's own index, which only grows: whatever was written later than the head's `through` waits. So
+//! no record is taken twice, and none is passed over, wherever an agent dies.
+
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio_util::sync::CancellationToken;
+
+use super::points;
+use super::run::{Runner, encode, made_at};
+use super::session::Lease;
+use crate::engines::consul::{KvEntry, TXN_OPS, TxnOp};
+use crate::engines::{Engine, EngineError, Fault};
+use crate::model::Uid;
+use crate::store::chain::{AUDIT, ChainHead, ENTRIES, Entry, Segment, SegmentHead};
+use crate::store::keys;
+use crate::store::records::SCHEMA;
+
+/// How often it is looked for what waits.
+const LOOK: Duration = Duration::from_mins(1);
+/// How long a record waits for others, so that a quiet cluster does not make a segment of each.
+const WAIT: SignedDuration = SignedDuration::from_mins(10);
+/// So many do not wait.
+const MANY: usize = 200;
+/// How often everything is looked at, also what bears a name that was seen before: a record's outcome is written later.
+const WHOLE: SignedDuration = SignedDuration::from_hours(1);
+/// Bytes of records in a segment, at most, but for those that were written at once.
+const BYTES: usize = 4 << 20;
+/// How many records stay in Consul besides, so that `events` and `operations` need no Garage.
+pub const KEPT: usize = 2_000;
+/// So many records in Consul, and no change is taken until they are exported.
+pub const FULL: usize = 10_000;
+
+/// What an exporter remembers between two looks. Losing it costs a look at everything.
+#[derive(Debug, Default)]
+pub struct Exporter {
+    seen: HashSet<String>,
+    whole: Option<Timestamp>,
+}
+
+/// Exports, until `stop`.
+pub async fn run(runner: Runner, stop: CancellationToken) {
+    let mut exporter = Exporter::default();
+    loop {
+        match exporter.pass(&runner).await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "audit records were taken into their chain"),
+            Err(e) => tracing::warn!(error = %e, "audit records wait for their export"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = runner.inner.leads_now.notified() => {}
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
+
+impl Runner {
+    /// An error while so many audit records wait that no change may be made.
+    pub fn has_audit_room(&self) -> Result<(), EngineError> {
+        if !self.inner.audit_is_full.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let why = format!(
+            "{FULL} audit records wait in Consul for their export, and no change is made that would not be told; \
+             it goes on by itself once Garage takes them (see /readyz)"
+        );
+        Err(EngineError::new(Engine::Garage, Fault::Away, "write down what is changed", why))
+    }
+}
+
+impl Exporter {
+    /// One look, and what it finds to be done. Gives the number of records that were exported.
+    pub async fn pass(&mut self, runner: &Runner) -> Result<usize, EngineError> {
+        let found = runner.store().consul().kv_keys(keys::ALL_AUDIT).await?;
+        runner.inner.audit_is_full.store(found.len() >= FULL, Ordering::Relaxed);
+        let Some(lease) = runner.session().lease() else { return Ok(0) };
+        if !runner.leads().await? {
+            *self = Self::default();
+            return Ok(0);
+        }
+        let now = runner.now();
+        let fresh: Vec<&String> = found.iter().filter(|k| !self.seen.contains(*k)).collect();
+        let waits_long = |key: &&String| began(key).is_none_or(|at| now.duration_since(at) >= WAIT);
+        let due = fresh.len() >= MANY
+            || fresh.iter().any(waits_long)
+            || self.whole.is_none_or(|at| now.duration_since(at) >= WHOLE);
+        if !due {
+            return Ok(0);
+        }
+        let exported = self.export(runner, &lease).await?;
+        self.whole = Some(now);
+        Ok(exported)
+    }
+
+    async fn export(&mut self, runner: &Runner, lease: &Lease) -> Result<usize, EngineError> {
+        let consul = runner.hands().consul.clone().with_gate(lease.gate());
+        let objects = runner.store().objects().with_gate(lease.gate());
+        let mut head = runner.store().chain(AUDIT).await?;
+        if head.is_none() && objects.newest_segment(AUDIT).await?.is_some_and(|seq| seq > 1) {
+            // A chain that begins anew would hide what was there.
+            let why = format!(
+                "the head of the chain, {}, is gone, while Garage holds its segments: restore it from a backup of Consul",
+                keys::chain(AUDIT)
+            );
+            return Err(EngineError::new(Engine::Consul, Fault::Broken, "export audit records", why));
+        }
+        // One list is one moment: whatever is not in it will bear a higher index than all that is.
+        let mut records = consul.kv_list(keys::ALL_AUDIT).await?;
+        records.sort_by(|a, b| (a.modify_index, &a.key).cmp(&(b.modify_index, &b.key)));
+        // A head that is older than what it speaks of came here from another Consul, whose indexes mean nothing.
+        let through = head.as_ref().filter(|h| h.value.through < h.index).map_or(0, |h| h.value.through);
+        let waiting = records.partition_point(|r| r.modify_index <= through);
+        let mut rest = &records[waiting..];
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(cut(rest));
+            let last = head.as_ref().map(|h| &h.value);
+            let same_writer = last.is_some_and(|h| h.writer == *runner.agent());
+            let at = runner.now().to_string();
+            let count = now.len() as u64;
+            let entries = last.map_or(0, |h| h.entries) + count;
+            let segment = Segment {
+                head: SegmentHead {
+                    v: SCHEMA,
+                    chain: AUDIT.to_owned(),
+                    epoch: last.map_or(0, |h| h.last.epoch) + u64::from(!same_writer),
+                    seq: last.map_or(0, |h| h.last.seq) + 1,
+                    at: at.clone(),
+                    before: last.map(|h| h.last.clone()),
+                    entries: count,
+                    total: entries,
+                },
+                entries: now.iter().map(|r| Entry::of(&r.key, r.modify_index, &r.value)).collect(),
+            };
+            let (link, bytes) = segment.pack()?;
+            points::pass("audit.segment.before");
+            objects.put_segment(AUDIT, &link, bytes).await?;
+            points::pass("audit.segment.after");
+            let through = now.last().map_or(0, |r| r.modify_index);
+            let next =
+                ChainHead { v: SCHEMA, writer: runner.agent().clone(), at, last: link, entries, through };
+            let key = keys::chain(AUDIT);
+            let index = head.as_ref().map_or(0, |h| h.index);
+            let ops = [
+                TxnOp::CheckSession { key: keys::LEADER.to_owned(), session: lease.id.clone() },
+                TxnOp::Cas { key, value: encode(&next)?, index },
+            ];
+            points::pass("audit.head.before");
+            consul.txn(&ops).await?;
+            points::pass("audit.head.after");
+            head = runner.store().chain(AUDIT).await?;
+            rest = later;
+        }
+        let exported = records.len() - waiting;
+        self.seen = records.iter().map(|r| r.key.clone()).collect();
+        trim(runner, lease, &records).await?;
+        Ok(exported)
+    }
+}
+
+/// How many records go into the next segment. What was written at once is not torn apart: the index between them would
+/// say nothing.
+fn cut(records: &[KvEntry]) -> usize {
+    let mut bytes = 0;
+    let fits = |r: &&KvEntry| {
+        bytes += r.value.len();
+        bytes <= BYTES
+    };
+    let mut count = records.iter().take(ENTRIES).take_while(fits).count().max(1);
+    while count < records.len() && records[count].modify_index == records[count - 1].modify_index {
+        count += 1;
+    }
+    count
+}
+
+/// Takes the oldest out of Consul. All of these stand in the chain.
+async fn trim(runner: &Runner, lease: &Lease, records: &[KvEntry]) -> Result<(), EngineError> {
+    let consul = runner.hands().consul.clone().with_gate(lease.gate());
+    let old = &records[..records.len().saturating_sub(KEPT)];
+    for some in old.chunks(TXN_OPS - 1) {
+        let leads = TxnOp::CheckSession { key: keys::LEADER.to_owned(), session: lease.id.clone() };
+        // One whose outcome was written since waits again.
+        let delete = |r: &KvEntry| TxnOp::DeleteCas { key: r.key.clone(), index: r.modify_index };
+        let ops: Vec<TxnOp> = std::iter::once(leads).chain(some.iter().map(delete)).collect();
+        match consul.txn(&ops).await {
+            Err(e) if e.fault != Fault::Conflict => return Err(e),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// When a record was begun, as its id says.
+fn began(key: &str) -> Option<Timestamp> {
+    made_at(&Uid::new(key.rsplit('/').next()?).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(index: u64, bytes: usize) -> KvEntry {
+        KvEntry {
+            key: format!("k{index}"),
+            value: vec![b'x'; bytes].into(),
+            modify_index: index,
+            create_index: index,
+            flags: 0,
+            lock_index: 0,
+            session: None,
+        }
+    }
+
+    #[test]
+    fn a_segment_ends_between_two_transactions_and_takes_one_at_least() {
+        let many: Vec<KvEntry> = (0..1_500).map(|i| record(i, 10)).collect();
+        assert_eq!(cut(&many), ENTRIES);
+        let at_once: Vec<KvEntry> = (0..1_500).map(|i| record(if i < 990 { i } else { 990 }, 10)).collect();
+        assert_eq!(cut(&at_once), 1_500);
+        let large: Vec<KvEntry> = (0..20).map(|i| record(i, BYTES / 4)).collect();
+        assert_eq!(cut(&large), 4);
+        assert_eq!(cut(&[record(1, BYTES * 2), record(2, 1)]), 1);
+    }
+
+    #[test]
+    fn an_id_tells_when_its_record_was_begun() {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let id = super::super::run::fresh_uid(now);
+        assert_eq!(began(&keys::audit(&id)), Some(now));
+        assert_eq!(began(&keys::people(&id)), Some(now));
+        assert_eq!(began("terreau/v1/audit/none"), None);
+    }
+}
