@@ -55,13 +55,50 @@ pub struct Packed {
 /// Packs a folder into parts of at most 4,000 files. Blocking: call it where blocking is allowed.
 ///
 /// Temporary files go into a folder of their own below `scratch`, private to this user.
+///
+/// # Errors
+/// What is in the folder that cannot be packed, or a file that cannot be read or written.
 pub fn pack(
     folder: &Path,
     scratch: &Path,
     limits: &Limits,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Packed, ArchiveError> {
-    let entries = collect(folder, limits)?;
+    Listing::of(folder, limits)?.pack(scratch, progress)
+}
+
+/// The files of a folder that are packed, sorted by name.
+#[derive(Debug)]
+pub struct Listing(Vec<Entry>);
+
+impl Listing {
+    /// Walks a folder. Blocking.
+    ///
+    /// # Errors
+    /// As [`pack`]'s, before anything is written.
+    pub fn of(folder: &Path, limits: &Limits) -> Result<Self, ArchiveError> {
+        collect(folder, limits).map(Self)
+    }
+
+    /// Their names, `/` between folders.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|e| e.name.as_str())
+    }
+
+    /// Packs them, as [`pack`] does.
+    ///
+    /// # Errors
+    /// As [`pack`]'s.
+    pub fn pack(&self, scratch: &Path, progress: &mut dyn FnMut(Progress)) -> Result<Packed, ArchiveError> {
+        write_parts(&self.0, scratch, progress)
+    }
+}
+
+fn write_parts(
+    entries: &[Entry],
+    scratch: &Path,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Packed, ArchiveError> {
     let dir = tempfile::Builder::new().prefix("terreau-").tempdir_in(scratch).map_err(ArchiveError::Write)?;
     let mut so_far =
         Progress { files: entries.len(), bytes: entries.iter().map(|e| e.size).sum(), ..Progress::default() };
@@ -79,14 +116,6 @@ pub fn pack(
         files.push(path);
     }
     Ok(Packed { artifact: Artifact { parts }, files, unpacked: so_far.bytes, _scratch: Some(dir) })
-}
-
-/// The names of the files that [`pack`] would pack, sorted. Blocking.
-///
-/// # Errors
-/// As [`pack`]'s, before anything is written.
-pub fn listed(folder: &Path, limits: &Limits) -> Result<Vec<String>, ArchiveError> {
-    Ok(collect(folder, limits)?.into_iter().map(|e| e.name).collect())
 }
 
 /// A file that is deployed as it is (an image, `archive = false`), as an artifact of one part. Only hashed.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::local::Descriptor;
 use super::programs;
-use crate::build::archive::{self, Limits};
+use crate::build::archive::{Limits, Listing};
 use crate::descriptor::Fault;
 use crate::model::project::Build;
 
@@ -20,17 +20,23 @@ const LOOKED_AT: u64 = 64 << 10;
 /// So many are named.
 const NAMED: usize = 5;
 
-/// A warning where something private would be packed.
-pub fn packed(descriptor: &Descriptor) -> Option<Fault> {
+/// A warning where something private would be packed, for who packs nothing.
+pub fn would_be_packed(descriptor: &Descriptor) -> Option<Fault> {
+    let (Build::Static { dir, .. } | Build::Archive { dir }) = descriptor.project.build.as_ref()?;
+    // Where it cannot be listed, packing says why.
+    let files = Listing::of(&descriptor.folder().join(dir), &Limits::default()).ok()?;
+    packed(descriptor, &files)
+}
+
+/// A warning where something private would be packed, of these files.
+pub fn packed(descriptor: &Descriptor, files: &Listing) -> Option<Fault> {
     let (dir, is_site) = match descriptor.project.build.as_ref()? {
         Build::Static { dir, .. } => (dir, true),
         Build::Archive { dir } => (dir, false),
     };
     let folder = descriptor.folder().join(dir);
-    // Where it cannot be listed, packing says why.
-    let all = archive::listed(&folder, &Limits::default()).ok()?;
-    let found: Vec<&String> = all.iter().filter(|name| is_private(&folder, name)).collect();
-    let named: Vec<&str> = found.iter().take(NAMED).map(|n| n.as_str()).collect();
+    let found: Vec<&str> = files.names().filter(|name| is_private(&folder, name)).collect();
+    let named: Vec<&str> = found.iter().take(NAMED).copied().collect();
     if named.is_empty() {
         return None;
     }

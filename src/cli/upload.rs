@@ -11,7 +11,7 @@ use super::failure::Failure;
 use super::local::Descriptor;
 use super::printer::Printer;
 use super::{private, programs};
-use crate::build::archive::{self, Limits, Packed};
+use crate::build::archive::{ArchiveError, Limits, Listing, Packed};
 use crate::build::upload::{self, Store, UploadError};
 use crate::descriptor::Paint;
 use crate::engines::Fault;
@@ -32,14 +32,17 @@ pub fn pack(descriptor: &Descriptor, printer: Printer) -> Result<Option<Packed>,
         return Err(Failure::failed(format!("{} is no folder", dir.display()))
             .because(format!("{} builds from it", descriptor.path.display())));
     }
+    let cannot = |e: &ArchiveError| Failure::failed(format!("cannot pack {}", dir.display())).because_of(e);
+    let files = Listing::of(&dir, &Limits::default());
     let mut warnings = programs::missing(descriptor);
-    warnings.0.extend(private::packed(descriptor));
+    warnings.0.extend(files.as_ref().ok().and_then(|files| private::packed(descriptor, files)));
     if !warnings.is_empty() {
         printer.say(warnings.pretty(Paint::Colour).trim_end());
     }
+    let files = files.map_err(|e| cannot(&e))?;
     let bar = OnceLock::new();
     let live = printer.is_live();
-    let packed = archive::pack(&dir, &std::env::temp_dir(), &Limits::default(), &mut |p| {
+    let packed = files.pack(&std::env::temp_dir(), &mut |p| {
         if live {
             bar.get_or_init(|| bar_of(p.bytes, "packing")).set_position(p.bytes_done);
         }
@@ -47,7 +50,7 @@ pub fn pack(descriptor: &Descriptor, printer: Printer) -> Result<Option<Packed>,
     if let Some(bar) = bar.get() {
         bar.finish_and_clear();
     }
-    packed.map(Some).map_err(|e| Failure::failed(format!("cannot pack {}", dir.display())).because_of(&e))
+    packed.map(Some).map_err(|e| cannot(&e))
 }
 
 /// Sends what is missing; returns the ticket for a first deploy.

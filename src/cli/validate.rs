@@ -17,7 +17,7 @@ pub fn run(args: &ValidateArgs, cx: &Context) -> Ran {
         checked
             .warnings
             .0
-            .extend(programs::missing(descriptor).0.into_iter().chain(private::packed(descriptor)));
+            .extend(programs::missing(descriptor).0.into_iter().chain(private::would_be_packed(descriptor)));
     }
     if args.json {
         let valid = checked.descriptor.is_some();

@@ -28,7 +28,8 @@ fn of_tree(text: &str) -> Option<Vec<String>> {
     (!names.is_empty()).then_some(names)
 }
 
-/// The names at the beginnings of lines, where the tree cannot be had: what is inside something else is indented.
+/// The names at the beginnings of lines, where the tree cannot be had: what is inside something else is indented, or in a
+/// heredoc. All that follows one without an end may be in it.
 fn of_lines(text: &str) -> Vec<String> {
     let name = |line: &str| {
         let rest = line.strip_prefix("project")?;
@@ -37,7 +38,28 @@ fn of_lines(text: &str) -> Vec<String> {
         let what_follows = rest[end..].trim_start_matches(['"', ' ', '\t']);
         (what_follows.is_empty() || what_follows.starts_with('{')).then(|| rest[..end].to_owned())
     };
-    text.lines().filter_map(name).collect()
+    let (mut names, mut end) = (Vec::new(), None);
+    for line in text.lines() {
+        match end {
+            Some(word) if line.trim() == word => end = None,
+            Some(_) => {}
+            None => {
+                names.extend(name(line));
+                end = heredoc(line);
+            }
+        }
+    }
+    names
+}
+
+/// The word that ends the heredoc which begins in this line.
+fn heredoc(line: &str) -> Option<&str> {
+    let (before, word) = line.rsplit_once("<<")?;
+    let word = word.strip_prefix('-').unwrap_or(word).trim_end();
+    let is_word =
+        !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    // In a comment nothing begins.
+    (is_word && !before.trim_start().starts_with(['#', '/'])).then_some(word)
 }
 
 #[cfg(test)]
@@ -58,6 +80,10 @@ mod tests {
             ),
             ("# a word\nproject \"carnet\" {\n  x = = 3\n  y = \"open\n}}}\n", Some("carnet")),
             ("project \"carnet\" {\n  x = <<END\nnever\n", Some("carnet")),
+            ("project \"carnet\" {\n  x = <<END\nproject \"other\" {\n", Some("carnet")),
+            ("x = <<-END\nproject \"other\" {\n  END\n}}\nproject \"carnet\" {\n", Some("carnet")),
+            ("x = <<END\nproject \"other\" {\n", None),
+            ("# like <<END\nproject \"carnet\" {\n  }}\n", Some("carnet")),
             ("project carnet {\n  }}\n", Some("carnet")),
             ("\u{feff}project \"carnet\" {\r\n  owners = 3\r\n}\r\n", Some("carnet")),
             ("project \"carnet\" {\n", Some("carnet")),
