@@ -18,6 +18,8 @@ use crate::access::Verb;
 use crate::deploy::{Deployer, Front};
 use crate::model::wire::{MaintenanceRequest, MaintenanceView, Problem};
 
+/// What the page says where nobody said anything.
+const WORDS: &str = "We are working on it. Please come back in a while.";
 /// When visitors may try again, in seconds.
 const RETRY: HeaderValue = HeaderValue::from_static("30");
 
@@ -49,11 +51,16 @@ pub(super) async fn set(
     let front = if on { Front::Page { message, page } } else { Front::App };
     let (by, of, deployer) = (caller.by(), app.clone(), api.deployer.clone());
     let done = whole(async move { deployer.maintain(&by, &of, &front).await }).await?;
+    let message = match done.front {
+        Front::Page { message, page: None } => Some(message.unwrap_or_else(|| WORDS.to_owned())),
+        Front::Page { .. } | Front::App => None,
+    };
     Ok(Json(MaintenanceView {
         app: app.to_string(),
         on,
         change: done.id.map(|id| id.to_string()),
         urls: done.urls,
+        message,
     }))
 }
 
@@ -81,7 +88,7 @@ async fn page(State(deployer): State<Deployer>, request: Request) -> Response {
 }
 
 fn ours(message: Option<&str>) -> String {
-    let message = message.unwrap_or("We are working on it. Please come back in a while.");
+    let message = message.unwrap_or(WORDS);
     let escaped =
         message.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;");
     let lines: Vec<String> = escaped.lines().map(|l| format!("<p>{l}</p>")).collect();

@@ -210,7 +210,10 @@ impl From<deploy::Error> for Fail {
             E::Obstacles(list) => obstacles(&list),
             E::NotFound(why) => Self::new(ProblemCode::NotFound, why),
             E::Absent { why, hint } => Self::new(ProblemCode::NotFound, why).hint(hint),
-            E::NameNotAvailable(why) => Self::new(ProblemCode::NameNotAvailable, why),
+            E::NameNotAvailable { why, hint } => {
+                let fail = Self::new(ProblemCode::NameNotAvailable, why);
+                if hint.is_empty() { fail } else { fail.hint(hint) }
+            }
             E::Held { ref holder, .. } => {
                 let text = format!("{} of {}, operation {}", holder.verb, holder.login, holder.operation);
                 let follow = format!("follow it with `terreau operations follow {}`", holder.operation);

@@ -16,7 +16,7 @@ use super::context::Context;
 use super::exit::ExitStatus;
 use super::failure::{Failure, Ran, harmless};
 use super::tunnel::{self, Ears, Mouth};
-use super::{exec, local, waiting};
+use super::{exec, local, suggest, waiting};
 use crate::model::wire::{CopyBegin, CopyWay, Started, ToServer, Which, parted};
 
 /// Pieces that wait to be written.
@@ -36,7 +36,13 @@ pub fn run(args: &CpArgs, cx: &Context) -> Ran {
             let (client, api) = (cx.client()?.tunnel()?, app_path(&app, "/exec"));
             waiting(send(&client, &api, which, Path::new(from), path))
         }
-        _ => Err(Failure::usage("exactly one of the two paths must be in an instance: APP:PATH")),
+        (Place::Here(_), Place::Here(_)) => {
+            Err(Failure::usage("neither of the two paths is in an instance").hint(suggest::COPIES))
+        }
+        (Place::There(..), Place::There(..)) => {
+            Err(Failure::usage("both paths are in an instance, and one of them must be here")
+                .hint(suggest::COPIES))
+        }
     }
 }
 

@@ -68,7 +68,7 @@ pub fn run(args: &DeployArgs, cx: &Context) -> Ran {
             let answer =
                 turn::take(cx, &client, args.turn, async || submit(&client, &file.app, &request).await)
                     .await?;
-            go_on(cx, &client, &file.app, answer, then, form).await
+            go_on(cx, &client, &file.app, answer, args, then).await
         });
     }
     let descriptor = local::load(args.file.file.as_deref(), cx.printer)?;
@@ -100,7 +100,7 @@ pub fn run(args: &DeployArgs, cx: &Context) -> Ran {
             submit(&client, &app, &request).await
         })
         .await?;
-        go_on(cx, &client, &app, answer, then, form).await
+        go_on(cx, &client, &app, answer, args, then).await
     })
 }
 
@@ -131,12 +131,17 @@ async fn go_on(
     client: &Client,
     app: &Placement,
     answer: Answer,
+    args: &DeployArgs,
     then: Then,
-    form: Form,
 ) -> Ran {
+    let form = if args.json { Form::Json } else { Form::Words };
     match answer {
         Answer::Accepted(it) => follow::accepted(cx, client, &it, then, form).await,
-        Answer::Unchanged(it) => unchanged(cx, client, app, &it, form).await,
+        Answer::Unchanged(it) => {
+            let ran = unchanged(cx, client, app, &it, form).await?;
+            not_kept(cx, args.message.as_deref());
+            Ok(ran)
+        }
     }
 }
 
@@ -154,6 +159,13 @@ pub async fn unchanged(cx: &Context, client: &Client, app: &Placement, it: &Unch
         }
     }
     Ok(ExitStatus::Done)
+}
+
+/// Says that what somebody wrote for the list of releases stands nowhere, where no release was made.
+pub fn not_kept(cx: &Context, message: Option<&str>) {
+    if message.is_some() {
+        cx.printer.warn("nothing changed: no release was made, and the message was not kept");
+    }
 }
 
 /// The values of `--secret-file`. Without the descriptor at hand the server says what is declared.

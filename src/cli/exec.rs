@@ -73,16 +73,24 @@ fn begin_exec(args: &ExecArgs, cx: &Context) -> Result<u8, Failure> {
     waiting(async {
         let path = app_path(&app, "/exec");
         let opened = tunnel::open(&client, &path, &ToServer::Exec(what)).await;
-        let (mouth, ears, started) = opened.map_err(|failure| match &args.app.app {
-            Some(word)
-                if failure.status == ExitStatus::NotFound
-                    && args.command.is_empty()
-                    && args.which.is_any() =>
-            {
-                failure
-                    .hint(format!("to run the program {word} in this folder's app: `terreau exec -- {word}`"))
+        let (mouth, ears, started) = opened.map_err(|failure| {
+            let hints = failure.hints.len();
+            let failure = local::or_process(failure, args.app.app.as_ref(), |process, _| {
+                format!("did you mean `terreau exec -p {process}`?")
+            });
+            match &args.app.app {
+                Some(word)
+                    if failure.message.starts_with("there is no app")
+                        && failure.hints.len() == hints
+                        && args.command.is_empty()
+                        && args.which.is_any() =>
+                {
+                    failure.hint(format!(
+                        "to run the program {word} in this folder's app: `terreau exec -- {word}`"
+                    ))
+                }
+                _ => failure,
             }
-            _ => failure,
         })?;
         if has_terminal {
             cx.printer.say(format!("in {}", harmless(&started.instance)));
@@ -109,7 +117,12 @@ fn begin_run(args: &OnceArgs, cx: &Context) -> Result<u8, Failure> {
         let what =
             RunBegin { process, command: args.command.clone(), detach: args.detach, input, timeout_seconds };
         let path = app_path(&app, "/run");
-        let (mouth, mut ears, started) = tunnel::open(&client, &path, &ToServer::Run(what)).await?;
+        let (mouth, mut ears, started) =
+            tunnel::open(&client, &path, &ToServer::Run(what)).await.map_err(|failure| {
+                local::or_process(failure, args.app.app.as_ref(), |process, _| {
+                    format!("did you mean `terreau run -p {process} -- …`?")
+                })
+            })?;
         let name = harmless(started.run.as_deref().unwrap_or("?"));
         if args.detach {
             let ended = ears.next().await?;

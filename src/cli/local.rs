@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::args;
+use super::exit::ExitStatus;
 use super::failure::Failure;
 use super::printer::Printer;
 use crate::descriptor::{self, Faults, Paint};
@@ -147,6 +148,22 @@ pub fn app(named: Option<&Placement>, printer: Printer) -> Result<Placement, Fai
     };
     printer.warn(format!("{file} has faults, which `terreau validate` lists; {name} is meant"));
     Ok(Placement::production(name))
+}
+
+/// Adds what was probably meant where the word that was taken for an app, which is not there, is a process of the folder's
+/// app. `say` is given the process and that app.
+pub fn or_process(
+    failure: Failure,
+    word: Option<&Placement>,
+    say: impl FnOnce(&str, &str) -> String,
+) -> Failure {
+    let Some(word) = word.filter(|_| failure.status == ExitStatus::NotFound) else { return failure };
+    let checked = find(None).and_then(check);
+    let Some(found) = checked.ok().and_then(|c| c.descriptor) else { return failure };
+    let name = word.to_string();
+    let is_one =
+        found.project.processes.iter().any(|p| p.name.as_str() == name) && found.project.name != word.project;
+    if is_one { failure.hint(say(&name, found.project.name.as_str())) } else { failure }
 }
 
 /// The app of a command's words and of its `--app`, which must not differ.

@@ -36,7 +36,11 @@ pub fn run(args: &LogsArgs, cx: &Context) -> Ran {
     // An app may be silent for hours.
     let client = cx.client()?.patient()?;
     waiting(async {
-        let response = client.stream(&app_path(&app, &query(args)), "*/*").await?;
+        let response = client.stream(&app_path(&app, &query(args)), "*/*").await.map_err(|failure| {
+            local::or_process(failure, args.app.app.as_ref(), |process, _| {
+                format!("did you mean `terreau logs -p {process}`?")
+            })
+        })?;
         let mut body = response.bytes_stream();
         let mut board = Board::new(cx.printer);
         let mut is_silent = true;

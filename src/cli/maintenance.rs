@@ -44,6 +44,14 @@ pub fn run(command: &MaintenanceCommand, cx: &Context) -> Ran {
         match done.on {
             true => {
                 cx.printer.say(format!("{GREEN}done{GREEN:#}: visitors of {app} see the maintenance page"));
+                match (&done.message, &request.page) {
+                    (Some(message), _) => {
+                        cx.printer
+                            .say(format!("it says: {}", harmless(message).replace('\n', "\n         ")));
+                    }
+                    (None, None) => cx.printer.say("it is the page of your own that stood there already"),
+                    (None, Some(_)) => {}
+                }
                 cx.printer.hint(format!("`terreau maintenance off {app}` shows them the app again"));
             }
             false if done.change.is_none() => {

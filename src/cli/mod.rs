@@ -69,12 +69,11 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
-use clap::error::{ContextKind, ErrorKind};
 
 use args::{Command, Line};
 use context::Context;
 use exit::ExitStatus;
-use failure::{Failure, Ran};
+use failure::Failure;
 use printer::{Printer, Talk};
 
 /// Reads the process's command line and does what it says.
@@ -89,12 +88,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let line = match Line::try_parse_from(&args) {
         Ok(line) => line,
         Err(mut e) => {
-            let hint = program_hint(&args, e.kind());
-            if hint.is_some() {
-                // Its own advice would make an app of the program.
-                e.remove(ContextKind::Suggested);
-            }
-            let hint = hint.or_else(|| suggest::of(&args, &mut e));
+            let hint = suggest::hint(&args, &mut e);
             // Help and version go to stdout and are no error; clap knows which is which.
             let _ = e.print();
             if let Some(hint) = hint {
@@ -108,16 +102,6 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     dispatch(line.command, &context).unwrap_or_else(|failure| {
         printer.failure(&failure);
         failure.status.into()
-    })
-}
-
-/// What to write where a program's own words were taken for ours.
-fn program_hint(args: &[OsString], kind: ErrorKind) -> Option<String> {
-    let verb = args.get(1).and_then(|a| ["exec", "run"].into_iter().find(|v| a == v))?;
-    let is_ours = matches!(kind, ErrorKind::UnknownArgument | ErrorKind::MissingRequiredArgument);
-    let is_said = args.iter().any(|a| a == "--");
-    (is_ours && !is_said).then(|| {
-        format!("the program and its arguments stand after `--`: `terreau {verb} -- ls -l`, `terreau {verb} APP -- ls -l`")
     })
 }
 
@@ -178,7 +162,7 @@ fn dispatch(command: Command, cx: &Context) -> Result<ExitCode, Failure> {
 }
 
 /// Runs a command that waits for a server: on this very thread.
-fn waiting(work: impl Future<Output = Ran>) -> Ran {
+fn waiting<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -9,7 +9,8 @@ use super::exit::ExitStatus;
 use super::failure::{Failure, Ran, harmless};
 use super::follow::{self, Form};
 use super::printer::{table, when};
-use super::waiting;
+use super::{local, waiting};
+use crate::model::Placement;
 use crate::model::head::Outcome;
 use crate::model::wire::{Accepted, OperationLine, OperationView, Operations};
 
@@ -17,6 +18,8 @@ use crate::model::wire::{Accepted, OperationLine, OperationView, Operations};
 const HEADER: [&str; 6] = ["OPERATION", "APP", "WHAT", "WHO", "SINCE", "STATE"];
 /// Among how many that have ended an id's beginning is looked for: as many as a server lists.
 const LOOKED_AT: usize = 200;
+/// How many that have ended are shown where none is under way.
+const SHOWN: usize = 5;
 
 /// Runs it.
 pub fn run(command: &OperationsCommand, cx: &Context) -> Ran {
@@ -24,17 +27,58 @@ pub fn run(command: &OperationsCommand, cx: &Context) -> Ran {
     match command {
         OperationsCommand::List(args) => waiting(list(args, &client, cx)),
         OperationsCommand::Follow(args) => waiting(async {
-            let id = whole(&args.id, &client).await?;
+            let id = meant(args, &client, cx).await?;
             // What cannot be followed at all is said at once; only a connection that breaks later is made again.
             client.get::<OperationView>(&format!("/v1/operations/{id}")).await?;
             follow::follow(cx, &client, &id, form(args)).await
         }),
         OperationsCommand::Show(args) => waiting(async {
-            let id = whole(&args.id, &client).await?;
+            let id = meant(args, &client, cx).await?;
             let view: OperationView = client.get(&format!("/v1/operations/{id}")).await?;
             show(args, &view, cx)
         }),
         OperationsCommand::Cancel(args) => waiting(cancel(args, &client, cx)),
+    }
+}
+
+/// The whole id of the operation that is meant: the one named, else the one that is under way on the app.
+async fn meant(args: &OperationArgs, client: &Client, cx: &Context) -> Result<String, Failure> {
+    match (&args.id, &args.app.app) {
+        (Some(id), None) => whole(id, client).await,
+        (Some(_), Some(app)) => {
+            Err(Failure::usage(format!("an id says already which operation: --app {app} is too much")))
+        }
+        (None, named) => open_one(&local::app(named.as_ref(), cx.printer)?, client, cx).await,
+    }
+}
+
+/// The one operation that is under way on an app.
+async fn open_one(app: &Placement, client: &Client, cx: &Context) -> Result<String, Failure> {
+    let all: Operations =
+        client.get(&format!("/v1/operations?ended={SHOWN}&app={}", escaped(&app.to_string()))).await?;
+    match all.open.as_slice() {
+        [one] => {
+            cx.printer.say(harmless(&format!(
+                "{} of {} by {}, operation {}",
+                one.verb, one.app, one.actor, one.id
+            )));
+            Ok(escaped(&one.id))
+        }
+        [] => {
+            let failure = Failure::new(ExitStatus::NotFound, format!("nothing is under way on {app}"));
+            if all.ended.is_empty() {
+                return Err(failure);
+            }
+            let rows: Vec<Vec<String>> = all.ended.iter().map(row).collect();
+            Err(failure
+                .painted(table(&HEADER, &rows))
+                .hint("these have ended; `terreau operations show ID` shows one of them"))
+        }
+        several => {
+            let rows: Vec<Vec<String>> = several.iter().map(row).collect();
+            let what = format!("{} operations are under way on {app}", several.len());
+            Err(Failure::usage(what).painted(table(&HEADER, &rows)).hint("name one of them by its id"))
+        }
     }
 }
 
@@ -138,7 +182,7 @@ fn show(args: &OperationArgs, view: &OperationView, cx: &Context) -> Ran {
 
 /// Cancels, and watches it turn back. Done is what was asked for: that nothing has changed, or that a rollout was given up.
 async fn cancel(args: &OperationArgs, client: &Client, cx: &Context) -> Ran {
-    let path = format!("/v1/operations/{}/cancel", whole(&args.id, client).await?);
+    let path = format!("/v1/operations/{}/cancel", meant(args, client, cx).await?);
     let it: Accepted = client.read(client.send(client.request(Method::POST, &path)).await?).await?;
     let end = follow::to_its_end(cx, client, &follow::of_operation(&it.operation)).await?;
     let Some(end) = end else { return Ok(ExitStatus::Left) };

@@ -25,9 +25,10 @@ pub fn projects(args: &ProjectsArgs, cx: &Context) -> Ran {
         let request = OwnersRequest { only: Some(args.to.to_string()), ..OwnersRequest::default() };
         return waiting(async { change(cx, &client, &app, &request, args.turn, args.json).await });
     }
+    let json = args.json || matches!(&args.command, Some(ProjectsCommand::List(args)) if args.json);
     waiting(async {
         let list: Projects = client.get("/v1/projects").await?;
-        if args.json {
+        if json {
             cx.printer.json(&list)?;
             return Ok(ExitStatus::Done);
         }

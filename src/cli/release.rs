@@ -11,7 +11,7 @@ use super::exit::ExitStatus;
 use super::failure::{Failure, Ran, harmless};
 use super::follow::{self, Form};
 use super::{local, turn, waiting};
-use crate::model::wire::{ImportAnswer, ImportRequest};
+use crate::model::wire::{AppStatus, ImportAnswer, ImportRequest};
 
 /// The largest file that is read: no release is larger.
 const LARGEST: u64 = 1 << 20;
@@ -28,7 +28,18 @@ fn export(args: &ReleaseExportArgs, cx: &Context) -> Ran {
     let app = local::app(args.app.as_ref(), cx.printer)?;
     let client = cx.client()?;
     waiting(async {
-        let path = app_path(&app, &format!("/releases/{}/export", args.number));
+        let number = if let Some(number) = args.number {
+            number
+        } else {
+            let status: AppStatus = client.get(&app_path(&app, "")).await?;
+            let number = status.release.ok_or_else(|| {
+                Failure::new(ExitStatus::NotFound, format!("{app} has no release that runs"))
+                    .hint(format!("`terreau releases {app}` lists those that did not get healthy"))
+            })?;
+            cx.printer.say(format!("release {number} of {app}"));
+            number
+        };
+        let path = app_path(&app, &format!("/releases/{number}/export"));
         let file: serde_json::Value = client.get(&path).await?;
         cx.printer.json(&file)?;
         Ok(ExitStatus::Done)

@@ -6,7 +6,7 @@ use http::Method;
 use super::args::RollbackArgs;
 use super::client::app_path;
 use super::context::Context;
-use super::deploy::{Answer, unchanged};
+use super::deploy::{Answer, not_kept, unchanged};
 use super::exit::ExitStatus;
 use super::failure::{Ran, harmless};
 use super::follow::{self, Form, Then};
@@ -29,7 +29,11 @@ pub fn run(args: &RollbackArgs, cx: &Context) -> Ran {
         .await?;
         let it = match answer {
             Answer::Accepted(it) => it,
-            Answer::Unchanged(it) => return unchanged(cx, &client, &app, &it, form).await,
+            Answer::Unchanged(it) => {
+                let ran = unchanged(cx, &client, &app, &it, form).await?;
+                not_kept(cx, args.message.as_deref());
+                return Ok(ran);
+            }
         };
         if let Some(old) = &it.back_to {
             cx.printer.say(format!("going back to {}", words(old)));

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::args::{RestartArgs, RunArgs, ScaleArgs, StopArgs, TurnArgs, Word};
-use super::client::app_path;
+use super::client::{Client, app_path};
 use super::context::Context;
 use super::exit::ExitStatus;
 use super::failure::{Failure, Ran, harmless};
@@ -15,7 +15,10 @@ use super::follow::{self, Course, Form, Named, Then};
 use super::printer::GREEN;
 use super::{local, turn, waiting};
 use crate::model::Placement;
-use crate::model::wire::{Changed, RestartRequest, ScaleRequest};
+use crate::model::wire::{AppStatus, Changed, RestartRequest, ScaleRequest};
+
+/// What is wanted of `scale`.
+const WHICH: &str = "name each process and its count, as web=2";
 
 /// How it is asked and shown.
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +41,11 @@ impl Manner {
 /// `start`
 pub fn start(args: &RunArgs, cx: &Context) -> Ran {
     let app = local::app(args.app.app.as_ref(), cx.printer)?;
-    ask(cx, &app, "start", &json!({}), Manner::of(args.detach, args.json, args.turn))
+    ask(cx, &app, "start", &json!({}), Manner::of(args.detach, args.json, args.turn)).map_err(|failure| {
+        local::or_process(failure, args.app.app.as_ref(), |process, of| {
+            format!("{process} is a process of {of}: `terreau start` starts the whole app, `terreau scale {process}=1` that process")
+        })
+    })
 }
 
 /// `stop`
@@ -59,7 +66,11 @@ pub fn stop(args: &StopArgs, cx: &Context) -> Ran {
             Ok(ExitStatus::Done)
         });
     }
-    ask(cx, &app, "stop", &json!({}), Manner::of(args.detach, args.json, args.turn))
+    ask(cx, &app, "stop", &json!({}), Manner::of(args.detach, args.json, args.turn)).map_err(|failure| {
+        local::or_process(failure, args.app.app.as_ref(), |process, of| {
+            format!("{process} is a process of {of}: `terreau stop` stops the whole app, `terreau scale {process}=0` that process")
+        })
+    })
 }
 
 /// `restart`
@@ -67,12 +78,16 @@ pub fn restart(args: &RestartArgs, cx: &Context) -> Ran {
     let app = local::app(args.app.app.as_ref(), cx.printer)?;
     let request =
         RestartRequest { process: args.process.as_ref().map(ToString::to_string), alloc: args.alloc.clone() };
-    ask(cx, &app, "restart", &request, Manner::of(args.detach, args.json, args.turn))
+    ask(cx, &app, "restart", &request, Manner::of(args.detach, args.json, args.turn)).map_err(|failure| {
+        local::or_process(failure, args.app.app.as_ref(), |process, _| {
+            format!("did you mean `terreau restart -p {process}`?")
+        })
+    })
 }
 
 /// `scale`
 pub fn scale(args: &ScaleArgs, cx: &Context) -> Ran {
-    let (mut counts, mut named) = (BTreeMap::new(), None);
+    let (mut counts, mut named, mut alone) = (BTreeMap::new(), None, None);
     for word in &args.words {
         match word {
             Word::Count(c) => {
@@ -80,17 +95,37 @@ pub fn scale(args: &ScaleArgs, cx: &Context) -> Ran {
                     return Err(Failure::usage(format!("{} is named twice", c.process)));
                 }
             }
+            Word::Alone(_) if alone.is_some() => return Err(Failure::usage(WHICH)),
+            Word::Alone(count) => alone = Some(*count),
             Word::App(app) if named.is_none() => named = Some(app),
             Word::App(app) => {
                 return Err(Failure::usage(format!("{app} is a second app; one is scaled at a time")));
             }
         }
     }
-    if counts.is_empty() {
-        return Err(Failure::usage("name a process and its count, as web=2"));
+    if counts.is_empty() == alone.is_none() {
+        return Err(Failure::usage(WHICH));
     }
     let app = local::app(local::one_of(named, args.app.app.as_ref())?, cx.printer)?;
+    if let Some(count) = alone {
+        let client = cx.client()?;
+        counts.insert(waiting(only_process(&client, &app, count))?, count);
+    }
     ask(cx, &app, "scale", &ScaleRequest { counts }, Manner::of(args.detach, args.json, args.turn))
+}
+
+/// The process that a count alone is for: the app's only one.
+async fn only_process(client: &Client, app: &Placement, count: u32) -> Result<String, Failure> {
+    let status: AppStatus = client.get(&app_path(app, "")).await?;
+    match status.processes.as_slice() {
+        [one] => Ok(harmless(&one.name)),
+        [] => Err(Failure::usage(format!("{app} has no process that could be scaled"))),
+        several => {
+            let names: Vec<String> = several.iter().map(|p| harmless(&p.name)).collect();
+            Err(Failure::usage(format!("which process? {app} has {}", names.join(", ")))
+                .hint(format!("`terreau scale {}={count}`", names[0])))
+        }
+    }
 }
 
 fn ask(cx: &Context, app: &Placement, verb: &str, request: &impl Serialize, how: Manner) -> Ran {

@@ -12,7 +12,16 @@ pub struct Server(String);
 impl Server {
     /// Reads `https://host[:port][/path]`; `http` and no scheme are allowed too.
     pub fn new(text: &str) -> Result<Self, String> {
+        Self::read(text).map_err(|why| {
+            format!("{why}; wanted is a URL, as https://terreau.example.org or http://127.0.0.1:3990")
+        })
+    }
+
+    fn read(text: &str) -> Result<Self, String> {
         let text = text.trim();
+        if !text.is_empty() && text.trim_start_matches(':').bytes().all(|b| b.is_ascii_digit()) {
+            return Err("a port alone says not at which machine".to_owned());
+        }
         let with_scheme = if text.contains("://") {
             text.to_owned()
         } else if is_local_name(text.split([':', '/']).next().unwrap_or_default()) {
@@ -30,8 +39,13 @@ impl Server {
         if url.query().is_some() || url.fragment().is_some() {
             return Err("must not hold a query or a fragment".to_owned());
         }
-        if url.host().is_none() {
-            return Err("has no host".to_owned());
+        match url.host() {
+            None => return Err("has no host".to_owned()),
+            // `1.2` and `0x7f` are read as addresses: nobody who writes one means that.
+            Some(Host::Ipv4(a)) if !with_scheme.contains(&a.to_string()) => {
+                return Err(format!("would be the address {a}"));
+            }
+            Some(_) => {}
         }
         Ok(Self(url.as_str().trim_end_matches('/').to_owned()))
     }
@@ -97,6 +111,15 @@ mod tests {
         for bad in ["", "ftp://x", "https://u:p@x", "https://x?a=1", "https://x#a", "https://"] {
             assert!(Server::new(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_is_no_address_is_not_made_one_and_the_form_is_said() {
+        for bad in ["25201", ":25201", "1.2", "0x7f000001", "https://25201", "a b", "http://"] {
+            let why = Server::new(bad).unwrap_err();
+            assert!(why.ends_with("http://127.0.0.1:3990"), "{bad}: {why}");
+        }
+        assert!(Server::new("25201").unwrap_err().starts_with("a port alone"));
     }
 
     #[test]

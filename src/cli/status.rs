@@ -2,7 +2,7 @@
 
 use anstyle::Style;
 
-use super::args::AppJsonArgs;
+use super::args::StatusArgs;
 use super::client::app_path;
 use super::context::Context;
 use super::exit::ExitStatus;
@@ -12,10 +12,10 @@ use super::{local, ps, waiting};
 use crate::model::wire::{AppCondition, AppStatus, Apps, ProcessStatus};
 
 /// Runs it.
-pub fn run(args: &AppJsonArgs, cx: &Context) -> Ran {
+pub fn run(args: &StatusArgs, cx: &Context) -> Ran {
     let client = cx.client()?;
     // Neither named nor in a project's folder: all of them.
-    let all = args.app.app.is_none() && local::find(None).is_err();
+    let all = args.all || (args.app.app.is_none() && local::find(None).is_err());
     let app = if all { None } else { Some(local::app(args.app.app.as_ref(), cx.printer)?) };
     waiting(async {
         let Some(app) = app else {

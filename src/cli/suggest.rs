@@ -1,9 +1,9 @@
-//! Words that people know from elsewhere, and what they mean here. Only says so: what deletes or changes something is
-//! never done by a word that is not its own.
+//! Words and options that people know from elsewhere, and what they mean here. Only says so: what deletes or changes
+//! something is never done by a word that is not its own.
 
 use std::ffi::OsString;
 
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, CommandFactory, Error};
 
 use super::args::Line;
@@ -22,7 +22,16 @@ use Meant::{Command as Is, Words};
 
 /// Below which command, which words, and what they mean.
 const TABLE: &[(&str, &[&str], Meant)] = &[
-    ("", &["up", "push", "publish", "redeploy"], Is("deploy")),
+    ("", &["up", "push", "publish", "redeploy", "update"], Is("deploy")),
+    ("", &["promote"], Is("deploy --promote")),
+    ("", &["version"], Is("--version")),
+    (
+        "",
+        &["upgrade", "self-update"],
+        Words(
+            "`terreau deploy` makes a new release of an app; terreau itself is replaced by whatever installed it",
+        ),
+    ),
     ("", &["rm", "remove", "undeploy", "uninstall"], Is("delete")),
     ("", &["down", "kill", "halt", "suspend"], Is("stop")),
     ("", &["resume", "unpause"], Is("start")),
@@ -79,9 +88,88 @@ const TABLE: &[(&str, &[&str], Meant)] = &[
     ("maintenance", &["stop", "disable"], Is("maintenance off")),
 ];
 
+/// Of which command, which options that it does not have, and what to write instead.
+const OPTIONS: &[(&str, &[&str], &str)] = &[
+    (
+        "ps",
+        &["--watch", "-w", "--follow", "-f"],
+        "`terreau top` draws itself anew until Ctrl-C; `watch terreau ps` lists again and again",
+    ),
+    ("status", &["--watch", "-w", "--follow", "-f"], "`watch terreau status` looks again and again"),
+    (
+        "deploy",
+        &["--yes", "-y"],
+        "a deploy asks for no confirmation: leave it out (what secrets need, --secret-file gives)",
+    ),
+    ("deploy", &["--wait", "--watch"], "a deploy waits by itself until the app answers; --detach does not"),
+    (
+        "deploy",
+        &["--env", "-e"],
+        "values are set by `terreau env set`; an environment is a part of the app's name: APP@ENV",
+    ),
+    ("rollback", &["--to", "--release"], "the release stands by itself: `terreau rollback 3`"),
+    ("scale", &["--count"], "the count stands by its process: `terreau scale web=2`"),
+];
+
+/// The two ways of a copy.
+pub const COPIES: &str = "`terreau cp APP:PATH HERE` from an instance, `terreau cp HERE APP:PATH` to one; `:PATH` is of this folder's app";
+
+/// What to write where the words of a command are not what it takes.
+pub fn hint(args: &[OsString], error: &mut Error) -> Option<String> {
+    let hint =
+        program(args, error.kind()).or_else(|| option(args, error)).or_else(|| copy(args, error.kind()));
+    if hint.is_some() {
+        // Its own advice would make an app of a program, and a path of an option.
+        for kind in [ContextKind::Suggested, ContextKind::SuggestedArg] {
+            error.remove(kind);
+        }
+    }
+    hint.or_else(|| of(args, error))
+}
+
+/// What to write where a program's own words were taken for ours.
+fn program(args: &[OsString], kind: ErrorKind) -> Option<String> {
+    let root = Line::command();
+    let verb = command(&root, args).filter(|path| matches!(path.as_str(), "exec" | "run"))?;
+    let is_ours = matches!(kind, ErrorKind::UnknownArgument | ErrorKind::MissingRequiredArgument);
+    let is_said = args.iter().any(|a| a == "--");
+    (is_ours && !is_said).then(|| {
+        format!("the program and its arguments stand after `--`: `terreau {verb} -- ls -l`, `terreau {verb} APP -- ls -l`")
+    })
+}
+
+/// What to write in the place of an option that a command does not have.
+fn option(args: &[OsString], error: &Error) -> Option<String> {
+    let Some(ContextValue::String(given)) = error.get(ContextKind::InvalidArg) else { return None };
+    if error.kind() != ErrorKind::UnknownArgument {
+        return None;
+    }
+    let name = given.split('=').next().unwrap_or(given);
+    let root = Line::command();
+    let path = command(&root, args)?;
+    let known = OPTIONS.iter().find(|(of, names, _)| *of == path && names.contains(&name));
+    known.map(|(.., words)| (*words).to_owned())
+}
+
+/// The two ways of a copy, where it was asked for by neither.
+fn copy(args: &[OsString], kind: ErrorKind) -> Option<String> {
+    let is_ours = matches!(
+        kind,
+        ErrorKind::MissingRequiredArgument | ErrorKind::ValueValidation | ErrorKind::InvalidValue
+    );
+    let root = Line::command();
+    (is_ours && command(&root, args)? == "cp").then(|| COPIES.to_owned())
+}
+
+/// The command that is meant, by its own name.
+fn command(root: &Command, args: &[OsString]) -> Option<String> {
+    let (_, path) = parent(root, args, "--");
+    (!path.is_empty()).then_some(path)
+}
+
 /// What was probably meant by a command that does not exist, where a table or the spelling says it. What the parser would
 /// suggest of its own, hidden commands among it, is taken out of the error.
-pub fn of(args: &[OsString], error: &mut Error) -> Option<String> {
+fn of(args: &[OsString], error: &mut Error) -> Option<String> {
     let word = match error.get(ContextKind::InvalidSubcommand) {
         Some(ContextValue::String(word)) => word.clone(),
         _ => return None,
@@ -107,7 +195,7 @@ pub fn of(args: &[OsString], error: &mut Error) -> Option<String> {
 fn parent<'a>(root: &'a Command, args: &[OsString], word: &str) -> (&'a Command, String) {
     let (mut at, mut path) = (root, Vec::new());
     for arg in args.iter().skip(1).filter_map(|a| a.to_str()) {
-        if arg == word {
+        if arg == word || arg == "--" {
             break;
         }
         if let Some(next) = at.find_subcommand(arg) {
@@ -128,9 +216,48 @@ mod tests {
         let args: Vec<OsString> =
             std::iter::once("terreau").chain(args.iter().copied()).map(Into::into).collect();
         let mut error = Line::try_parse_from(&args).expect_err("it is no command");
-        let said = of(&args, &mut error);
+        let said = hint(&args, &mut error);
         assert!(!error.to_string().contains("similar"), "{error}");
         said
+    }
+
+    /// Whether a command has an option, hidden names of it among them.
+    fn has(command: &Command, option: &str) -> bool {
+        command.get_arguments().any(|a| match option.strip_prefix("--") {
+            Some(long) => a.get_long_and_visible_aliases().into_iter().flatten().any(|l| l == long),
+            None => a.get_short().is_some_and(|s| option.ends_with(s)),
+        })
+    }
+
+    #[test]
+    fn every_option_of_the_table_is_none_of_its_command_and_says_what_to_write() {
+        let root = Line::command();
+        for (path, names, words) in OPTIONS {
+            let command = root.find_subcommand(path).unwrap();
+            for name in *names {
+                assert!(!has(command, name), "{path} has {name}");
+                assert_eq!(said(&[path, name]).as_deref(), Some(*words), "{path} {name}");
+            }
+        }
+        assert_eq!(said(&["deploy", "--yes=true"]).as_deref(), Some(OPTIONS[2].2));
+        assert_eq!(said(&["open", "--zzzzzz"]), None);
+    }
+
+    #[test]
+    fn a_programs_own_words_stand_after_two_dashes_whatever_the_command_is_called() {
+        for verb in ["exec", "ssh", "shell", "console"] {
+            let said = said(&["--quiet", verb, "ls", "-l"]).unwrap_or_default();
+            assert!(said.contains("`terreau exec -- ls -l`"), "{verb}: {said}");
+        }
+        assert!(said(&["run", "ls"]).unwrap_or_default().contains("`terreau run APP -- ls -l`"));
+    }
+
+    #[test]
+    fn a_copy_that_is_none_says_the_two_ways() {
+        for words in [&["x"][..], &[], &["x", ":"], &["carnet:", "x"], &["", "x"]] {
+            let line: Vec<&str> = std::iter::once("cp").chain(words.iter().copied()).collect();
+            assert_eq!(said(&line).as_deref(), Some(COPIES), "{line:?}");
+        }
     }
 
     #[test]
@@ -138,10 +265,15 @@ mod tests {
         let root = Line::command();
         for (below, words, meant) in TABLE {
             if let Is(meant) = meant {
-                let leads = meant.split(' ').try_fold(&root, |at, name| {
+                let (names, options): (Vec<&str>, Vec<&str>) =
+                    meant.split(' ').partition(|w| !w.starts_with('-'));
+                let leads = names.into_iter().try_fold(&root, |at, name| {
                     at.get_subcommands().find(|c| c.get_name() == name && !c.is_hide_set())
                 });
-                assert!(leads.is_some(), "there is no {meant}");
+                let leads = leads.unwrap_or_else(|| panic!("there is no {meant}"));
+                for option in options.iter().filter(|o| **o != "--version") {
+                    assert!(has(leads, option), "{} has no {option}", leads.get_name());
+                }
             }
             for word in *words {
                 let args: Vec<&str> = below.split(' ').filter(|w| !w.is_empty()).chain([*word]).collect();
@@ -182,6 +314,13 @@ mod tests {
             &["shell"],
             &["console"],
             &["servers", "list"],
+            &["op", "list"],
+            &["ops", "list"],
+            &["operation", "list"],
+            &["projects", "list"],
+            &["apps", "ls"],
+            &["logs", "--lines", "5"],
+            &["events", "--lines", "5"],
         ] {
             let args = std::iter::once("terreau").chain(words.iter().copied());
             assert!(Line::try_parse_from(args).is_ok(), "{words:?}");

@@ -31,6 +31,8 @@ pub struct Maintained {
     pub id: Option<Uid>,
     /// Where the page stands, or stood.
     pub urls: Vec<String>,
+    /// What visitors see from now on.
+    pub front: Front,
 }
 
 /// The pages as they were read last. Visitors come in any number: Consul is asked at most ten times a second.
@@ -82,7 +84,7 @@ impl Deployer {
         let (head, urls, agents) = match found {
             Ok((head, urls, _)) if *front == Front::App && head.value.maintenance.is_none() => {
                 self.runner.unlock(lock).await;
-                return Ok(Maintained { id: None, urls });
+                return Ok(Maintained { id: None, urls, front: Front::App });
             }
             Ok(found) => found,
             Err(e) => {
@@ -90,8 +92,25 @@ impl Deployer {
                 return Err(e);
             }
         };
-        self.runner.maintain(lock, head, by, front, &agents).await?;
-        Ok(Maintained { id: Some(id), urls })
+        let front = match self.or_standing(&head.value, front).await {
+            Ok(front) => front,
+            Err(e) => {
+                self.runner.unlock(lock).await;
+                return Err(e);
+            }
+        };
+        self.runner.maintain(lock, head, by, &front, &agents).await?;
+        Ok(Maintained { id: Some(id), urls, front })
+    }
+
+    /// What is asked for; a page that says nothing of its own is the one that stands there already. Under the app's lock.
+    async fn or_standing(&self, head: &Head, front: &Front) -> Result<Front, Error> {
+        if head.maintenance.is_none() || !matches!(front, Front::Page { message: None, page: None }) {
+            return Ok(front.clone());
+        }
+        let all = self.runner.store().maintenance().await?;
+        let standing = all.into_iter().map(|p| p.value).find(|p| p.app == head.app);
+        Ok(standing.map_or(front.clone(), |p| Front::Page { message: p.message, page: p.page }))
     }
 
     async fn may_be_maintained(

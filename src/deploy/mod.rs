@@ -127,8 +127,13 @@ pub enum Error {
         hint: String,
     },
     /// The name is somebody's, or waits for the sweep.
-    #[error("{0}")]
-    NameNotAvailable(String),
+    #[error("{why}")]
+    NameNotAvailable {
+        /// Which.
+        why: String,
+        /// What to do instead; may be empty.
+        hint: String,
+    },
     /// Another operation is under way.
     #[error("{} of {app} by {} is under way (operation {})", .holder.verb, .holder.login, .holder.operation)]
     Held {
@@ -437,7 +442,7 @@ fn meant(name: &str, all: &[&str]) -> String {
 
 fn obstacles(list: Vec<Obstacle>) -> Error {
     match list.iter().find(|o| o.code == "name_not_available") {
-        Some(o) if list.len() == 1 => Error::NameNotAvailable(o.why.clone()),
+        Some(o) if list.len() == 1 => Error::NameNotAvailable { why: o.why.clone(), hint: o.hint.clone() },
         _ => Error::Obstacles(list),
     }
 }

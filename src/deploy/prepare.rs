@@ -205,10 +205,11 @@ impl Deployer {
         unfinished(&head.value)?;
         if head.value.state == AppState::Deleted {
             if let Some(at) = self.free_at(&head.value.uid).await? {
-                return Err(Error::NameNotAvailable(format!(
+                let why = format!(
                     "{app} was deleted, and its name rests until {at}, while what it had is taken away; nobody else can take it \
                      before, and from then on you can deploy it again"
-                )));
+                );
+                return Err(Error::NameNotAvailable { why, hint: String::new() });
             }
             head.value.state = AppState::New;
             head.value.capability = capability;

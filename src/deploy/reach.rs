@@ -10,6 +10,7 @@ use super::connects::Use;
 use super::{Deployer, Error, is_missing, no_part};
 use crate::engines::nomad::{AllocStub, Allocation, Port};
 use crate::engines::{EngineError, Fault};
+use crate::model::head::Wanted;
 use crate::model::names::PartName;
 use crate::model::project::port_label;
 use crate::model::wire::{ConnectBegin, Started, Which};
@@ -117,7 +118,18 @@ impl Deployer {
         let found = meant.min_by_key(|a| (is_ill(a), Reverse(a.create_index)));
         found.map(|a| reached(&head.uid, a)).ok_or_else(|| {
             let of = which.process.as_ref().map_or(String::new(), |p| format!(" of process {p}"));
-            Error::NotFound(format!("no instance{of} of {app} runs"))
+            if head.wanted == Wanted::Stopped {
+                return Error::Absent {
+                    why: format!("{app} is stopped: no instance{of} runs"),
+                    hint: format!(
+                        "`terreau start {app}` starts it; `terreau run {app} -- PROGRAM` runs a program without it"
+                    ),
+                };
+            }
+            Error::Absent {
+                why: format!("no instance{of} of {app} runs"),
+                hint: format!("`terreau ps {app} --all` shows what its instances came to"),
+            }
         })
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::document::{Action, Change, Guard, Impact, Obstacle};
+use crate::engines::nomad::DesiredUpdates;
 use crate::model::desired::{AccountWanted, BucketWanted, JobWanted, SecretWanted, SiteWanted};
 use crate::model::head::{Kind, Owned};
 use crate::model::project::SecretKind;
@@ -264,20 +265,12 @@ pub(super) fn job(
     };
     if let Some(dry) = dry_run {
         details.extend(dry.updates.iter().map(|(group, u)| {
-            let parts = [
-                (u.place, "start"),
-                (u.destructive_update, "replace"),
-                (u.canary, "canary"),
-                (u.in_place_update, "update in place"),
-                (u.stop, "stop"),
-                (u.migrate, "migrate"),
-                (u.ignore, "leave"),
-            ];
-            let words: Vec<String> =
-                parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{what} {n}")).collect();
+            let is_manual = group_of(want, group)
+                .and_then(|g| g.pointer("/Update/AutoPromote").and_then(serde_json::Value::as_bool))
+                == Some(false);
             format!(
                 "{group}: {}",
-                if words.is_empty() { "nothing to do".to_owned() } else { words.join(", ") }
+                rollout(u, if is_manual { Promotion::ByHand } else { Promotion::ByItself })
             )
         }));
         found.notes.extend(dry.unplaced.iter().map(|why| format!("no room now: {why}")));
@@ -309,6 +302,64 @@ pub(super) fn job(
         counts: before,
     });
     found
+}
+
+/// A group of the wanted job.
+fn group_of<'a>(want: &'a JobWanted, name: &str) -> Option<&'a serde_json::Value> {
+    let mut groups = want.json.get("TaskGroups").and_then(|g| g.as_array()).into_iter().flatten();
+    groups.find(|g| g.get("Name").and_then(|n| n.as_str()) == Some(name))
+}
+
+/// When canaries take the places of the old instances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Promotion {
+    ByItself,
+    ByHand,
+}
+
+/// What the scheduler would do to one group, in words. With canaries it counts these alone, and those that it leaves alone
+/// until they are promoted are the old instances, which go then.
+fn rollout(u: &DesiredUpdates, promotion: Promotion) -> String {
+    let instances = |n: u64| if n == 1 { "1 instance".to_owned() } else { format!("{n} instances") };
+    let old = if u.canary > 0 { u.ignore } else { 0 };
+    let mut words = Vec::new();
+    if u.canary > 0 {
+        let new =
+            if u.canary == 1 { "1 new instance".to_owned() } else { format!("{} new instances", u.canary) };
+        let (healthy, waits) =
+            if u.canary == 1 { ("it is healthy", "it waits") } else { ("they are healthy", "they wait") };
+        let beside = match old {
+            0 => String::new(),
+            1 => " beside the old one".to_owned(),
+            n => format!(" beside the {n} old ones"),
+        };
+        let next = match (promotion, old) {
+            (Promotion::ByHand, _) => {
+                format!("when {healthy}, {waits} for `terreau deploy --promote` or `--revert`")
+            }
+            (Promotion::ByItself, 0) => format!("the rest follows when {healthy}"),
+            (Promotion::ByItself, 1) => format!("when {healthy}, the old one goes"),
+            (Promotion::ByItself, _) => format!("when {healthy}, the old ones are replaced"),
+        };
+        words.push(format!("starts {new}{beside}; {next}"));
+    }
+    let parts = [
+        (u.place, "starts", ""),
+        (u.destructive_update, "replaces", ""),
+        (u.in_place_update, "changes", " in place"),
+        (u.stop, "stops", ""),
+        (u.migrate, "moves", " to other nodes"),
+        (if old > 0 { 0 } else { u.ignore }, "leaves", " as they are"),
+    ];
+    for (n, verb, rest) in parts.into_iter().filter(|(n, ..)| *n > 0) {
+        let rest = if n == 1 {
+            rest.replace("they are", "it is").replace("other nodes", "another node")
+        } else {
+            rest.to_owned()
+        };
+        words.push(format!("{verb} {}{rest}", instances(n)));
+    }
+    if words.is_empty() { "nothing to do".to_owned() } else { words.join(", ") }
 }
 
 /// Groups that have another count than wanted: the count now, and then. Of an app that was stopped or scaled by hand,
@@ -367,4 +418,47 @@ pub(super) fn removal(thing: &Owned, app: &Placement, head: &Head) -> Option<(Ch
         c.impact = Impact::Stops;
     }
     Some((c, step))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nomad_would_do_is_said_in_words() {
+        let u = DesiredUpdates::default;
+        for (updates, promotion, wanted) in [
+            (
+                DesiredUpdates { canary: 1, ignore: 1, ..u() },
+                Promotion::ByItself,
+                "starts 1 new instance beside the old one; when it is healthy, the old one goes",
+            ),
+            (
+                DesiredUpdates { canary: 1, ignore: 2, ..u() },
+                Promotion::ByItself,
+                "starts 1 new instance beside the 2 old ones; when it is healthy, the old ones are replaced",
+            ),
+            (
+                DesiredUpdates { canary: 2, ignore: 2, ..u() },
+                Promotion::ByHand,
+                "starts 2 new instances beside the 2 old ones; when they are healthy, they wait for `terreau deploy --promote` or \
+                 `--revert`",
+            ),
+            (
+                DesiredUpdates { destructive_update: 2, ignore: 1, ..u() },
+                Promotion::ByItself,
+                "replaces 2 instances, leaves 1 instance as it is",
+            ),
+            (
+                DesiredUpdates { place: 1, stop: 3, ..u() },
+                Promotion::ByItself,
+                "starts 1 instance, stops 3 instances",
+            ),
+            (DesiredUpdates { migrate: 1, ..u() }, Promotion::ByItself, "moves 1 instance to another node"),
+            (DesiredUpdates { ignore: 2, ..u() }, Promotion::ByItself, "leaves 2 instances as they are"),
+            (u(), Promotion::ByItself, "nothing to do"),
+        ] {
+            assert_eq!(rollout(&updates, promotion), wanted);
+        }
+    }
 }

@@ -18,6 +18,8 @@ pub struct Snapshot {
     pub evaluations: Vec<Evaluation>,
     /// Its allocations.
     pub allocations: Vec<Allocation>,
+    /// Within how many nanoseconds of its making an instance must be healthy, by group.
+    pub deadlines: BTreeMap<String, i64>,
 }
 
 /// A failure in words, and where to read more.
@@ -113,6 +115,19 @@ pub fn given_up(seen: &Snapshot, registered: u64) -> Option<(String, Failure)> {
 pub fn not_yet_healthy(seen: &Snapshot, registered: u64) -> impl Iterator<Item = &Allocation> {
     let is_healthy = |a: &Allocation| a.deployment_status.as_ref().is_some_and(|d| d.healthy.is_some());
     of_version(seen, registered).filter(move |a| a.client_status == "running" && !is_healthy(a))
+}
+
+/// When the first instance whose health is not known yet has to be healthy. `None`: there is none, or Nomad does not say.
+pub fn until(seen: &Snapshot, registered: u64) -> Option<jiff::Timestamp> {
+    let waits = |a: &&Allocation| {
+        a.desired_status == "run" && a.deployment_status.as_ref().is_none_or(|d| d.healthy.is_none())
+    };
+    let end = |a: &Allocation| {
+        let made = Some(a.create_time).filter(|made| *made > 0)?;
+        made.checked_add(*seen.deadlines.get(&a.task_group)?)
+    };
+    let first = of_version(seen, registered).filter(waits).filter_map(end).min()?;
+    jiff::Timestamp::from_nanosecond(first.into()).ok()
 }
 
 fn of_version(seen: &Snapshot, registered: u64) -> impl Iterator<Item = &Allocation> {
@@ -277,6 +292,27 @@ mod tests {
         assert!(matches!(with(&|_, worker| worker.healthy_allocs = 1), Judgement::Waiting(_)));
         s.job_index = Some(30);
         assert_ne!(judge(&s, 20), Judgement::Held, "somebody else's job stands there");
+    }
+
+    #[test]
+    fn it_is_waited_until_the_first_instance_whose_health_is_not_known_has_to_be_healthy() {
+        let mut s = snapshot();
+        let second = |n: i64| n * 1_000_000_000;
+        let made = |id: &str, at: i64, healthy: Option<bool>| Allocation {
+            id: id.into(),
+            task_group: "web".into(),
+            desired_status: "run".into(),
+            job_version: Some(1),
+            create_time: second(at),
+            deployment_status: Some(AllocDeploymentStatus { healthy, ..AllocDeploymentStatus::default() }),
+            ..Allocation::default()
+        };
+        s.allocations = vec![made("a", 1, Some(true)), made("b", 200, None), made("c", 100, None)];
+        assert_eq!(until(&s, 20), None, "nobody says within how long");
+        s.deadlines = BTreeMap::from([("web".to_owned(), second(300))]);
+        assert_eq!(until(&s, 20).unwrap().as_second(), 400);
+        s.allocations.truncate(1);
+        assert_eq!(until(&s, 20), None);
     }
 
     #[test]

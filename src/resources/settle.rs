@@ -6,11 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::judge::{Failure, Judgement, Snapshot, given_up, judge, not_yet_healthy, short};
+use super::judge::{Failure, Judgement, Snapshot, given_up, judge, not_yet_healthy, short, until};
 use super::{Evidence, Work, counts, evidence, job};
 use crate::engines::consul::Check;
 use crate::engines::nomad::{JobView, Purge};
 use crate::engines::{Engine, EngineError, Fault};
+use crate::model::Placement;
 use crate::store::records::{First, StepSpec};
 
 /// The key of the verdict in evidence.
@@ -26,6 +27,8 @@ pub const TASK: &str = "task";
 
 /// When nothing has changed for so long, what is waited for is said again with what its checks say.
 const EXPLAIN: Duration = Duration::from_secs(5);
+/// After so long it is said, once, until when it is waited, and how it is given up before.
+const PATIENT: Duration = Duration::from_secs(20);
 /// Of so many instances: more of them say the same.
 const EXPLAINED: usize = 3;
 
@@ -45,6 +48,7 @@ async fn look(work: &Work<'_>, namespace: &str, id: &str) -> Result<Snapshot, En
     if let Some(stored) = &stored {
         let view = JobView::of(stored)?;
         seen.job_index = (!view.is_stopped()).then(|| view.job_modify_index());
+        seen.deadlines = view.healthy_deadlines();
     }
     for v in &versions {
         let view = JobView::of(v)?;
@@ -76,6 +80,8 @@ pub(super) async fn settle(
     let mut said = BTreeSet::new();
     let mut reasons = Failure::default();
     let mut given_up_by = None;
+    let begun = tokio::time::Instant::now();
+    let mut is_told = false;
     loop {
         let seen = look(work, namespace, id).await?;
         let judgement = judge(&seen, registered);
@@ -135,7 +141,18 @@ pub(super) async fn settle(
         // Nomad tells nothing of a check that does not pass: what Consul says of it is asked for.
         let waiting: Vec<&str> =
             not_yet_healthy(&seen, registered).map(|a| a.id.as_str()).take(EXPLAINED).collect();
+        let until = if is_told { None } else { until(&seen, registered) };
+        let mut tell = || {
+            if let (Some(until), false) = (until, is_told)
+                && begun.elapsed() >= PATIENT
+            {
+                is_told = true;
+                work.note(patience(until, work.app));
+            }
+        };
+        tell();
         while tokio::time::timeout(EXPLAIN, follower.changed(namespace, id)).await.is_err() {
+            tell();
             for allocation in &waiting {
                 for line in checks_of(work, allocation).await {
                     if said.insert(line.clone()) {
@@ -145,6 +162,14 @@ pub(super) async fn settle(
             }
         }
     }
+}
+
+/// Until when it is waited, and what ends it before.
+fn patience(until: jiff::Timestamp, app: &Placement) -> String {
+    let at = until.strftime("%H:%M:%S UTC");
+    format!(
+        "where it is not healthy by {at}, it is given up; `terreau operations cancel --app {app}` gives it up at once"
+    )
 }
 
 /// Ends a deployment: Nomad goes back to the last stable version by itself, and the next look sees it.

@@ -30,7 +30,9 @@ impl Home {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.dir.path())
-            .env("XDG_CONFIG_HOME", self.dir.path().join("config"));
+            .env("XDG_CONFIG_HOME", self.dir.path().join("config"))
+            // One that changes nothing: without a terminal, and without it, nothing is edited.
+            .env("EDITOR", "true");
         c
     }
     pub fn run_in(&self, dir: &Path, args: &[&str], stdin: &str) -> Ran {
@@ -217,12 +219,25 @@ fn an_answer_that_is_not_terreaus_is_said_to_be_so_and_no_redirect_is_followed()
 }
 
 /// A 200 with this JSON.
-fn answer(body: &serde_json::Value) -> String {
+pub fn answer(body: &serde_json::Value) -> String {
     let body = body.to_string();
     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
 }
 
-fn apps(names: &[&str]) -> serde_json::Value {
+/// A 404 that says this.
+pub fn missing(detail: &str) -> String {
+    let problem =
+        serde_json::json!({ "type": "urn:terreau:problem:not_found", "title": "not found", "status": 404,
+        "code": "not_found", "detail": detail })
+        .to_string();
+    format!(
+        "HTTP/1.1 404 Not Found\r\nContent-Type: application/problem+json\r\nContent-Length: {}\r\n\
+        Connection: close\r\n\r\n{problem}",
+        problem.len()
+    )
+}
+
+pub fn apps(names: &[&str]) -> serde_json::Value {
     let app = |n: &&str| serde_json::json!({ "app": n, "status": "running", "urls": [], "owners": [], "processes": [] });
     serde_json::json!({ "apps": names.iter().map(app).collect::<Vec<_>>() })
 }
@@ -277,16 +292,8 @@ fn a_name_that_is_nearly_right_is_suggested() {
     assert!(r.err.ends_with("hint: did you mean `terreau status`?\n"), "{}", r.err);
     let r = home.run(&["hook", "create", "https://example.org"]);
     assert!(r.code == 2 && r.err.contains("did you mean `terreau hook add`?"), "{}", r.err);
-    let problem =
-        serde_json::json!({ "type": "urn:terreau:problem:not_found", "title": "not found", "status": 404,
-        "code": "not_found", "detail": "there is no app carent" })
-        .to_string();
-    let missing = format!(
-        "HTTP/1.1 404 Not Found\r\nContent-Type: application/problem+json\r\nContent-Length: {}\r\n\
-        Connection: close\r\n\r\n{problem}",
-        problem.len()
-    );
-    let (url, server) = scripted(vec![missing, answer(&apps(&["jardin", "carnet"]))]);
+    let (url, server) =
+        scripted(vec![missing("there is no app carent"), answer(&apps(&["jardin", "carnet"]))]);
     log_in(&home, &url);
     let r = home.run(&["status", "carent"]);
     server.join().unwrap();
@@ -330,7 +337,7 @@ const DESCRIPTOR: &str = r#"project "carnet" {
 }
 "#;
 
-fn project(home: &Home, text: &str) -> PathBuf {
+pub fn project(home: &Home, text: &str) -> PathBuf {
     let dir = home.dir.path().join("project");
     std::fs::create_dir_all(dir.join("deep/er")).unwrap();
     std::fs::write(dir.join("terreau.hcl"), text).unwrap();
@@ -423,7 +430,7 @@ fn init_writes_a_descriptor_that_validates_and_never_over_another() {
 }
 
 /// A session at a server that need not be there.
-fn log_in(home: &Home, url: &str) {
+pub fn log_in(home: &Home, url: &str) {
     std::fs::create_dir_all(home.config()).unwrap();
     std::fs::write(
         home.config().join("session.json"),
@@ -495,7 +502,7 @@ fn request_head(s: &mut std::net::TcpStream) -> String {
 }
 
 /// Answers each connection with the next text, and gives back what each one asked.
-fn scripted(answers: Vec<String>) -> (String, std::thread::JoinHandle<Vec<String>>) {
+pub fn scripted(answers: Vec<String>) -> (String, std::thread::JoinHandle<Vec<String>>) {
     let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", socket.local_addr().unwrap());
     let server = std::thread::spawn(move || {

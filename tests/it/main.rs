@@ -41,6 +41,7 @@ mod render;
 mod running;
 mod sandbox;
 mod screens;
+mod slips;
 mod streams;
 mod terminal;
 mod told;

@@ -206,7 +206,7 @@ async fn a_first_deploy_runs_a_second_says_unchanged_and_moves_no_index_and_a_de
     let again = bare.deployer.delete(&me(), &app, Data::Kept).await.unwrap_err();
     assert!(again.to_string().contains("free at"), "{again}");
     let taken = bare.deploy(&app, &text).await.unwrap_err();
-    assert!(matches!(taken, Error::NameNotAvailable(_)), "{taken}");
+    assert!(matches!(taken, Error::NameNotAvailable { .. }), "{taken}");
     let words = taken.to_string();
     assert!(words.contains("rests until ") && words.contains("UTC") && words.contains("again"), "{words}");
 
@@ -327,7 +327,7 @@ async fn pt_70_a_host_that_another_app_holds_is_refused_and_nothing_is_left() {
     let greedy = web(&two, "")
         .replace(&format!("route \"{two}.example.org\""), &format!("route \"{one}.example.org\""));
     let refused = bare.deploy(&two, &greedy).await.unwrap_err();
-    assert!(matches!(refused, Error::NameNotAvailable(_)), "{refused}");
+    assert!(matches!(refused, Error::NameNotAvailable { .. }), "{refused}");
     assert!(bare.deployer.runner().store().head(&two).await.unwrap().is_none());
     let keys = bare.hands.consul.kv_keys("terreau/v1/").await.unwrap();
     assert!(!keys.iter().any(|k| k.contains(two.project.as_str()) && !k.contains("/lock/")), "{keys:?}");

@@ -1,6 +1,7 @@
 //! What is asked on a terminal: nothing of the answer is shown, and the terminal is left as it was.
 
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
@@ -126,6 +127,20 @@ async fn pt_60_a_deploy_on_a_terminal_asks_for_the_secrets_that_have_no_value() 
     assert!(shown.contains("exit=0") && !shown.contains(&canary), "{shown}");
     let kept = stack.http().get(format!("{}/v1/kv/secrets/{name}/mail?raw", stack.consul())).send().await;
     assert_eq!(kept.unwrap().text().await.unwrap(), canary, "it is kept as it was typed");
+    // A name that is not declared is refused before its value is asked for.
+    for (name, why) in [("mial", "did you mean mail?"), ("zzz", "declares no secret zzz")] {
+        let shown = Terminal::run(&home, dir.path(), &format!("terreau secret set {name}")).end();
+        assert!(shown.contains(why) && shown.contains("exit=6"), "{shown}");
+        assert!(!shown.contains(&format!("Secret {name}")), "{shown}");
+    }
+    // Nobody is put into an editor that they did not name without its name.
+    let bin = dir.path().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    std::fs::write(bin.join("sensible-editor"), "#!/bin/sh\ncat $1\n").unwrap();
+    std::fs::set_permissions(bin.join("sensible-editor"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let line = "EDITOR= PATH=$PWD/bin:$PATH terreau env edit";
+    let shown = Terminal::run(&home, dir.path(), line).end();
+    assert!(shown.contains("opening sensible-editor") && shown.contains("exit=0"), "{shown}");
     // What is known is asked for no more.
     let again = home.run_in(dir.path(), &["deploy"], "");
     assert_eq!(again.code, 0, "{}", again.err);

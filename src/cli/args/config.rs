@@ -191,8 +191,9 @@ pub struct ConfigExportArgs {
 
 /// `terreau env edit`, `terreau secret edit`
 ///
-/// Opens what is set in $VISUAL or $EDITOR (else vi), in a file that only you can read and that is removed afterwards. What was changed
-/// is sent, and nothing else; where somebody else changed the same value meanwhile, nothing is.
+/// Opens what is set in $VISUAL or $EDITOR (else sensible-editor, nano or vi, whichever is there), in a file that only you can
+/// read and that is removed afterwards. What was changed is sent, and nothing else; where somebody else changed the same value
+/// meanwhile, nothing is. Without a terminal there is `import`.
 #[derive(Debug, Clone, Args)]
 pub struct ConfigEditArgs {
     /// How.

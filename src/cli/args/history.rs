@@ -75,7 +75,9 @@ pub enum ReleaseCommand {
     ///
     /// The file holds no secret, and names the artifact by its hashes: bringing it in needs the artifact where the app
     /// keeps it.
-    #[command(after_help = "Examples:\n  terreau release export 3 > carnet-3.json")]
+    #[command(
+        after_help = "Examples:\n  terreau release export > carnet.json\n  terreau release export 3 > carnet-3.json"
+    )]
     Export(ReleaseExportArgs),
     /// Verify a release in a file, compare it with what runs, and deploy it with --deploy
     ///
@@ -90,9 +92,9 @@ pub enum ReleaseCommand {
 /// `terreau release export`
 #[derive(Debug, Clone, Args)]
 pub struct ReleaseExportArgs {
-    /// Which release
+    /// Which release [default: the one that runs]
     #[arg(value_name = "RELEASE", value_parser = clap::value_parser!(u64).range(1..))]
-    pub number: u64,
+    pub number: Option<u64>,
     /// The app [default: the project of the terreau.hcl in this folder or above it]
     #[arg(long, short, value_name = "APP[@ENV]")]
     pub app: Option<Placement>,

@@ -48,8 +48,9 @@ pub struct TopArgs {
 /// What people did, what was rolled out, and what became of instances; newest last. With `--follow` it goes on until
 /// Ctrl-C; with `--json` too, one object a line.
 ///
-/// A feed reader subscribes to SERVER/v1/apps/APP/events.atom, with any user name and, as the password, a token that may
-/// read the app: `terreau tokens create feed --app APP --verb read --expires 52w`. `--atom` prints that feed.
+/// The same is a feed, at SERVER/v1/apps/APP/events.atom, which is not public: a feed reader logs in there with any user name
+/// and, as the password, a token that may read the app: `terreau tokens create feed --app APP --verb read --expires 52w`.
+/// `--atom` prints that feed.
 #[derive(Debug, Clone, Args)]
 #[command(
     after_help = "Examples:\n  terreau events\n  terreau events carnet --tail 20\n  terreau events carnet --json\n  \
@@ -60,7 +61,7 @@ pub struct EventsArgs {
     #[command(flatten)]
     pub app: AppArg,
     /// The last so many of them
-    #[arg(long, short = 'n', value_name = "COUNT", default_value_t = 100)]
+    #[arg(long, short = 'n', alias = "lines", value_name = "COUNT", default_value_t = 100)]
     pub tail: usize,
     /// Go on as things happen
     #[arg(long, short)]

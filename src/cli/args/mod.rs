@@ -106,9 +106,9 @@ pub enum Command {
     /// Show what apps are doing
     #[command(
         aliases = ["ls", "list"],
-        after_help = "Examples:\n  terreau status\n  terreau status carnet\n  terreau status carnet@preproduction --json"
+        after_help = "Examples:\n  terreau status\n  terreau status --all\n  terreau status carnet\n  terreau status carnet@preproduction --json"
     )]
-    Status(AppJsonArgs),
+    Status(StatusArgs),
     #[command(alias = "log")]
     #[command(about = "Show what an app writes to stdout and stderr")]
     #[allow(missing_docs)] // A doc comment would hide the long text of the arguments.
@@ -183,7 +183,7 @@ pub enum Command {
     #[command(subcommand, alias = "hooks")]
     Hook(HookCommand),
     /// List, follow and cancel changes
-    #[command(subcommand, alias = "ops")]
+    #[command(subcommand, aliases = ["ops", "op", "operation"])]
     Operations(OperationsCommand),
     /// Read the log of every change, and look whether it is whole (admins)
     #[command(subcommand)]
@@ -233,6 +233,20 @@ pub struct AppJsonArgs {
     /// Which app.
     #[command(flatten)]
     pub app: AppArg,
+    /// Print JSON for programs
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `terreau status`
+#[derive(Debug, Clone, Args)]
+pub struct StatusArgs {
+    /// Which app.
+    #[command(flatten)]
+    pub app: AppArg,
+    /// Every app that you may see, also in a project's folder
+    #[arg(long, conflicts_with_all = ["app", "app_option"])]
+    pub all: bool,
     /// Print JSON for programs
     #[arg(long)]
     pub json: bool,

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use clap::{Args, Subcommand};
 
-use super::AppArg;
+use super::{AppArg, OfApp};
 use crate::model::Uid;
 
 /// The length of an id, and of the shortest beginning of one that is taken.
@@ -23,7 +23,9 @@ pub enum OperationsCommand {
     /// Watch an operation until it ends, and exit as its command would have
     ///
     /// Ctrl-C stops watching, not the operation.
-    #[command(after_help = "Examples:\n  terreau operations follow 01jc5zxq6e1v2m3n4p5q6r7s8t")]
+    #[command(
+        after_help = "Examples:\n  terreau operations follow\n  terreau operations follow 01jc5zxq6e1v2m3n4p5q6r7s8t"
+    )]
     Follow(OperationArgs),
     /// Show an operation and its steps
     #[command(after_help = "Examples:\n  terreau operations show 01jc5zxq6e1v2m3n4p5q6r7s8t\n  \
@@ -35,16 +37,22 @@ pub enum OperationsCommand {
     /// are waited for, the release is given up: Nomad goes back to the one that served (unless its descriptor says
     /// `auto_revert = false`), and a first one is stopped. It can be asked by anybody who may change the app, on any
     /// server of the cluster. In between an operation goes forward: the answer then says what to do instead.
-    #[command(after_help = "Examples:\n  terreau operations cancel 01jc5zxq6e1v2m3n4p5q6r7s8t")]
+    #[command(
+        after_help = "Examples:\n  terreau operations cancel\n  terreau operations cancel 01jc5zxq6e1v2m3n4p5q6r7s8t"
+    )]
     Cancel(OperationArgs),
 }
 
 /// An operation.
 #[derive(Debug, Clone, Args)]
 pub struct OperationArgs {
-    /// The operation's id, or the beginning of it that no other has (4 characters at least)
+    /// The operation's id, or the beginning of it that no other has (4 characters at least) [default: the one that is under
+    /// way on the app]
     #[arg(value_name = "ID")]
-    pub id: OperationId,
+    pub id: Option<OperationId>,
+    /// Which app, where no id is given.
+    #[command(flatten)]
+    pub app: OfApp,
     /// Print JSON for programs
     #[arg(long)]
     pub json: bool,

@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::{OfApp, TurnArgs};
+use crate::access::{LONGEST_TOKEN, SHORTEST_TOKEN};
 use crate::model::names::{Login, Placement};
 use crate::model::project::Owner;
 
@@ -57,7 +58,7 @@ pub struct TokenCreateArgs {
     /// What it may do: deploy (with plan and upload), read, logs, rollback, run, exec, connect, configure, reveal, delete…
     #[arg(long, value_name = "VERB", required = true)]
     pub verb: Vec<String>,
-    /// When it ends: 12h, 30d, 26w; at most a year
+    /// When it ends, from now: 90m, 12h, 30d, 26w; at most a year (366d)
     #[arg(long, value_name = "TIME", default_value = "30d", value_parser = seconds)]
     pub expires: u64,
     /// Print JSON for programs
@@ -65,18 +66,24 @@ pub struct TokenCreateArgs {
     pub json: bool,
 }
 
-/// A span as people write it, in seconds.
+/// A span as people write it, in seconds; the server says the same of its bounds.
 fn seconds(text: &str) -> Result<u64, String> {
-    let wanted = "wanted is a number with a unit: 90m, 12h, 30d, 26w";
+    let (least, most) = (SHORTEST_TOKEN.as_secs(), LONGEST_TOKEN.as_secs());
+    let wanted = format!(
+        "wanted is a whole number with its unit, m (minutes), h (hours), d (days) or w (weeks), as 90m, 12h, 30d, 26w: at least \
+         {}m, at most {}d",
+        least / 60,
+        most / 86_400
+    );
     let unit = match text.chars().last() {
         Some('m') => 60,
         Some('h') => 3_600,
         Some('d') => 86_400,
         Some('w') => 7 * 86_400,
-        _ => return Err(wanted.to_owned()),
+        _ => return Err(wanted),
     };
     let number = text.get(..text.len() - 1).and_then(|n| n.parse::<u64>().ok());
-    number.and_then(|n| n.checked_mul(unit)).ok_or_else(|| wanted.to_owned())
+    number.and_then(|n| n.checked_mul(unit)).filter(|s| (least..=most).contains(s)).ok_or(wanted)
 }
 
 /// `terreau tokens list`
@@ -117,6 +124,9 @@ pub struct ProjectsArgs {
 /// What is done with projects.
 #[derive(Debug, Clone, Subcommand)]
 pub enum ProjectsCommand {
+    /// List them, as without a word
+    #[command(hide = true, alias = "ls")]
+    List(super::JsonArgs),
     /// Hand an app over: its owner is somebody else, alone
     Transfer(TransferArgs),
 }
@@ -247,8 +257,11 @@ mod tests {
     fn a_span_is_a_number_with_a_unit() {
         assert_eq!(seconds("30d"), Ok(2_592_000));
         assert_eq!(seconds("90m"), Ok(5_400));
-        for bad in ["", "d", "30", "-1d", "1y", "é", "99999999999999999999d"] {
-            assert!(seconds(bad).is_err(), "{bad}");
+        assert_eq!((seconds("1m"), seconds("366d").is_ok()), (Ok(60), true));
+        for bad in ["", "d", "30", "-1d", "1s", "1y", "2y", "0m", "367d", "53w", "é", "99999999999999999999d"]
+        {
+            let why = seconds(bad).unwrap_err();
+            assert!(why.contains("w (weeks)") && why.contains("at least 1m, at most 366d"), "{bad}: {why}");
         }
     }
 }

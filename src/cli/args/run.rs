@@ -89,7 +89,8 @@ pub struct RestartArgs {
     after_help = "Examples:\n  terreau scale web=2\n  terreau scale carnet web=2 worker=1\n  terreau scale --app carnet@preproduction web=1"
 )]
 pub struct ScaleArgs {
-    /// [APP[@ENV]] PROCESS=COUNT...: the app, where it is not the folder's, and how many instances processes have
+    /// [APP[@ENV]] PROCESS=COUNT...: the app, where it is not the folder's, and how many instances processes have; a COUNT
+    /// alone where the app has one process
     #[arg(value_name = "PROCESS=COUNT", required = true, num_args = 1..)]
     pub words: Vec<Word>,
     /// Which app.
@@ -128,7 +129,7 @@ pub struct MaintenanceOnArgs {
     /// Which app.
     #[command(flatten)]
     pub app: AppArg,
-    /// What the page says
+    /// What the page says [default: what it says already, where it is up]
     #[arg(long, short, value_name = "TEXT")]
     pub message: Option<String>,
     /// A page of your own, in HTML; at most 64 KiB
@@ -171,6 +172,8 @@ pub struct Count {
 pub enum Word {
     /// `web=2`
     Count(Count),
+    /// `2`
+    Alone(u32),
     /// An app.
     App(Placement),
 }
@@ -179,8 +182,8 @@ impl FromStr for Word {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let Some((process, count)) = text.split_once('=') else {
-            if text.bytes().all(|b| b.is_ascii_digit()) {
-                return Err(format!("which process? `web={text}` scales the process web"));
+            if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+                return text.parse().map(Self::Alone).map_err(|_| "is too large".to_owned());
             }
             let app =
                 text.parse().map_err(|e| format!("neither PROCESS=COUNT, as web=2, nor an app: {e}"))?;
@@ -205,7 +208,8 @@ mod tests {
     fn a_word_is_a_count_or_an_app() {
         assert_eq!("web=2".parse(), Ok(Word::Count(Count { process: "web".into(), count: 2 })));
         assert!(matches!("carnet@preproduction".parse(), Ok(Word::App(_))));
-        for bad in ["web=", "=2", "web=two", "web=-1", "Not An App"] {
+        assert_eq!("2".parse(), Ok(Word::Alone(2)));
+        for bad in ["", "web=", "=2", "web=two", "web=-1", "99999999999", "Not An App"] {
             assert!(bad.parse::<Word>().is_err(), "{bad}");
         }
     }

@@ -16,6 +16,7 @@ use crate::cli::args::ConfigEditArgs;
 
 /// `terreau env edit`
 pub(super) fn run(what: What, args: &ConfigEditArgs, cx: &Context) -> Ran {
+    let editor = editor(what, cx)?;
     let app = local::app(args.how.app.app.as_ref(), cx.printer)?;
     let client = cx.client()?;
     waiting(async {
@@ -43,7 +44,7 @@ pub(super) fn run(what: What, args: &ConfigEditArgs, cx: &Context) -> Ran {
             .map_err(cannot)?;
         file.write_all(text.as_bytes()).map_err(cannot)?;
         file.persist(&path).map_err(|e| cannot(e.error))?;
-        let edited = edited(what, &path, &text, cx).await;
+        let edited = edited(what, (&path, &editor), &text, cx).await;
         // Before anything is sent, which may take a while.
         folder.close().map_err(cannot)?;
         let Some(entries) = edited? else {
@@ -81,12 +82,12 @@ fn difference(what: What, before: &Revealed, entries: Vec<dotenv::Entry>) -> Cha
 /// file is opened again.
 async fn edited(
     what: What,
-    path: &Path,
+    (path, editor): (&Path, &str),
     before: &str,
     cx: &Context,
 ) -> Result<Option<Vec<dotenv::Entry>>, Failure> {
     loop {
-        open(path).await?;
+        open(path, editor).await?;
         let text = std::fs::read(path).map_err(|e| Failure::file("read", path, &e))?;
         let text = Hidden::new(
             String::from_utf8(text)
@@ -119,10 +120,35 @@ async fn edited(
     }
 }
 
-/// Runs the editor on the file. Ctrl-C is the editor's own; a signal that would end us is heard, so that the file goes.
-async fn open(path: &Path) -> Result<(), Failure> {
+/// The editors that are looked for where nobody says which one.
+const EDITORS: [&str; 3] = ["sensible-editor", "nano", "vi"];
+
+/// The person's editor: what VISUAL or EDITOR says, else the first of [`EDITORS`] that is here, which is named before it opens.
+fn editor(what: What, cx: &Context) -> Result<String, Failure> {
     let named = |v: &str| std::env::var(v).ok().filter(|e| !e.trim().is_empty());
-    let editor = named("VISUAL").or_else(|| named("EDITOR")).unwrap_or_else(|| "vi".to_owned());
+    if let Some(editor) = named("VISUAL").or_else(|| named("EDITOR")) {
+        return Ok(editor);
+    }
+    if !cx.printer.can_ask() {
+        let command = what.command();
+        return Err(Failure::usage("there is no terminal to edit on, and neither VISUAL nor EDITOR says with what")
+            .hint(format!("`{command} import FILE` sets what a file says (`-`: standard input), `{command} export` writes one")));
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_here = |name: &&str| std::env::split_paths(&path).any(|dir| dir.join(name).is_file());
+    let Some(editor) = EDITORS.into_iter().find(is_here) else {
+        return Err(Failure::usage(format!(
+            "there is no editor: none of {} is installed",
+            EDITORS.join(", ")
+        ))
+        .hint("set VISUAL or EDITOR to the editor that you use"));
+    };
+    cx.printer.say(format!("opening {editor}; VISUAL or EDITOR would name another editor"));
+    Ok(editor.to_owned())
+}
+
+/// Runs the editor on the file. Ctrl-C is the editor's own; a signal that would end us is heard, so that the file goes.
+async fn open(path: &Path, editor: &str) -> Result<(), Failure> {
     let cannot = |e: &std::io::Error| {
         Failure::failed(format!("cannot run the editor {editor:?}")).because(e.to_string())
     };

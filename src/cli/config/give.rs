@@ -6,10 +6,13 @@ use std::path::Path;
 use secrecy::ExposeSecret;
 
 use super::{
-    Change, Context, ExitStatus, Failure, Hidden, Ran, What, dotenv, hidden, local, reveal, send, waiting,
+    Change, Client, Context, ExitStatus, Failure, Hidden, Ran, What, app_path, dotenv, hidden, local, reveal,
+    send, waiting,
 };
 use crate::cli::args::{ConfigExportArgs, ConfigImportArgs, EnvSetArgs, EnvUnsetArgs, SecretSetArgs};
 use crate::model::config::MAX_VALUE;
+use crate::model::wire::{SecretList, SecretType};
+use crate::model::{Placement, nearest};
 
 /// A file of values is no larger: what is named by mistake is not read to its end.
 const MAX_FILE: u64 = 1 << 20;
@@ -74,6 +77,7 @@ pub(super) fn set_secret(args: &SecretSetArgs, cx: &Context) -> Ran {
             (Some(path), _) => from_file(path)?,
             (None, true) => one_line_break_less(&from_stdin()?),
             (None, false) if cx.printer.can_ask() => {
+                declared(&args.name, &app, &client).await?;
                 let value = hidden::ask(cx.printer, &format!("Secret {} of {app}: ", args.name)).await?;
                 Hidden::new(value.expose_secret())
             }
@@ -89,6 +93,30 @@ pub(super) fn set_secret(args: &SecretSetArgs, cx: &Context) -> Ran {
         check(What::Secret, &change)?;
         send(What::Secret, &args.how, &app, &client, change, cx).await
     })
+}
+
+/// Refuses what the server would refuse, before somebody looks for the value and types it.
+async fn declared(name: &str, app: &Placement, client: &Client) -> Result<(), Failure> {
+    let list: SecretList = match client.get(&app_path(app, "/secrets")).await {
+        // Whoever may set it and not look: the server says what it finds.
+        Err(failure) if failure.status == ExitStatus::NotAllowed => return Ok(()),
+        list => list?,
+    };
+    let users = list.secrets.iter().filter(|s| s.kind == SecretType::User).map(|s| s.name.as_str());
+    match list.secrets.iter().find(|s| s.name == name).map(|s| s.kind) {
+        Some(SecretType::User) => Ok(()),
+        Some(_) => Err(Failure::failed(format!("secret {name}: its value is made by the server, not given"))),
+        None => {
+            let failure = Failure::new(
+                ExitStatus::NotFound,
+                format!("the release of {app} that runs declares no secret {name}"),
+            );
+            Err(match nearest(name, users) {
+                Some(near) => failure.hint(format!("did you mean {near}?")),
+                None => failure.hint("declare it in the descriptor and deploy, which asks for its value"),
+            })
+        }
+    }
 }
 
 /// A secret's value from a file, byte for byte, or from standard input (`-`).

@@ -152,6 +152,9 @@ async fn send(
             cx.printer.say(format!("done: nothing that runs is concerned, {app} runs on as it is"));
         }
     }
+    if how.message.is_some() {
+        cx.printer.warn("no release was made, and the message was not kept");
+    }
     Ok(ExitStatus::Done)
 }
 

@@ -404,6 +404,13 @@ impl<'a> JobView<'a> {
         self.job.get("Meta")?.get(name)?.as_str()
     }
 
+    /// Group name to the nanoseconds within which an instance must be healthy, where a deployment watches it.
+    pub fn healthy_deadlines(&self) -> BTreeMap<String, i64> {
+        let groups = self.job.get("TaskGroups").and_then(Value::as_array).into_iter().flatten();
+        let deadline = |g: &Value| g.pointer("/Update/HealthyDeadline").and_then(Value::as_i64);
+        groups.filter_map(|g| Some((g.get("Name")?.as_str()?.to_owned(), deadline(g)?))).collect()
+    }
+
     /// Group name to count.
     pub fn counts(&self) -> BTreeMap<&'a str, u64> {
         let groups = self.job.get("TaskGroups").and_then(Value::as_array).into_iter().flatten();

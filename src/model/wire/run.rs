@@ -31,7 +31,7 @@ pub struct RestartRequest {
 pub struct MaintenanceRequest {
     /// Whether visitors see a page, or the app.
     pub on: bool,
-    /// What the page says, in plain words; at most 2,000 bytes.
+    /// What the page says, in plain words; at most 2,000 bytes. With neither this nor `page`, what stands there stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// The whole page as HTML, in the place of ours; at most 64 KiB.
@@ -51,6 +51,9 @@ pub struct MaintenanceView {
     pub change: Option<String>,
     /// Where the page stands, or stood.
     pub urls: Vec<String>,
+    /// What the page says; absent where it is one of the app's own, and where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 /// A change that Nomad has taken, or that was not needed.

@@ -80,6 +80,9 @@ pub const LINES: &[Special] = &[
     Special { line: "terreau operations cancel 01jc5zxq6e1v2m3n4p5q6r7s8t", code: 5, ..PLAIN },
     // Nobody has noted that hash here.
     Special { line: "terreau audit verify --contains 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", code: 1, ..PLAIN },
+    // Nothing is under way: 6.
+    Special { line: "terreau operations cancel", code: 6, ..PLAIN },
+    Special { line: "terreau operations follow", code: 6, ..PLAIN },
     Special { line: "terreau start", before: "terreau stop", ..PLAIN },
     Special { line: "terreau start carnet@preproduction --detach", before: "terreau stop carnet@preproduction", ..PLAIN },
     Special { line: "terreau stop", after: "terreau start", ..PLAIN },

@@ -228,11 +228,18 @@ async fn a_release_that_hangs_says_why_and_is_given_up_at_once_by_any_agent() {
     let mut first = person.begins(dir, &["deploy"]);
     let id = under_way(&world, &project).await;
     first.until(PATIENCE, |l| l.contains("the check of hangs")).await.unwrap();
-    let gave = other.expect(0, dir, &["operations", "cancel", &id]);
+    // Until when it is waited is said once, and how it is ended before.
+    let how = format!("`terreau operations cancel --app {}` gives it up at once", project.name);
+    first.until(PATIENCE, |l| l.contains("UTC, it is given up") && l.contains(&how)).await.unwrap();
+    // Which operation need not be said: there is one.
+    let gave = other.expect(0, dir, &["operations", "cancel"]);
+    assert!(gave.err.contains(&format!("operation {id}")), "{}", gave.err);
     assert!(gave.err.contains("release 1 was given up by me before it got healthy"), "{}", gave.err);
     let ended = first.end(PATIENCE).await;
     assert_eq!(ended.code, 1, "{ended:?}");
     assert!(ended.said.iter().any(|l| l.contains("was given up by me")), "{ended:?}");
+    let none = other.expect(6, dir, &["operations", "cancel"]);
+    assert!(none.err.contains("nothing is under way") && none.err.contains(&id), "{}", none.err);
     let status = person.json(dir, &["status", "--json"]);
     assert!(status["instances"].as_array().unwrap().iter().all(|i| i["state"] == "stopping"), "{status}");
 

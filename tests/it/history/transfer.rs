@@ -35,6 +35,8 @@ async fn an_exported_release_comes_back_as_the_same_job_and_a_file_that_lies_is_
     describe(&app, "one", "one");
     person.expect(0, dir, &["deploy", "--message", "as it was"]);
     let file = person.expect(0, dir, &["release", "export", "1"]).out;
+    let same = person.expect(0, dir, &["release", "export"]);
+    assert_eq!(same.out, file, "the one that runs, where none is named: {}", same.err);
     let path = dir.join("one.json");
     std::fs::write(&path, &file).unwrap();
     let path = path.to_str().unwrap();

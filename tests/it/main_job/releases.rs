@@ -102,6 +102,7 @@ async fn pt_69_plans_hold_a_moved_world_is_refused_and_a_delete_asks_for_the_nam
     other.describe(&host, "");
     let taken = person.expect(5, other.path(), &["deploy"]);
     assert!(taken.err.contains(&host) && taken.err.contains("not available"), "{}", taken.err);
+    assert!(taken.err.contains("hint: choose another host"), "as a plan says it: {}", taken.err);
     assert!(job(stack, &other.name).await.is_null());
     nothing_leaked(&person, &app.name, &[first, reviewed]).await;
 

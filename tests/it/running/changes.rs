@@ -34,6 +34,9 @@ async fn pt_62_a_stop_is_quick_and_clear_and_start_and_deploy_bring_back_the_sam
     assert!(it.allocations().await.is_empty());
     assert!(it.expect(0, &["stop"]).err.contains("was stopped by me"), "a second stop says that it is so");
     assert!(it.expect(5, &["restart"]).err.contains("terreau start"));
+    let none = it.expect(125, &["exec", "--", "true"]);
+    assert!(none.err.contains(&format!("`terreau start {}`", it.name)), "{}", none.err);
+    it.expect(0, &["run", "--", "true"]);
 
     let body = it.expect(0, &["start"]);
     assert!(body.out.contains(&format!("{}.example.org", it.name)), "the URL is data: {}", body.out);
@@ -55,6 +58,10 @@ async fn pt_62_a_stop_is_quick_and_clear_and_start_and_deploy_bring_back_the_sam
     let status = it.status();
     assert_eq!((&status["release"], &status["status"]), (&json!(1), &json!("running")), "the same release");
     assert!(it.expect(0, &["deploy"]).err.contains("no changes"));
+    let same = it.expect(0, &["deploy", "-m", "why it was"]);
+    assert!(same.err.contains("no release was made, and the message was not kept"), "{}", same.err);
+    let all = it.expect(0, &["status", "--all"]).out;
+    assert!(all.starts_with("APP ") && all.contains(&it.name), "{all}");
     println!("pt_62: stopped after {took:?}");
 }
 
@@ -122,6 +129,7 @@ async fn counts_that_were_scaled_hold_through_deploys_and_stops_and_replace_noth
         (&["scale", "database=2"], 6, "it has web, worker"),
         (&["scale", "web=101"], 1, "at most 100"),
         (&["scale", "web"], 2, ""),
+        (&["scale", "2"], 2, "has web, worker"),
         (&["scale", "nobody-at-all", "web=1"], 6, "there is no app"),
         (&["restart", "--process", "wrker"], 6, "did you mean worker?"),
         (&["logs", "-p", "wbe"], 6, "did you mean web?"),

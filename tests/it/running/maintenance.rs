@@ -110,6 +110,11 @@ async fn a_maintenance_page_is_all_that_visitors_see_while_the_app_runs_on_and_i
     // Twice is once, with the new words.
     it.expect(0, &["maintenance", "on", "--message", "Back at <14:00>."]);
     assert_eq!(doors_of(it.stack, &it.name).await.len(), 1);
+    // Without words it says what it said.
+    let said = it.expect(0, &["maintenance", "on"]);
+    assert!(said.err.contains("it says: Back at <14:00>."), "{}", said.err);
+    let said: Value = serde_json::from_str(&it.expect(0, &["maintenance", "on", "--json"]).out).unwrap();
+    assert_eq!(said["message"], "Back at <14:00>.");
 
     it.describe("two", "");
     it.expect(0, &["deploy"]);
