@@ -155,16 +155,22 @@ async fn g3_no_sweep_deletes_a_value_that_is_being_taken_up_again() {
     world.leader.clone_from(&next.url);
     world.done(&without).await;
     let [mut doomed] = world.store.doomed().await.unwrap().try_into().unwrap();
-    doomed.value.not_before = "2020-01-01T00:00:00Z".to_owned();
     let next_session = next.session_name();
     drop(next);
     for session in world.consul().sessions().await.unwrap().into_iter().filter(|s| s.name == next_session) {
         world.consul().session_destroy(&session.id).await.unwrap();
     }
-    let record: &Doomed = &doomed.value;
-    world.consul().kv_put(&keys::doomed(&record.id), serde_json::to_vec(record).unwrap()).await.unwrap();
+    let list = async |doomed: &Doomed| {
+        consul.kv_put(&keys::doomed(&doomed.id), serde_json::to_vec(doomed).unwrap()).await.unwrap();
+    };
+    let due = doomed.value.not_before;
+    doomed.value.not_before = "2020-01-01T00:00:00Z".to_owned();
+    list(&doomed.value).await;
     let sweeper = world.agent(&[("TERREAU_STOP_AT", "sweep.values.before")]).await;
     eventually("the sweep is paused", PATIENCE, async || sweeper.is_stopped().then_some(())).await;
+    // The next leader finds it not due.
+    doomed.value.not_before = due;
+    list(&doomed.value).await;
     world.expire(&sweeper).await;
     let other = world.agent(&[]).await;
     world.leader.clone_from(&other.url);
