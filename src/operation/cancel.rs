@@ -7,9 +7,9 @@
 //! that step is done and its rollout is waited for, the order turns nothing, and the wait ends.
 //! Must never change anything of a record but its `cancel`.
 
-use super::machine::{NoCancel, is_rolling_out, may_cancel};
 use super::points;
 use super::run::{Runner, backoff, encode, fresh_uid};
+use super::turning::{NoCancel, is_rolling_out, may_cancel};
 use crate::engines::consul::TxnOp;
 use crate::engines::{EngineError, Fault};
 use crate::model::head::Outcome;

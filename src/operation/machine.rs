@@ -14,8 +14,9 @@
 
 use std::collections::BTreeMap;
 
+use super::turning::{is_bound, is_past_return, turn_as_ordered};
 use crate::model::head::Outcome;
-use crate::store::records::{Cancel, Direction, OpRecord, Step, StepSpec, StepState, Verb};
+use crate::store::records::{Direction, OpRecord, StepState};
 
 /// What came of a step: ids, indexes, verdicts; never a secret.
 pub type Evidence = BTreeMap<String, String>;
@@ -62,110 +63,6 @@ pub fn decide(record: &OpRecord, seen: Seen) -> Next {
 /// The step whose effect may have happened.
 fn in_hand(record: &OpRecord) -> Option<usize> {
     record.steps.iter().position(|s| s.state == StepState::Begun)
-}
-
-/// True once an effect has happened that cannot be taken back: from here on an operation goes forward.
-pub fn is_past_return(record: &OpRecord) -> bool {
-    record.steps.iter().any(|s| s.state == StepState::Done && is_for_good(&s.spec))
-}
-
-/// True where an operation goes forward whatever step `n` meets: of a site some files may be there already.
-pub fn is_bound(record: &OpRecord, n: usize) -> bool {
-    is_past_return(record) || matches!(record.steps[n].spec, StepSpec::SitePut { .. })
-}
-
-/// True for effects that cannot be taken back.
-fn is_for_good(spec: &StepSpec) -> bool {
-    match spec {
-        StepSpec::JobRegister { .. }
-        | StepSpec::JobPromote { .. }
-        | StepSpec::JobStop { .. }
-        | StepSpec::SitePut { .. }
-        | StepSpec::SiteClose { .. }
-        | StepSpec::AccountDisable { .. }
-        | StepSpec::KeyDeny { .. } => true,
-        StepSpec::SecretGenerate { .. }
-        | StepSpec::SecretGiven { .. }
-        | StepSpec::EnvGiven { .. }
-        | StepSpec::AccountAdd { .. }
-        | StepSpec::BucketSet { .. }
-        | StepSpec::KeyImport { .. }
-        // It changes nothing by itself.
-        | StepSpec::JobSettle { .. } => false,
-    }
-}
-
-/// Why an operation cannot be cancelled (any more).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NoCancel {
-    /// Somebody has cancelled it already.
-    Cancelled(Cancel),
-    /// It has turned back by itself.
-    Turned(String),
-    /// This step (in words) is begun or done, and cannot be taken back.
-    PastReturn(String),
-    /// Nothing is left to be done.
-    Ending,
-}
-
-/// True while a registered job is waited for: a person may give up on it, and Nomad goes back by itself. A way back from
-/// canaries has nothing behind it that Nomad could go back to.
-pub fn is_rolling_out(record: &OpRecord) -> bool {
-    if record.verb == Verb::Revert {
-        return false;
-    }
-    let wait = record.steps.iter().position(|s| matches!(s.spec, StepSpec::JobSettle { .. }));
-    wait.is_some_and(|n| {
-        let (before, wait) = (&record.steps[..n], &record.steps[n]);
-        matches!(wait.state, StepState::Todo | StepState::Begun)
-            && is_past_return(record)
-            && before.iter().all(|s| s.state == StepState::Done)
-    })
-}
-
-/// Whether a person may still turn an operation back, or give up on its rollout.
-pub fn may_cancel(record: &OpRecord) -> Result<(), NoCancel> {
-    if let Some(cancel) = &record.cancel {
-        return Err(NoCancel::Cancelled(cancel.clone()));
-    }
-    if record.direction == Direction::Backward {
-        return Err(NoCancel::Turned(record.turned.clone().unwrap_or_default()));
-    }
-    if is_rolling_out(record) {
-        return Ok(());
-    }
-    let begun = |s: &&Step| matches!(s.state, StepState::Begun | StepState::Done) && is_for_good(&s.spec);
-    if let Some(step) = record.steps.iter().find(begun) {
-        return Err(NoCancel::PastReturn(step.spec.describe()));
-    }
-    let is_left = |s: &Step| matches!(s.state, StepState::Todo | StepState::Begun);
-    if record.steps.iter().any(is_left) { Ok(()) } else { Err(NoCancel::Ending) }
-}
-
-/// What the owner of an operation writes instead of `next`, once it has found `cancel` in the record `before`, which it
-/// was about to replace.
-pub fn cancelled(mut next: OpRecord, before: &OpRecord, cancel: Cancel) -> OpRecord {
-    next.cancel = Some(cancel);
-    // A rollout that somebody gave up on, and that was over before this was seen: it goes on as it ended.
-    if is_past_return(before) {
-        return next;
-    }
-    for (step, was) in next.steps.iter_mut().zip(&before.steps) {
-        // The record that would have begun it was never written: it is not begun.
-        if step.state == StepState::Begun && was.state == StepState::Todo {
-            step.state = StepState::Todo;
-        }
-    }
-    turn_as_ordered(&mut next);
-    next
-}
-
-/// Turns a record that holds a cancel.
-fn turn_as_ordered(record: &mut OpRecord) {
-    if let (Some(cancel), Direction::Forward) = (&record.cancel, record.direction) {
-        record.turned = Some(format!("cancelled by {}", cancel.by.login));
-        record.direction = Direction::Backward;
-    }
 }
 
 fn forward(record: &OpRecord, seen: Seen) -> Next {
@@ -242,9 +139,10 @@ fn undone(record: &OpRecord, n: usize, evidence: Evidence) -> OpRecord {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::turning::{cancelled, may_cancel};
     use super::*;
     use crate::model::{Placement, ProjectName, SecretName, Uid, sha256_hex};
-    use crate::store::records::{After, By, First};
+    use crate::store::records::{After, By, Cancel, First, Step, StepSpec, Verb};
 
     /// A deploy of these steps whose first is begun.
     pub(crate) fn record(steps: Vec<StepSpec>) -> OpRecord {

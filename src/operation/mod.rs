@@ -1,6 +1,6 @@
 //! Lock, fence, record, run, resume, undo: how a change is carried out (the guarantees G1 to G4).
 //!
-//! `machine` decides, purely; `drive` has the effects, between `open` and `end`; `lock` and `session` are the fence;
+//! `machine` decides, purely, and `turning` for it what a person's order does; `drive` has the effects, between `open` and `end`; `lock` and `session` are the fence;
 //! `progress` is what people see of it. Nothing here knows what a deploy is.
 
 mod audit;
@@ -24,6 +24,7 @@ pub mod restart;
 pub mod run;
 pub mod session;
 pub mod sweep;
+pub mod turning;
 
 pub use cancel::CancelError;
 pub use end::GRACE;
@@ -31,9 +32,9 @@ pub use given::Given;
 pub use intended::IntentVerb;
 pub use intent::{Begun, Intention};
 pub use lock::{Lock, OpenError};
-pub use machine::NoCancel;
 pub use maintenance::Front;
 pub use open::Opening;
 pub use progress::{Hub, Progress};
 pub use run::Runner;
 pub use session::AgentSession;
+pub use turning::NoCancel;

@@ -10,15 +10,18 @@
 //! Three agents, and more of everything: `scripts/test --full`.
 #![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used)]
 
+mod agents;
+mod moves;
 mod properties;
 mod record;
 mod world;
 
 use std::time::Instant;
 
+use agents::Operations;
 use properties::NAMES;
 use stateright::{Checker, Model};
-use world::{Broken, Budget, Operations};
+use world::{Broken, Budget};
 
 /// What two agents go through in seconds: all pairs of misfortunes.
 const SHORT: [Budget; 2] = [

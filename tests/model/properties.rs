@@ -2,7 +2,9 @@
 
 use stateright::{Model, Property};
 
-use crate::world::{Action, Effect, End, Operations, World};
+use crate::agents::Operations;
+use crate::moves::Action;
+use crate::world::{Effect, End, World};
 
 pub const G1: &str = "G1: no effect without a record";
 pub const G2: &str = "G2: one direction, turned at most once and only before the job is registered";
