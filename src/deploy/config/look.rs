@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use secrecy::SecretString;
 
-use super::Scene;
+use super::judge::Scene;
 use crate::deploy::{Deployer, Error};
 use crate::model::head::Outcome;
 use crate::model::names::EnvName;
