@@ -7,7 +7,9 @@ pub mod config;
 mod connects;
 mod copy;
 mod course;
+mod delete;
 pub mod diff;
+mod error;
 mod events;
 pub mod feed;
 mod follow;
@@ -17,6 +19,7 @@ pub mod history;
 pub mod hooks;
 mod instances;
 pub mod leave;
+mod left_runs;
 mod lineage;
 mod logs;
 mod maintenance;
@@ -41,24 +44,23 @@ use std::collections::BTreeMap;
 
 use secrecy::SecretString;
 
-use crate::descriptor::Faults;
-use crate::engines::{EngineError, Fault};
 use crate::model::artifact::Artifact;
 use crate::model::head::AppState;
 use crate::model::origin::Origin;
 use crate::model::project::Owner;
 use crate::model::{Placement, ReleaseNumber, SecretName, Sha256Hex, Uid};
-use crate::operation::{Given, Lock, OpenError, Opening, Runner};
-use crate::plan::{self, Obstacle, Plan};
-use crate::resources::secret;
+use crate::operation::{Lock, Opening, Runner};
+use crate::plan::Plan;
 use crate::store::Versioned;
-use crate::store::records::{By, LockHolder, Verb};
+use crate::store::records::{By, Verb};
 
+use error::{is_missing, no_part, no_such, obstacles};
 use source::Source;
 
 pub use crate::operation::Front;
 pub use crate::plan::Data;
 pub use audit::{AuditPlace, AuditQuery};
+pub use error::Error;
 pub use follow::Course;
 pub use lineage::Old;
 pub use logs::{Keeper, LogForm, LogQuery, LogStreamName};
@@ -98,91 +100,6 @@ pub enum Accepted {
     Operation(Uid),
     /// There is nothing to do; this release runs.
     Unchanged(ReleaseNumber),
-}
-
-/// Why a request could not be done. Each says what happened, to what, and what to do next.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The descriptor has faults: all of them.
-    #[error("{0}")]
-    Descriptor(Faults),
-    /// The request is wrong in another way.
-    #[error("{0}")]
-    Invalid(String),
-    /// More than is taken.
-    #[error("{0}")]
-    TooLarge(String),
-    /// Something stands in the way: all of it.
-    #[error("{}", .0.iter().map(|o| o.why.as_str()).collect::<Vec<_>>().join("; "))]
-    Obstacles(Vec<Obstacle>),
-    /// There is no such app, release or operation (or not for this person).
-    #[error("{0}")]
-    NotFound(String),
-    /// The app is there, and not the part of it, or the person, that was named; with what to do instead.
-    #[error("{why}")]
-    Absent {
-        /// What is not there.
-        why: String,
-        /// What was probably meant, or where to look.
-        hint: String,
-    },
-    /// The name is somebody's, or waits for the sweep.
-    #[error("{why}")]
-    NameNotAvailable {
-        /// Which.
-        why: String,
-        /// What to do instead; may be empty.
-        hint: String,
-    },
-    /// Another operation is under way.
-    #[error("{} of {app} by {} is under way (operation {})", .holder.verb, .holder.login, .holder.operation)]
-    Held {
-        /// Of which app.
-        app: Placement,
-        /// Whose.
-        holder: Box<LockHolder>,
-    },
-    /// It is too late for this, or too early: what stands against it, and what to do instead.
-    #[error("{why}")]
-    Refused {
-        /// What stands against it.
-        why: String,
-        /// What to do instead.
-        hint: String,
-    },
-    /// The world moved since the plan was made; here is the new one where there is one.
-    #[error("{0}")]
-    Moved(String, Option<Box<Plan>>),
-    /// Consul does not answer, and whether the change was begun is not known.
-    #[error("{lost}; whether the change was begun is not known: if it was, it goes on by itself")]
-    Unsure {
-        /// The operation, if there is one.
-        operation: Uid,
-        /// What came instead of an answer.
-        lost: EngineError,
-    },
-    /// This agent cannot take changes now.
-    #[error("{0}")]
-    Unready(String),
-    /// An instance does not answer at its port.
-    #[error("{0}")]
-    Unreachable(String),
-    /// An engine said no, or is away.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-}
-
-impl From<OpenError> for Error {
-    fn from(e: OpenError) -> Self {
-        match e {
-            OpenError::Held { app, holder } => Self::Held { app, holder },
-            OpenError::Moved(why) => Self::Moved(why, None),
-            OpenError::Shut => Self::Moved(e.to_string(), None),
-            OpenError::NoSession => Self::Unready(e.to_string()),
-            OpenError::Unsure { operation, lost } => Self::Unsure { operation, lost },
-            OpenError::Engine(e) => Self::Engine(e),
-        }
-    }
 }
 
 /// The use cases of apps. Cheap to clone.
@@ -335,53 +252,8 @@ impl Deployer {
         Ok(Ok(Opening { head: made.head, plan: made.plan, verb, by: by.clone(), given: made.given }))
     }
 
-    /// What a delete would do. Nothing is written.
-    pub async fn plan_delete(&self, app: &Placement, data: Data) -> Result<Plan, Error> {
-        let head = self.head(app).await?;
-        Ok(plan::delete(&plan::DeleteInput { head: &head.value, data }))
-    }
-
-    /// Deletes an app: its job and routes go, its credentials are useless at once, the rest goes with the sweep.
-    pub async fn delete(&self, by: &By, app: &Placement, data: Data) -> Result<Accepted, Error> {
-        self.deletable(app, data).await?;
-        let lock = self.runner.lock(app, by, Verb::Delete).await?;
-        match self.delete_opening(by, app, data).await {
-            Ok(opening) => {
-                let (uid, of) = (opening.head.value.uid.clone(), app.clone());
-                let operation = Box::pin(self.runner.open(lock, opening)).await?;
-                let deployer = self.clone();
-                tokio::spawn(async move { deployer.purge_runs_of(&of, &uid).await });
-                Ok(Accepted::Operation(operation))
-            }
-            Err(e) => {
-                self.give_back(lock).await;
-                Err(e)
-            }
-        }
-    }
-
     async fn give_back(&self, lock: Lock) {
         self.runner.unlock(lock).await;
-    }
-
-    async fn deletable(&self, app: &Placement, data: Data) -> Result<Versioned<crate::model::Head>, Error> {
-        let head = self.runner.store().head(app).await?.ok_or_else(|| no_such(app))?;
-        if head.value.state == AppState::Deleted && (data == Data::Kept || head.value.owned.is_empty()) {
-            return Err(match self.free_at(&head.value.uid).await? {
-                Some(at) => Error::NotFound(format!("{app} is deleted already; its name is free at {at}")),
-                None => no_such(app),
-            });
-        }
-        Ok(head)
-    }
-
-    async fn delete_opening(&self, by: &By, app: &Placement, data: Data) -> Result<Opening, Error> {
-        let head = self.deletable(app, data).await?;
-        prepare::unfinished(&head.value)?;
-        let mut plan = plan::delete(&plan::DeleteInput { head: &head.value, data });
-        let existing = secret::versions(&self.runner.hands().consul, app).await?;
-        versions::mark(&mut plan.after.doomed, &head.value, &existing);
-        Ok(Opening { head, plan, verb: Verb::Delete, by: by.clone(), given: Given::default() })
     }
 
     async fn head(&self, app: &Placement) -> Result<Versioned<crate::model::Head>, Error> {
@@ -396,17 +268,6 @@ impl Deployer {
             None => no_such(app),
         })
     }
-
-    /// When the names of a deleted app are free (UTC, to the minute); `None`: now.
-    async fn free_at(&self, uid: &Uid) -> Result<Option<String>, Error> {
-        let doomed = self.runner.store().doomed().await?;
-        let last = doomed.into_iter().filter(|d| d.value.uid == *uid).map(|d| d.value.not_before).max();
-        Ok(last.map(|at| to_the_minute(&at)))
-    }
-}
-
-fn no_such(app: &Placement) -> Error {
-    Error::NotFound(format!("there is no app {app}"))
 }
 
 /// A time (RFC 3339) as people read it: UTC, to the second.
@@ -423,31 +284,4 @@ fn to_the_minute(at: &str) -> String {
         Ok(at) => at.strftime("%H:%M UTC").to_string(),
         Err(_) => at.to_owned(),
     }
-}
-
-/// The app has no part of this name: with the name that was probably meant, else with all that there are.
-fn no_part(app: &Placement, what: &str, name: &str, all: &[&str]) -> Error {
-    let short: String = name.chars().take(40).collect();
-    Error::Absent { why: format!("{app} has no {what} {short}"), hint: meant(name, all) }
-}
-
-/// Which of these was probably meant, for a hint.
-fn meant(name: &str, all: &[&str]) -> String {
-    match (crate::model::nearest(name, all.iter().copied()), all) {
-        (Some(near), _) => format!("did you mean {near}?"),
-        (None, []) => "it has none".to_owned(),
-        (None, all) => format!("it has {}", all.join(", ")),
-    }
-}
-
-fn obstacles(list: Vec<Obstacle>) -> Error {
-    match list.iter().find(|o| o.code == "name_not_available") {
-        Some(o) if list.len() == 1 => Error::NameNotAvailable { why: o.why.clone(), hint: o.hint.clone() },
-        _ => Error::Obstacles(list),
-    }
-}
-
-/// True where an engine's answer means that the thing is not there.
-fn is_missing(e: &EngineError) -> bool {
-    e.fault == Fault::NotFound
 }
