@@ -116,8 +116,9 @@ impl Deployer {
         let mut releases = Releases { serving, coming: None };
         let Some(job) = job else { return Ok(releases) };
         // Beside the one that serves, or in its place where there was nothing to go back to.
-        let has_failed = head.last_operation.as_ref().is_some_and(|l| l.outcome == Outcome::Failed);
-        let failed = head.newest.as_ref().filter(|r| has_failed && Some(r.number.0) > serving);
+        let ended = head.last_operation.as_ref().filter(|l| l.outcome == Outcome::Failed);
+        let brought = ended.and_then(|l| l.release);
+        let failed = head.newest.as_ref().filter(|r| Some(r.number) == brought && Some(r.number.0) > serving);
         if let Some(other) = head.held.as_ref().map(|h| &h.release).or(failed) {
             let view = JobView::of(job)?;
             releases.coming = (view.job_modify_index() == index).then(|| (other.number.0, view.version()));

@@ -233,6 +233,9 @@ pub struct LastOperation {
     /// Who asked for it; "" where an older agent wrote it.
     #[serde(default)]
     pub by: String,
+    /// The release that it brought, where it brought one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<ReleaseNumber>,
 }
 
 /// How an operation can end.

@@ -31,6 +31,7 @@ pub fn close(head: &Head, record: &OpRecord, outcome: Outcome, at: &str, summary
         summary: summary.to_owned(),
         at: at.to_owned(),
         by: record.by.login.clone(),
+        release: after.release.as_ref().map(|r| r.number),
     });
     if let Some(release) = &after.release {
         next.last_number = next.last_number.max(release.number.0);
@@ -91,7 +92,7 @@ pub fn close(head: &Head, record: &OpRecord, outcome: Outcome, at: &str, summary
             } else if registered.is_some() {
                 // Registered and not taken back: this specification is what Nomad now holds.
                 next.spec_hash.clone_from(&after.spec_hash);
-                next.job_index = registered;
+                next.job_index = evidence(record, |s| matches!(s, StepSpec::JobSettle { .. })).or(registered);
             }
         }
     }

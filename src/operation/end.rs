@@ -294,6 +294,9 @@ impl Runner {
                 Some(cancel) => format!("cancelled by {}: nothing has changed", cancel.by.login),
                 None => "undone: nothing has changed".to_owned(),
             },
+            (Outcome::Reverted | Outcome::Failed, _) if stays_stopped(op) => {
+                format!("{release} {}; the app is stopped, as it was", failed(op))
+            }
             (Outcome::Reverted, _) => format!("{release} {}; the old release serves on", failed(op)),
             (Outcome::Failed, _) => format!("{release} {}", failed(op)),
             (Outcome::Abandoned, _) => "abandoned".to_owned(),
@@ -307,6 +310,9 @@ impl Runner {
     /// A release that does not serve and that Nomad has not taken back (`auto_revert = false`): what runs now, and what to
     /// do about it.
     async fn side_by_side(&self, op: &OpRecord, outcome: Outcome) -> Option<String> {
+        if stays_stopped(op) {
+            return None;
+        }
         let settled = op.steps.iter().find_map(|s| match &s.spec {
             StepSpec::JobSettle { namespace, id, first: First::No, .. } if s.state == StepState::Done => {
                 Some((namespace, id))
@@ -342,6 +348,16 @@ impl Runner {
 
 fn instances(n: usize) -> String {
     if n == 1 { "1 instance".to_owned() } else { format!("{n} instances") }
+}
+
+/// True where nothing ran before, and the release that should have does not.
+fn stays_stopped(op: &OpRecord) -> bool {
+    op.steps.iter().any(|s| match &s.spec {
+        StepSpec::JobSettle { first: First::No, counts, .. } => {
+            s.state == StepState::Done && settle::was_stopped(counts)
+        }
+        _ => false,
+    })
 }
 
 /// What came of a release that does not serve.

@@ -90,6 +90,7 @@ pub fn fulfil(head: &Head, intent: &Intent, how: &Fulfilled, at: &str) -> Head {
         summary,
         at: at.to_owned(),
         by: intent.actor.clone(),
+        release: None,
     });
     next
 }

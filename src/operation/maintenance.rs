@@ -168,6 +168,7 @@ impl Runner {
             summary: summary.to_owned(),
             at,
             by: by.login.clone(),
+            release: None,
         });
         Ok((head, ops))
     }

@@ -181,6 +181,11 @@ async fn fail(work: &Work<'_>, deployment: &str) -> Result<(), EngineError> {
     }
 }
 
+/// Whether nothing ran before the job was registered, by the counts that it had.
+pub fn was_stopped(counts: &BTreeMap<String, u64>) -> bool {
+    !counts.is_empty() && counts.values().all(|count| *count == 0)
+}
+
 /// Adds what Consul's checks of the instance last said, while they still stand there. It explains; the rollout does
 /// not hang on it.
 async fn failing_checks(work: &Work<'_>, failure: &mut Failure) {
@@ -233,6 +238,20 @@ async fn ended(
             found.insert(VERDICT.to_owned(), "failed".to_owned());
         }
         (None, First::No) => {
+            // Nomad goes back to no job of the same specification. Where nothing ran before, nothing is left to run.
+            if was_stopped(counts) {
+                let known = registered_index(work);
+                match counts::set(work.hands, work.app, work.uid, counts, known).await {
+                    Ok(counted) => {
+                        let index =
+                            counted.known.or(known).map(|index| (job::INDEX.to_owned(), index.to_string()));
+                        found.extend(index);
+                    }
+                    // Somebody else's change stands.
+                    Err(e) if e.fault == Fault::Conflict => {}
+                    Err(e) => return Err(e.after_effect()),
+                }
+            }
             found.insert(VERDICT.to_owned(), "failed".to_owned());
         }
     }

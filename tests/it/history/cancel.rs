@@ -291,6 +291,48 @@ async fn a_release_that_hangs_says_why_and_is_given_up_at_once_by_any_agent() {
     assert_eq!(world.orphans().await, Vec::<String>::new());
 }
 
+/// What is stopped, is started by a deploy and does not get healthy, is stopped again, whether its release is the one that
+/// served before or a new one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_is_given_up_leaves_the_app_stopped_as_it_was() {
+    let world = World::world().await;
+    let person = Person::of(&world.stack);
+    let project = Project::new("asleep");
+    let dir = project.path();
+    let slow = world.stack.dir().join("asleep-is-slow");
+    project.says_unless("one", &slow);
+    person.expect(0, dir, &["deploy"]);
+    for (word, release) in [("one", 1), ("two", 2)] {
+        person.expect(0, dir, &["stop"]);
+        std::fs::write(&slow, "").unwrap();
+        project.says_unless(word, &slow);
+        let mut hangs = person.begins(dir, &["deploy"]);
+        under_way(&world, &project).await;
+        hangs.until(PATIENCE, |l| l.contains("not healthy yet")).await.unwrap();
+        let gave = person.expect(0, dir, &["operations", "cancel"]);
+        let said = format!(
+            "release {release} was given up by me before it got healthy; the app is stopped, as it was"
+        );
+        assert!(gave.err.contains(&said), "{}", gave.err);
+        assert_eq!(hangs.end(PATIENCE).await.code, 1);
+        eventually("it is stopped again", PATIENCE, async || {
+            (person.json(dir, &["status", "--json"])["status"] == "stopped").then_some(())
+        })
+        .await;
+        std::fs::remove_file(&slow).unwrap();
+        person.expect(0, dir, &["start"]);
+        let status = person.json(dir, &["status", "--json"]);
+        assert_eq!((&status["release"], &status["status"]), (&json!(1), &json!("running")), "{status}");
+        let all = status["instances"].as_array().unwrap();
+        assert!(all.iter().filter(|i| i["state"] == "healthy").all(|i| i["release"] == 1), "{status}");
+        let runs = person.expect(0, dir, &["exec", "--", "/bin/sh", "-c", "echo $SAYS"]);
+        assert_eq!(runs.out.trim(), "one", "after {word}");
+    }
+    let again = person.expect(0, dir, &["deploy"]);
+    assert!(again.err.contains("release 3 runs"), "{}", again.err);
+    assert_eq!(world.orphans().await, Vec::<String>::new());
+}
+
 async fn under_way(world: &World, project: &Project) -> String {
     let app = Placement::production(terreau::model::ProjectName::new(project.name.as_str()).unwrap());
     world.open(&app).await.id.to_string()

@@ -94,11 +94,21 @@ impl Project {
         self.writes(&format!("env = {{ SAYS = \"{value}\" }}"), "", after);
     }
 
+    /// The same release is slow to listen while there is such a file.
+    fn says_unless(&self, value: &str, slow: &Path) {
+        let project = format!("env = {{ SAYS = \"{value}\" }}");
+        self.writes_program(&project, "", &format!("test ! -e {} || sleep 3600", slow.display()));
+    }
+
     fn writes(&self, project: &str, process: &str, after: u32) {
+        self.writes_program(project, process, &format!("sleep {after}"));
+    }
+
+    fn writes_program(&self, project: &str, process: &str, before: &str) {
         let text = format!(
             r#"project "{name}" {{
   process "web" {{
-    command = ["/bin/sh", "-c", "sleep {after}; exec /usr/bin/python3 -m http.server --bind 127.0.0.1 $PORT"]
+    command = ["/bin/sh", "-c", "{before}; exec /usr/bin/python3 -m http.server --bind 127.0.0.1 $PORT"]
     port "http" {{}}
     check "http" {{ path = "/" }}
     route "{name}.example.org" {{}}
