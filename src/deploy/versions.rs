@@ -93,7 +93,7 @@ impl Deployer {
 /// A number that no version of this secret ever had.
 pub(super) fn next(head: &Head, existing: &Existing, name: &SecretName) -> u64 {
     let written = existing.get(name).and_then(|v| v.last().copied());
-    let known = [written, head.swept.get(name).copied(), head.secrets.get(name).copied()];
+    let known = [written, head.dropped.get(name).copied(), head.secrets.get(name).copied()];
     known.into_iter().flatten().max().unwrap_or(0) + 1
 }
 
@@ -146,7 +146,7 @@ pub(super) fn choose(
             (None, _, Some((of, lost))) if is_made => Some(format!(
                 "secret {name} gets a new value: version {lost}, which release {of} had, is gone"
             )),
-            (None, _, None) if is_made && head.swept.contains_key(name) => Some(format!(
+            (None, _, None) if is_made && head.dropped.contains_key(name) => Some(format!(
                 "secret {name} gets a new value: the one that it had is gone, an hour after no release used it any more"
             )),
             _ => None,
@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn after_the_sweep_numbers_go_on_and_the_old_ones_are_not_taken_for_new_ones() {
         let mut head = head();
-        head.swept = both(2, 2);
+        head.dropped = both(2, 2);
         let none = BTreeMap::new();
         let chosen = choose(&source(Some(both(1, 1))), &none, &head, &Existing::new(), &BTreeMap::new());
         assert_eq!(chosen.versions, both(3, 3));

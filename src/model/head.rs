@@ -48,10 +48,10 @@ pub struct Head {
     pub names: Vec<Name>,
     /// The current version of each secret.
     pub secrets: BTreeMap<SecretName, u64>,
-    /// The highest version of each secret whose values were swept: its next one counts on from there, so that no release
-    /// of before finds another value under the number of its own.
+    /// The highest version of each secret that a release dropped: its next one counts on from there, also once the sweep has
+    /// taken its values, so that no release of before finds another value under the number of its own.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub swept: BTreeMap<SecretName, u64>,
+    pub dropped: BTreeMap<SecretName, u64>,
     /// The node that holds its volumes.
     pub node: Option<String>,
     /// The hosts that it answers at, as its descriptor orders them; among its names are also those that it redirects.
@@ -113,7 +113,7 @@ impl Head {
             owned: Vec::new(),
             names: Vec::new(),
             secrets: BTreeMap::new(),
-            swept: BTreeMap::new(),
+            dropped: BTreeMap::new(),
             node: None,
             fronts: Vec::new(),
             wanted: Wanted::Running,

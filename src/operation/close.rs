@@ -110,6 +110,13 @@ fn done(next: &mut Head, record: &OpRecord, registered: Option<u64>) {
     let after = &record.after;
     next.owned.clone_from(&after.owned);
     next.secrets.clone_from(&after.secrets);
+    // Here and not by the sweep, which may take the values and then be stopped.
+    for thing in &after.doomed {
+        if let (Some(versions), Ok(name)) = (thing.versions, SecretName::new(thing.id.as_str())) {
+            let known = next.dropped.entry(name).or_default();
+            *known = (*known).max(versions.highest);
+        }
+    }
     next.env.clone_from(&after.env);
     next.owners.clone_from(&after.owners);
     next.node.clone_from(&after.node);

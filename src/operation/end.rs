@@ -4,7 +4,7 @@ use super::Progress;
 use super::close::{Closing, close};
 use super::lock::Lock;
 use super::run::{Runner, backoff, encode, is_final, pass};
-use crate::engines::consul::TxnOp;
+use crate::engines::consul::{TXN_BYTES, TXN_OPS, TxnOp};
 use crate::engines::nomad::JobView;
 use crate::engines::{EngineError, Fault};
 use crate::model::head::{Held, Kind, Outcome};
@@ -196,7 +196,6 @@ impl Runner {
             ops.push(TxnOp::Delete { key: keys::config_change(&op.app, &op.id) });
         }
         ops.extend(closing.freed.iter().map(|n| TxnOp::Delete { key: keys::name(n.space, &n.name) }));
-        ops.extend(self.spared(&head.value, closing.head.as_ref()).await?);
         if closing.dooms && !op.after.doomed.is_empty() {
             let not_before = self.now().saturating_add(GRACE).unwrap_or(jiff::Timestamp::MAX);
             let doomed = Doomed {
@@ -209,13 +208,24 @@ impl Runner {
             };
             ops.push(TxnOp::Set { key: keys::doomed(&op.id), value: encode(&doomed)? });
         }
+        let mut free = TXN_BYTES.saturating_sub(ops.iter().map(TxnOp::size).sum());
+        let fits = |op: &TxnOp| {
+            free.checked_sub(op.size()).is_some_and(|rest| {
+                free = rest;
+                true
+            })
+        };
+        let spared = self.spared(&head.value, closing.head.as_ref()).await?;
+        let room = TXN_OPS.saturating_sub(ops.len());
+        ops.extend(spared.into_iter().take(room).take_while(fits));
         let consul = self.inner.hands.consul.clone().with_gate(lock.lease.gate());
         let doing = || format!("record the end of operation {}", op.id);
         consul.txn(&ops).await.map(|_| ()).map_err(|e| EngineError { doing: doing(), ..e })
     }
 
     /// Takes what has come back into use off the sweep's lists, in the transaction that says so: when it is dropped once
-    /// more, its hour begins anew. Of a site old objects are listed, which nobody uses.
+    /// more, its hour begins anew. What does not fit into that transaction stays listed: the sweep leaves alone what is used.
+    /// Of a site old objects are listed, which nobody uses.
     async fn spared(&self, head: &Head, next: Option<&Head>) -> Result<Vec<TxnOp>, EngineError> {
         let is_owned = |h: &Head, kind, id: &str| h.owned.iter().any(|o| o.kind == kind && o.id == id);
         let back = |kind, id: &str| {

@@ -12,7 +12,6 @@ use super::session::Lease;
 use crate::engines::EngineError;
 use crate::engines::consul::{TXN_OPS, TxnOp};
 use crate::engines::nomad::{JobView, Purge};
-use crate::model::SecretName;
 use crate::model::desired::Name;
 use crate::model::head::{AppState, Head, Kind};
 use crate::resources::{Work, account, key, site};
@@ -97,7 +96,6 @@ async fn sweep_one(
         TxnOp::CheckIndex { key: keys::doomed(&d.id), index: doomed.index },
     ];
     let mut freed: Vec<&Name> = Vec::new();
-    let mut swept: Vec<(SecretName, u64)> = Vec::new();
     for thing in &d.things {
         // What has come back into use since is not swept, and holds its names.
         let in_use = head.as_ref().is_some_and(|h| {
@@ -108,9 +106,6 @@ async fn sweep_one(
         if !in_use {
             remove(&work, thing, head.as_ref().map(|h| &h.value), &still).await?;
             freed.extend(&thing.names);
-            if let (Some(versions), Ok(name)) = (thing.versions, SecretName::new(thing.id.as_str())) {
-                swept.push((name, versions.highest));
-            }
         }
     }
     if head.as_ref().is_none_or(|h| h.value.uid != d.uid || h.value.state == AppState::Deleted) {
@@ -122,10 +117,6 @@ async fn sweep_one(
     if let Some(head) = head.filter(|h| h.value.uid == d.uid) {
         let mut next = head.value;
         next.names.retain(|n| !freed.contains(&n));
-        for (name, highest) in swept {
-            let known = next.swept.entry(name).or_default();
-            *known = (*known).max(highest);
-        }
         let key = keys::head(&d.app);
         let is_over = next.state == AppState::Deleted && next.owned.is_empty() && next.names.is_empty();
         ops.push(if is_over {

@@ -72,7 +72,7 @@ pub(super) fn secret(
         found.obstacles.push(Obstacle {
             code: "missing".to_owned(),
             target: want.name.to_string(),
-            why: match head.and_then(|h| h.swept.get(&want.name)) {
+            why: match head.and_then(|h| h.dropped.get(&want.name)) {
                 None => format!("secret {} has no value yet", want.name),
                 Some(_) => format!(
                     "secret {} has no value: what it had was deleted an hour after no release used it any more",

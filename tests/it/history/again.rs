@@ -4,12 +4,14 @@
 use std::time::Duration;
 
 use rustix::process::Signal;
+use terreau::clock::Clock;
 use terreau::deploy::{Accepted, DeployInput, Ill};
 use terreau::model::head::{Kind, Outcome};
 use terreau::model::{Placement, ReleaseNumber, SecretName};
+use terreau::operation::run::fresh_uid;
 use terreau::operation::sweep;
 use terreau::store::keys;
-use terreau::store::records::{Doomed, Verb};
+use terreau::store::records::{Doomed, DoomedThing, Verb};
 
 use super::PATIENCE;
 use crate::harness::{self, StackOptions, eventually};
@@ -116,6 +118,54 @@ async fn a_dropped_secret_has_its_value_again_until_the_sweep_has_taken_it_and_t
     assert!(of(&second, ".v/made/2").is_some() && of(&second, ".v/made/1").is_none(), "made again");
     assert_ne!(of(&second, "made"), of(&first, "made"));
     assert_eq!(of(&second, "made"), of(&second, ".v/made/2"));
+}
+
+/// A sweep takes the values and is then stopped, by an engine that is away or by its agent's end.
+#[tokio::test]
+async fn a_number_never_comes_back_after_a_sweep_that_did_not_get_to_its_end() {
+    let bare = Bare::on(harness::shared().await).await;
+    let app = app("stopped");
+    let with = web(&app, "secret \"made\" { type = \"generated\" }\n  env = { MADE = \"${secret.made}\" }");
+    assert_eq!(bare.deploy(&app, &with).await.unwrap().0, Outcome::Done);
+    assert_eq!(bare.deploy(&app, &web(&app, "")).await.unwrap().0, Outcome::Done);
+    let all = bare.deployer.runner().store().doomed().await.unwrap();
+    let mut doomed = all.into_iter().find(|d| d.value.app == app).unwrap().value;
+    doomed.things.push(DoomedThing::new(Kind::Account, "no name of an entry", vec![]));
+    let list = serde_json::to_vec(&doomed).unwrap();
+    bare.hands.consul.kv_put(&keys::doomed(&doomed.id), list).await.unwrap();
+    sweep(&bare).await;
+    assert_eq!((values(&bare, &app).await, listed(&bare, &app).await), (vec![], 1));
+    assert_eq!(bare.deploy(&app, &with).await.unwrap().0, Outcome::Done);
+    let now = values(&bare, &app).await;
+    assert!(now.iter().any(|(key, _)| key == ".v/made/2"), "{now:?}");
+}
+
+/// More lists name what comes back than a transaction takes.
+#[tokio::test]
+async fn secrets_that_were_dropped_one_by_one_come_back_together() {
+    const MANY: usize = 64;
+    let bare = Bare::on(harness::shared().await).await;
+    let app = app("one-by-one");
+    let secrets: String =
+        (0..MANY).map(|n| format!("secret \"s{n}\" {{ type = \"generated\" }}\n  ")).collect();
+    let env: Vec<String> = (0..MANY).map(|n| format!("S{n} = \"${{secret.s{n}}}\"")).collect();
+    let with = web(&app, &format!("{secrets}env = {{ {} }}", env.join(", ")));
+    assert_eq!(bare.deploy(&app, &with).await.unwrap().0, Outcome::Done);
+    let first = values(&bare, &app).await;
+    assert_eq!(bare.deploy(&app, &web(&app, "")).await.unwrap().0, Outcome::Done);
+    let consul = &bare.hands.consul;
+    let all = bare.deployer.runner().store().doomed().await.unwrap();
+    let doomed = all.into_iter().find(|d| d.value.app == app).unwrap().value;
+    for thing in doomed.things.iter().filter(|t| t.kind == Kind::Secret) {
+        let id = fresh_uid(bare.clock.now());
+        let one = Doomed { id: id.clone(), things: vec![thing.clone()], ..doomed.clone() };
+        consul.kv_put(&keys::doomed(&id), serde_json::to_vec(&one).unwrap()).await.unwrap();
+    }
+    consul.kv_delete(&keys::doomed(&doomed.id)).await.unwrap();
+    assert_eq!(listed(&bare, &app).await, MANY);
+    assert_eq!(bare.deploy(&app, &with).await.unwrap().0, Outcome::Done);
+    sweep(&bare).await;
+    assert_eq!((values(&bare, &app).await, listed(&bare, &app).await), (first, 0));
 }
 
 /// Whoever takes a secret up again dies half-way, and a sweep is paused where it is about to delete: the value stays.
