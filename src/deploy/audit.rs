@@ -12,7 +12,7 @@ use crate::model::{Placement, Sha256Hex};
 use crate::store::chain::{AUDIT, ChainHead, Entry, Link, ReadError, Segment};
 use crate::store::people::PeopleAudit;
 use crate::store::records::Audit;
-use crate::store::{Store, Versioned, keys};
+use crate::store::{Versioned, keys};
 
 /// How many segments are read for one answer.
 const SEGMENTS: usize = 100;
@@ -77,8 +77,9 @@ impl Deployer {
         let mut before = query.from.as_ref().map_or(u64::MAX, |f| f.before);
         let mut at = query.from.as_ref().and_then(|f| f.at.clone());
         if at.is_none() {
-            let (head, mut records) =
-                tokio::try_join!(store.chain(AUDIT), store.consul().kv_list(keys::ALL_AUDIT))?;
+            // The head is the later one: what was exported and taken out of Consul in between stands below it.
+            let mut records = store.consul().kv_list(keys::ALL_AUDIT).await?;
+            let head = store.chain(AUDIT).await?;
             let through = head.as_ref().map_or(0, |h| h.value.through);
             records.sort_by_key(|r| std::cmp::Reverse(r.modify_index));
             for r in records.iter().filter(|r| r.modify_index < before) {
@@ -128,12 +129,14 @@ impl Deployer {
         let mut at = if let Some(place) = from {
             place.at
         } else {
+            // Before the head: what is exported meanwhile is beyond no head that is read later.
+            let newest = store.objects().newest_segment(AUDIT).await?;
             let head = store.chain(AUDIT).await?;
             let through = head.as_ref().map_or(0, |h| h.value.through);
             let records = store.consul().kv_list(keys::ALL_AUDIT).await?;
             told.waiting = records.iter().filter(|r| r.modify_index > through).count() as u64;
             told.head = head.as_ref().map(|h| view(&h.value));
-            told.torn = beyond(store, head.as_ref()).await?;
+            told.torn = beyond(newest, head.as_ref());
             head.map(|h| (h.value.last, h.value.entries))
         };
         for _ in 0..SEGMENTS {
@@ -160,13 +163,12 @@ impl Deployer {
 }
 
 /// Segments in Garage that the head does not lead to: somebody put an older head back, or took it away.
-async fn beyond(store: &Store, head: Option<&Versioned<ChainHead>>) -> Result<Option<String>, Error> {
+fn beyond(newest: Option<u64>, head: Option<&Versioned<ChainHead>>) -> Option<String> {
     let named = head.map_or(0, |h| h.value.last.seq);
-    let newest = store.objects().newest_segment(AUDIT).await?;
     // One that nobody names is left where a writer was cut off.
-    Ok(newest.filter(|seq| *seq > named.saturating_add(1)).map(|seq| {
+    newest.filter(|seq| *seq > named.saturating_add(1)).map(|seq| {
         format!("Garage holds segments up to {seq}, and the head in Consul names {named} as the last: an older head was put back, or it is gone")
-    }))
+    })
 }
 
 fn view(head: &ChainHead) -> AuditHead {

@@ -188,8 +188,10 @@ async fn trim(runner: &Runner, lease: &Lease, records: &[KvEntry]) -> Result<(),
         let delete = |r: &KvEntry| TxnOp::DeleteCas { key: r.key.clone(), index: r.modify_index };
         let ops: Vec<TxnOp> = std::iter::once(leads).chain(some.iter().map(delete)).collect();
         match consul.txn(&ops).await {
-            Err(e) if e.fault != Fault::Conflict => return Err(e),
-            _ => {}
+            Ok(_) => {}
+            // What is newer stays too: whoever reads takes the oldest in Consul for the end of what stands there.
+            Err(e) if e.fault == Fault::Conflict => return Ok(()),
+            Err(e) => return Err(e),
         }
     }
     Ok(())

@@ -102,7 +102,9 @@ impl Entry {
                 if one_line(&json) {
                     json
                 } else {
-                    serde_json::from_str(json.get()).map_or_else(|_| json, |v| raw(&v))
+                    // What reads as JSON and is no value (1e999) stays what it is: bytes.
+                    let whole = serde_json::from_str(json.get());
+                    whole.map_or_else(|_| raw(&Value::String(hex::encode(value))), |v| raw(&v))
                 }
             },
         );
@@ -268,6 +270,7 @@ mod tests {
         let of = |bytes: &[u8]| Entry::of("k", 1, bytes).record.get().to_owned();
         assert_eq!(of(br#"{"b":1,"a":1.50}"#), r#"{"b":1,"a":1.50}"#);
         assert_eq!(of(b"{\"b\":\n1}"), r#"{"b":1}"#);
+        assert_eq!(of(b"{\"b\":\n1e999}"), format!("{:?}", hex::encode("{\"b\":\n1e999}")));
         assert_eq!(of(b"no json"), format!("{:?}", hex::encode("no json")));
         assert_eq!(of(&[0xff, 0]), r#""ff00""#);
     }

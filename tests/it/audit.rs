@@ -218,7 +218,14 @@ async fn while_too_many_wait_no_change_is_taken_and_it_goes_on_by_itself() {
     runner.tell(&me(), (&app, &uid), "exec", "no".into()).await.unwrap_err();
 
     it.stack.start_part(Part::Sandbox).await;
-    assert_eq!(it.export().await, FULL);
+    let looks = async {
+        for _ in 0..40 {
+            let seen = it.bare.deployer.verify_audit(None).await.unwrap();
+            assert_eq!(seen.torn, None, "a look beside an export raises no alarm");
+        }
+    };
+    let (exported, ()) = tokio::join!(it.exporter.pass(&runner), looks);
+    assert_eq!(exported.unwrap(), FULL);
     assert_eq!(runner.store().consul().kv_keys(keys::AUDIT).await.unwrap().len(), KEPT);
     it.export().await;
     let lock = runner.lock(&app, &me(), Verb::Deploy).await.unwrap();
