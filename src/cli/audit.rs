@@ -48,7 +48,7 @@ async fn list(args: &AuditListArgs, client: &Client, cx: &Context) -> Ran {
         }
     }
     if args.json {
-        cx.printer.json(&AuditPage { entries: all, next: from, torn: torn.clone() })?;
+        cx.printer.json(&AuditPage { entries: all, next: None, torn: torn.clone() })?;
     } else if all.is_empty() {
         cx.printer.say("nothing of that kind was done");
     } else {
@@ -80,6 +80,7 @@ async fn verify(args: &AuditVerifyArgs, client: &Client, cx: &Context) -> Ran {
     while let Some(from) = whole.next.take() {
         let page: AuditVerified = client.get(&format!("/v1/audit/verify?from={}", escaped(&from))).await?;
         whole.segments.extend(page.segments);
+        whole.breaks.extend(page.breaks);
         whole.torn = page.torn;
         whole.next = page.next;
     }
@@ -88,6 +89,13 @@ async fn verify(args: &AuditVerifyArgs, client: &Client, cx: &Context) -> Ran {
     }
     if let Some(why) = &whole.torn {
         return Err(torn_here(why));
+    }
+    if !whole.breaks.is_empty() {
+        let what = whole.breaks.iter().map(|b| harmless(b)).collect::<Vec<_>>().join("\n  ");
+        return Err(Failure::failed(format!("the audit log has a break: {what}")).hint(
+            "what stood in those segments is not in the log; they are still in Terreau's bucket, below chain/audit/. After a restore of Consul \
+             that is what is to be expected",
+        ));
     }
     if let Some(wanted) = &args.contains {
         let Some(found) = whole.segments.iter().find(|s| s.sha256 == wanted.as_str()) else {

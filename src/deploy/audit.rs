@@ -9,13 +9,16 @@ use jiff::Timestamp;
 use super::{Deployer, Error};
 use crate::model::wire::{AuditHead, AuditLine, AuditPage, AuditSegment, AuditVerified};
 use crate::model::{Placement, Sha256Hex};
-use crate::store::chain::{AUDIT, ChainHead, Entry, Link, ReadError, Segment};
+use crate::store::chain::{self, AUDIT, ChainHead, Entry, Link, ReadError, Segment};
 use crate::store::people::PeopleAudit;
 use crate::store::records::Audit;
 use crate::store::{Versioned, keys};
 
 /// How many segments are read for one answer.
 const SEGMENTS: usize = 100;
+
+/// How much the clocks of agents may differ.
+const CLOCKS: jiff::SignedDuration = jiff::SignedDuration::from_mins(10);
 
 /// Which entries are wanted.
 #[derive(Debug, Clone, Default)]
@@ -80,7 +83,7 @@ impl Deployer {
             // The head is the later one: what was exported and taken out of Consul in between stands below it.
             let mut records = store.consul().kv_list(keys::ALL_AUDIT).await?;
             let head = store.chain(AUDIT).await?;
-            let through = head.as_ref().map_or(0, |h| h.value.through);
+            let through = chain::through(head.as_ref());
             records.sort_by_key(|r| std::cmp::Reverse(r.modify_index));
             for r in records.iter().filter(|r| r.modify_index < before) {
                 if is_enough(&page, query.limit, r.modify_index) {
@@ -92,7 +95,9 @@ impl Deployer {
                 page.entries.extend(line(&entry, is_chained).filter(|l| query.wants(l)));
             }
             // Consul has the newest: what is older stands in the chain alone.
-            before = records.last().map_or(before, |r| r.modify_index.min(before));
+            let is_of_here = head.as_ref().is_none_or(|h| h.value.through < h.index);
+            let oldest = records.last().map(|r| r.modify_index).filter(|_| is_of_here);
+            before = oldest.map_or(before, |oldest| oldest.min(before));
             at = head.map(|h| (h.value.last, h.value.entries));
         }
         for _ in 0..SEGMENTS {
@@ -112,8 +117,10 @@ impl Deployer {
                 }
                 page.entries.extend(line(entry, true).filter(|l| query.wants(l)));
             }
-            // What stands in a segment was written before it.
-            if query.since.is_some_and(|since| is_older(&segment.head.at, since)) {
+            // What stands in a segment was written before it, by agents whose clocks may differ.
+            if query.since.is_some_and(|since| {
+                is_older(&segment.head.at, since.saturating_sub(CLOCKS).unwrap_or(since))
+            }) {
                 return Ok(page);
             }
             at = one_before(segment);
@@ -125,14 +132,21 @@ impl Deployer {
     /// Looks whether the chain is whole, from its head or from where the last answer ended, so many segments at a time.
     pub async fn verify_audit(&self, from: Option<AuditPlace>) -> Result<AuditVerified, Error> {
         let store = self.runner().store();
-        let mut told = AuditVerified { head: None, waiting: 0, segments: Vec::new(), torn: None, next: None };
+        let mut told = AuditVerified {
+            head: None,
+            waiting: 0,
+            segments: Vec::new(),
+            breaks: Vec::new(),
+            torn: None,
+            next: None,
+        };
         let mut at = if let Some(place) = from {
             place.at
         } else {
             // Before the head: what is exported meanwhile is beyond no head that is read later.
             let newest = store.objects().newest_segment(AUDIT).await?;
             let head = store.chain(AUDIT).await?;
-            let through = head.as_ref().map_or(0, |h| h.value.through);
+            let through = chain::through(head.as_ref());
             let records = store.consul().kv_list(keys::ALL_AUDIT).await?;
             told.waiting = records.iter().filter(|r| r.modify_index > through).count() as u64;
             told.head = head.as_ref().map(|h| view(&h.value));
@@ -149,6 +163,13 @@ impl Deployer {
                 }
                 Err(ReadError::Engine(e)) => return Err(e.into()),
             };
+            told.breaks.extend(segment.head.beyond.map(|beyond| {
+                format!(
+                    "segment {} was begun at {} beside segments up to {beyond} that no head led to: an older head had been \
+                     put back, by hand or with a backup of Consul, or it was gone",
+                    link.seq, segment.head.at
+                )
+            }));
             told.segments.push(AuditSegment {
                 seq: link.seq,
                 sha256: link.sha256.to_string(),
@@ -164,7 +185,7 @@ impl Deployer {
 
 /// Segments in Garage that the head does not lead to: somebody put an older head back, or took it away.
 fn beyond(newest: Option<u64>, head: Option<&Versioned<ChainHead>>) -> Option<String> {
-    let named = head.map_or(0, |h| h.value.last.seq);
+    let named = head.map_or(0, |h| h.value.last.seq.max(h.value.beyond));
     // One that nobody names is left where a writer was cut off.
     newest.filter(|seq| *seq > named.saturating_add(1)).map(|seq| {
         format!("Garage holds segments up to {seq}, and the head in Consul names {named} as the last: an older head was put back, or it is gone")

@@ -17,7 +17,7 @@ use super::session::Lease;
 use crate::engines::consul::{KvEntry, TXN_OPS, TxnOp};
 use crate::engines::{Engine, EngineError, Fault};
 use crate::model::Uid;
-use crate::store::chain::{AUDIT, ChainHead, ENTRIES, Entry, Segment, SegmentHead};
+use crate::store::chain::{self, AUDIT, ChainHead, ENTRIES, Entry, Segment, SegmentHead};
 use crate::store::keys;
 use crate::store::records::SCHEMA;
 
@@ -68,7 +68,8 @@ impl Runner {
         }
         let why = format!(
             "{FULL} audit records wait in Consul for their export, and no change is made that would not be told; \
-             it goes on by itself once Garage takes them (see /readyz)"
+             it goes on by itself once Garage takes them (see /readyz, and the agent's log). Stopping, deleting and \
+             revoking go on"
         );
         Err(EngineError::new(Engine::Garage, Fault::Away, "write down what is changed", why))
     }
@@ -102,38 +103,35 @@ impl Exporter {
         let consul = runner.hands().consul.clone().with_gate(lease.gate());
         let objects = runner.store().objects().with_gate(lease.gate());
         let mut head = runner.store().chain(AUDIT).await?;
-        if head.is_none() && objects.newest_segment(AUDIT).await?.is_some_and(|seq| seq > 1) {
-            // A chain that begins anew would hide what was there.
-            let why = format!(
-                "the head of the chain, {}, is gone, while Garage holds its segments: restore it from a backup of Consul",
-                keys::chain(AUDIT)
-            );
-            return Err(EngineError::new(Engine::Consul, Fault::Broken, "export audit records", why));
-        }
         // One list is one moment: whatever is not in it will bear a higher index than all that is.
         let mut records = consul.kv_list(keys::ALL_AUDIT).await?;
         records.sort_by(|a, b| (a.modify_index, &a.key).cmp(&(b.modify_index, &b.key)));
-        // A head that is older than what it speaks of came here from another Consul, whose indexes mean nothing.
-        let through = head.as_ref().filter(|h| h.value.through < h.index).map_or(0, |h| h.value.through);
+        let through = chain::through(head.as_ref());
         let waiting = records.partition_point(|r| r.modify_index <= through);
         let mut rest = &records[waiting..];
+        // Segments that no head leads to: the chain goes on beside them, and says so for good.
+        let newest = if rest.is_empty() { None } else { objects.newest_segment(AUDIT).await? };
         while !rest.is_empty() {
             let (now, later) = rest.split_at(cut(rest));
             let last = head.as_ref().map(|h| &h.value);
             let same_writer = last.is_some_and(|h| h.writer == *runner.agent());
             let at = runner.now().to_string();
             let count = now.len() as u64;
+            let (seq, known) = last.map_or((0, 0), |h| (h.last.seq, h.beyond));
+            // The next one's number may be that of a segment whose writer was cut off.
+            let beyond = newest.filter(|newest| *newest > known.max(seq.saturating_add(1)));
             let entries = last.map_or(0, |h| h.entries) + count;
             let segment = Segment {
                 head: SegmentHead {
                     v: SCHEMA,
                     chain: AUDIT.to_owned(),
                     epoch: last.map_or(0, |h| h.last.epoch) + u64::from(!same_writer),
-                    seq: last.map_or(0, |h| h.last.seq) + 1,
+                    seq: seq + 1,
                     at: at.clone(),
                     before: last.map(|h| h.last.clone()),
                     entries: count,
                     total: entries,
+                    beyond,
                 },
                 entries: now.iter().map(|r| Entry::of(&r.key, r.modify_index, &r.value)).collect(),
             };
@@ -142,8 +140,15 @@ impl Exporter {
             objects.put_segment(AUDIT, &link, bytes).await?;
             points::pass("audit.segment.after");
             let through = now.last().map_or(0, |r| r.modify_index);
-            let next =
-                ChainHead { v: SCHEMA, writer: runner.agent().clone(), at, last: link, entries, through };
+            let next = ChainHead {
+                v: SCHEMA,
+                writer: runner.agent().clone(),
+                at,
+                last: link,
+                entries,
+                through,
+                beyond: beyond.unwrap_or(known),
+            };
             let key = keys::chain(AUDIT);
             let index = head.as_ref().map_or(0, |h| h.index);
             let ops = [
@@ -159,6 +164,7 @@ impl Exporter {
         let exported = records.len() - waiting;
         self.seen = records.iter().map(|r| r.key.clone()).collect();
         trim(runner, lease, &records).await?;
+        runner.inner.audit_is_full.store(false, Ordering::Relaxed);
         Ok(exported)
     }
 }

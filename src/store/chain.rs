@@ -20,7 +20,7 @@ pub const AUDIT: &str = "audit";
 pub const ENTRIES: usize = 1_000;
 /// The most that a segment may hold, as it lies in Garage.
 const PACKED: u64 = 16 << 20;
-/// The most that a segment may unfold to: so many entries of 64 KiB, Consul's largest value being 512 KiB.
+/// The most that a segment may unfold to: some times what is taken into one.
 const UNFOLDED: u64 = 64 << 20;
 
 /// The head of a chain (`terreau/v1/chain/<name>`).
@@ -38,6 +38,15 @@ pub struct ChainHead {
     pub entries: u64,
     /// Consul's index up to which records stand in the chain: what was written later still waits.
     pub through: u64,
+    /// The highest segment in Garage that no head leads to, as far as a segment tells of it already.
+    #[serde(default)]
+    pub beyond: u64,
+}
+
+/// Consul's index up to which records stand in the chain. A head that is older than what it speaks of came from another
+/// Consul, whose indexes mean nothing here.
+pub fn through(head: Option<&Versioned<ChainHead>>) -> u64 {
+    head.filter(|h| h.value.through < h.index).map_or(0, |h| h.value.through)
 }
 
 /// Names a segment.
@@ -76,6 +85,10 @@ pub struct SegmentHead {
     pub entries: u64,
     /// Entries up to its end.
     pub total: u64,
+    /// When it was written, Garage held segments up to this one that its head did not lead to: an older head had been put
+    /// back, or the head was gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beyond: Option<u64>,
 }
 
 /// One entry: a record as it stood in Consul.
@@ -261,6 +274,7 @@ mod tests {
             before,
             entries: records.len() as u64,
             total,
+            beyond: None,
         };
         Segment { head, entries }
     }

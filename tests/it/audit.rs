@@ -177,16 +177,33 @@ async fn a_lost_an_altered_and_a_reordered_record_are_found_and_so_is_a_head_tha
     assert_eq!(it.verify().await.torn, None);
 
     // An older head hides what came after it; and what would be exported over it is still a sign.
-    let consul = &it.bare.hands.consul;
+    let consul = it.bare.hands.consul.clone();
     consul.kv_put(&keys::chain(AUDIT), heads[1].clone()).await.unwrap();
     assert!(it.verify().await.torn.unwrap().contains("an older head was put back"));
     consul.kv_delete(&keys::chain(AUDIT)).await.unwrap();
     assert!(it.verify().await.torn.unwrap().contains("an older head was put back, or it is gone"));
-    it.bare.clock.advance(Duration::from_hours(2));
-    let refused = it.exporter.pass(it.bare.deployer.runner()).await.unwrap_err();
-    assert!(refused.to_string().contains("restore it"), "no chain begins anew over another: {refused}");
     consul.kv_put(&keys::chain(AUDIT), heads[4].clone()).await.unwrap();
     assert_eq!((it.verify().await.torn, it.export().await), (None, 0));
+
+    // What is exported over an older head, or none, does not hide what stood there.
+    for (head, said) in [(Some(heads[1].clone()), "segment 3 was begun"), (None, "segment 1 was begun")] {
+        match head {
+            Some(head) => consul.kv_put(&keys::chain(AUDIT), head).await.unwrap(),
+            None => consul.kv_delete(&keys::chain(AUDIT)).await.unwrap(),
+        }
+        for _ in 0..2 {
+            it.change(1, "after").await;
+            it.bare.clock.advance(Duration::from_hours(2));
+            assert!(it.export().await > 0);
+        }
+        let seen = it.verify().await;
+        assert_eq!((seen.torn, seen.breaks.len()), (None, 1), "{:?}", seen.breaks);
+        assert!(
+            seen.breaks[0].contains(said) && seen.breaks[0].contains("segments up to 5"),
+            "{:?}",
+            seen.breaks
+        );
+    }
 }
 
 /// Audit records as an agent would have written them, without one.
@@ -216,6 +233,8 @@ async fn while_too_many_wait_no_change_is_taken_and_it_goes_on_by_itself() {
     assert!(words.contains("wait in Consul for their export"), "{words}");
     let uid = fresh_uid(it.bare.clock.now());
     runner.tell(&me(), (&app, &uid), "exec", "no".into()).await.unwrap_err();
+    let stopping = runner.lock_for(&app, uid.clone(), &me(), "stop").await.unwrap();
+    runner.unlock(stopping).await;
 
     it.stack.start_part(Part::Sandbox).await;
     let looks = async {
@@ -227,7 +246,6 @@ async fn while_too_many_wait_no_change_is_taken_and_it_goes_on_by_itself() {
     let (exported, ()) = tokio::join!(it.exporter.pass(&runner), looks);
     assert_eq!(exported.unwrap(), FULL);
     assert_eq!(runner.store().consul().kv_keys(keys::AUDIT).await.unwrap().len(), KEPT);
-    it.export().await;
     let lock = runner.lock(&app, &me(), Verb::Deploy).await.unwrap();
     runner.unlock(lock).await;
     assert_eq!(it.all(1_000).await.len(), FULL, "those in Consul, and those that are in the chain alone");

@@ -59,6 +59,9 @@ pub struct AuditVerified {
     pub waiting: u64,
     /// Segments that are whole, newest first.
     pub segments: Vec<AuditSegment>,
+    /// Where the chain goes on beside segments that no head led to: what stood there is not in it.
+    #[serde(default)]
+    pub breaks: Vec<String>,
     /// What is wrong: nothing older than that can be vouched for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub torn: Option<String>,
