@@ -58,6 +58,10 @@ pub async fn take<T>(
         }
         if said != holder {
             cx.printer.say(format!("{}, waiting", harmless(&failure.message)));
+            cx.printer.hint(format!(
+                "`terreau operations cancel {}` turns it back, or gives it up",
+                harmless(&holder)
+            ));
             said.clone_from(&holder);
             pause = PAUSES.0;
         }
