@@ -26,7 +26,7 @@ use secrecy::SecretString;
 
 pub use self::decide::{Decision, Object, Verb, decide};
 pub use self::policies::{Policies, PolicyError};
-pub use self::scope::{Scope, TokenScope, token_verbs};
+pub use self::scope::{Scope, TokenScope, meaning, token_verbs};
 pub use self::sessions::SESSIONS;
 pub use self::tokens::{LONGEST_TOKEN, MOST_TOKENS, SHORTEST_TOKEN, Token};
 pub use self::users::{Left, User};

@@ -42,6 +42,32 @@ pub fn token_verbs() -> impl Iterator<Item = Verb> {
     Verb::ALL.into_iter().filter(|v| !matches!(v, Verb::Metrics | Verb::Users | Verb::Audit))
 }
 
+/// What may be done by a verb, in a few words.
+pub fn meaning(verb: Verb) -> &'static str {
+    match verb {
+        Verb::Read => "status, ps, releases, events",
+        Verb::Logs => "read what it writes",
+        Verb::Plan => "see what a deploy would do",
+        Verb::Upload => "bring what is to be deployed",
+        Verb::Deploy => "deploy, with plan and upload",
+        Verb::Rollback => "go back to an older release",
+        Verb::Run => "start, stop, restart, scale, maintenance",
+        Verb::Exec => "run programs in it: exec, run, cp",
+        Verb::Connect => "reach its ports: proxy",
+        Verb::Configure => "set env and secrets",
+        Verb::Reveal => "see the values of env and secrets",
+        Verb::Cancel => "cancel operations",
+        Verb::Transfer => "say who owns it",
+        Verb::Notify => "webhooks",
+        Verb::Delete => "delete it, keeping its data",
+        Verb::DeleteData => "delete its data too",
+        Verb::RawJob => "deploy raw job parts",
+        Verb::Metrics => "the agent's figures",
+        Verb::Users => "list and remove people",
+        Verb::Audit => "the log of every change",
+    }
+}
+
 /// What somebody who may do one thing needs besides: to see it, and for a deploy to bring what is deployed.
 fn implied(by: &str) -> &'static [Verb] {
     match by {

@@ -92,7 +92,7 @@ impl Caller {
                 let login = &self.session.subject.login;
                 tracing::info!(%login, verb = verb.as_str(), %app, ?other, "refused");
                 if let (Decision::OutOfScope, Some(scope)) = (other, &self.session.subject.scope) {
-                    return Err(Fail::out_of_scope(scope, verb.as_str(), &app.to_string()));
+                    return Err(Fail::out_of_scope(scope, verb, &app.to_string()));
                 }
                 Err(Fail::decided(other, &app.to_string()))
             }

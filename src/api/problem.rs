@@ -4,7 +4,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 
-use crate::access::{AccessError, Decision, TokenScope};
+use crate::access::{AccessError, Decision, TokenScope, Verb, meaning};
 use crate::deploy;
 use crate::engines::{EngineError, Fault};
 use crate::model::wire::{FieldFault, Problem, ProblemCode};
@@ -82,8 +82,13 @@ impl Fail {
     }
 
     /// Says what a token is for, where it is used for something else.
-    pub(super) fn out_of_scope(scope: &TokenScope, verb: &str, what: &str) -> Self {
-        let text = format!("the token {:?} is for {scope}, and not for {verb} of {what}", scope.name);
+    pub(super) fn out_of_scope(scope: &TokenScope, verb: Verb, what: &str) -> Self {
+        let text = format!(
+            "the token {:?} is for {scope}, and not for {} ({}) of {what}",
+            scope.name,
+            verb.as_str(),
+            meaning(verb)
+        );
         Self::new(ProblemCode::NotAllowed, text).hint("make one that is: `terreau tokens create`")
     }
 

@@ -1,6 +1,7 @@
 //! Tokens for programs: made by a person, for some verbs on some apps, shown once.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use axum::Json;
@@ -14,7 +15,7 @@ use super::body;
 use super::caller::{Caller, Query, Segment};
 use super::problem::{Answer, Fail};
 use crate::access::{
-    LONGEST_TOKEN, MOST_TOKENS, SHORTEST_TOKEN, Standing, Token, TokenScope, Verb, token_verbs,
+    LONGEST_TOKEN, MOST_TOKENS, SHORTEST_TOKEN, Standing, Token, TokenScope, Verb, meaning, token_verbs,
 };
 use crate::model::Placement;
 use crate::model::wire::{
@@ -59,6 +60,16 @@ pub(super) async fn make(
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())
 }
 
+/// The verbs, a line each.
+fn verbs_there_are() -> String {
+    let mut text = String::new();
+    for verb in token_verbs() {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "\n  {:<11}{}", verb.as_str(), meaning(verb));
+    }
+    text
+}
+
 /// What is asked for, or everything that is wrong with it.
 fn scope(request: &TokenRequest, lasts: Duration) -> Answer<TokenScope> {
     let mut faults = Vec::new();
@@ -87,14 +98,11 @@ fn scope(request: &TokenRequest, lasts: Duration) -> Answer<TokenScope> {
         } else {
             let near = crate::model::nearest(verb, known.iter().copied());
             let near = near.map(|n| format!(", did you mean {n}?")).unwrap_or_default();
-            fault(
-                "verbs",
-                format!("{:?} is no verb{near} There are {}", body::brief(verb), known.join(", ")),
-            );
+            fault("verbs", format!("{:?} is no verb{near}{}", body::brief(verb), verbs_there_are()));
         }
     }
     if request.verbs.is_empty() {
-        fault("verbs", format!("what is it for? There are {}", known.join(", ")));
+        fault("verbs", format!("what is it for?{}", verbs_there_are()));
     }
     if lasts < SHORTEST_TOKEN || lasts > LONGEST_TOKEN {
         let (least, most) = (SHORTEST_TOKEN.as_secs(), LONGEST_TOKEN.as_secs());
@@ -189,4 +197,24 @@ pub(super) async fn revoke(
     api.deployer.told_of_person(&caller.by(), &token.login, "token-revoke", words).await?;
     api.access.revoke(token).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verb_that_is_none_is_answered_with_each_one_that_is_and_what_it_is_for() {
+        let request = TokenRequest {
+            name: "ci".into(),
+            apps: vec!["carnet".into()],
+            verbs: vec!["push".into()],
+            expires_in: 3_600,
+        };
+        let refused = scope(&request, Duration::from_hours(1)).expect_err("it is no verb");
+        let said = &refused.problem().detail;
+        assert!(said.starts_with("1 fault: \"push\" is no verb\n  read "), "{said}");
+        assert!(said.contains("\n  run        start, stop, restart, scale"), "{said}");
+        assert!(!said.contains("metrics"), "what no token is for: {said}");
+    }
 }

@@ -50,13 +50,29 @@ async fn list(args: &AuditListArgs, client: &Client, cx: &Context) -> Ran {
     if args.json {
         cx.printer.json(&AuditPage { entries: all, next: None, torn: torn.clone() })?;
     } else if all.is_empty() {
-        cx.printer.say("nothing of that kind was done");
+        cx.printer.say(nothing(args));
     } else {
         all.iter().try_for_each(|l| cx.printer.data(line(l)))?;
+        if all.iter().any(|l| !l.chained) {
+            cx.printer.hint("what `(waits)` is not in the chain in Garage yet: that takes some minutes");
+        }
     }
     match torn {
         Some(why) => Err(torn_here(&why)),
         None => Ok(ExitStatus::Done),
+    }
+}
+
+/// What is said of an empty list.
+fn nothing(args: &AuditListArgs) -> String {
+    match (&args.app.app, &args.login, &args.since) {
+        (Some(app), None, None) => {
+            format!("nothing is known of an app {app}: the log has no entry of that name")
+        }
+        (None, Some(login), None) => {
+            format!("nothing is known of {login}: the log has no entry by or about somebody of that name")
+        }
+        _ => "nothing of that kind was done".to_owned(),
     }
 }
 

@@ -39,8 +39,14 @@ impl Context {
         }
         if token()?.is_some() {
             // It belongs to one server, and must not go to another that happens to be saved.
+            let saved = self.session_file()?.read().unwrap_or_default();
+            let mut names = saved.sessions.keys();
+            let which = match (names.next(), names.next()) {
+                (Some(only), None) => format!("TERREAU_SERVER={only} where it is of that one, or --server"),
+                _ => "TERREAU_SERVER, or --server".to_owned(),
+            };
             return Err(Failure::usage(format!("{TOKEN} is set, and no server is named"))
-                .hint("say for which server it is: TERREAU_SERVER, or --server"));
+                .hint(format!("say for which server it is: {which}")));
         }
         let current = self.session_file()?.read()?.current;
         current.and_then(|s| Server::new(&s).ok()).ok_or_else(|| {

@@ -26,15 +26,23 @@ const WAITING: usize = 8;
 pub fn run(args: &CpArgs, cx: &Context) -> Ran {
     let (which, named) = (args.which.which(), args.app.app.as_ref());
     match (&args.from, &args.to) {
-        (Place::There(app, path), Place::Here(to)) => {
-            let app = local::app(local::one_of(app.as_ref(), named)?, cx.printer)?;
+        (Place::There(word, path), Place::Here(to)) => {
+            let app = local::app(local::one_of(word.as_ref(), named)?, cx.printer)?;
             let (client, api) = (cx.client()?.tunnel()?, app_path(&app, "/exec"));
-            waiting(fetch(&client, &api, which, path, Path::new(to)))
+            waiting(fetch(&client, &api, which, path, Path::new(to))).map_err(|failure| {
+                local::or_process(failure, word.as_ref(), |process, _| {
+                    format!("did you mean `terreau cp :{path} {to} -p {process}`?")
+                })
+            })
         }
-        (Place::Here(from), Place::There(app, path)) => {
-            let app = local::app(local::one_of(app.as_ref(), named)?, cx.printer)?;
+        (Place::Here(from), Place::There(word, path)) => {
+            let app = local::app(local::one_of(word.as_ref(), named)?, cx.printer)?;
             let (client, api) = (cx.client()?.tunnel()?, app_path(&app, "/exec"));
-            waiting(send(&client, &api, which, Path::new(from), path))
+            waiting(send(&client, &api, which, Path::new(from), path)).map_err(|failure| {
+                local::or_process(failure, word.as_ref(), |process, _| {
+                    format!("did you mean `terreau cp {from} :{path} -p {process}`?")
+                })
+            })
         }
         (Place::Here(_), Place::Here(_)) => {
             Err(Failure::usage("neither of the two paths is in an instance").hint(suggest::COPIES))

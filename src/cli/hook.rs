@@ -5,7 +5,7 @@ use std::io::Read;
 
 use http::Method;
 
-use super::args::{HookAddArgs, HookCommand, HookIdArgs, HookListArgs, OfApp};
+use super::args::{HookAddArgs, HookCommand, HookIdArgs, HookListArgs, HookTestArgs, OfApp};
 use super::client::{Client, app_path, escaped};
 use super::context::Context;
 use super::exit::ExitStatus;
@@ -142,10 +142,38 @@ fn waits(h: &HookView) -> String {
     text
 }
 
+/// The id of the hook that is meant: by an id as it is, by its URL, or the only one where none is named.
+async fn meant(app: &Placement, word: Option<&str>, client: &Client) -> Result<String, Failure> {
+    let is_url = word.is_some_and(|w| w.contains("://"));
+    if let Some(id) = word.filter(|_| !is_url) {
+        return Ok(id.to_owned());
+    }
+    let all = hooks(client, app).await?.hooks;
+    let same = |a: &str, b: &str| a.trim_end_matches('/') == b.trim_end_matches('/');
+    let found: Vec<&HookView> = all.iter().filter(|h| word.is_none_or(|url| same(&h.url, url))).collect();
+    match found.as_slice() {
+        [one] => Ok(one.id.clone()),
+        [] => {
+            let why = match word {
+                Some(_) => format!("no hook of {app} has this URL"),
+                None => format!("nobody is told of {app}: it has no hook"),
+            };
+            Err(Failure::new(ExitStatus::NotFound, why)
+                .hint(format!("`terreau hook list {app}` lists its hooks, `terreau hook add URL` adds one")))
+        }
+        several => {
+            let ids: Vec<String> = several.iter().map(|h| harmless(&h.id)).collect();
+            Err(Failure::usage(format!("which hook? {app} has {}", ids.join(", ")))
+                .hint(format!("`terreau hook list {app}` shows which is which")))
+        }
+    }
+}
+
 fn remove(args: &HookIdArgs, cx: &Context) -> Ran {
-    let (app, id) = words(&args.words, &args.app, cx)?;
+    let (app, word) = words(&args.words, &args.app, cx)?;
     let client = cx.client()?;
     waiting(async {
+        let id = meant(&app, Some(&word), &client).await?;
         client.order(Method::DELETE, &app_path(&app, &format!("/hooks/{}", escaped(&id)))).await?;
         if args.json {
             cx.printer.json(&HookRemoved { removed: id })?;
@@ -156,10 +184,16 @@ fn remove(args: &HookIdArgs, cx: &Context) -> Ran {
     })
 }
 
-fn test(args: &HookIdArgs, cx: &Context) -> Ran {
-    let (app, id) = words(&args.words, &args.app, cx)?;
+fn test(args: &HookTestArgs, cx: &Context) -> Ran {
+    let (app, word) = if args.words.is_empty() {
+        (local::app(args.app.app.as_ref(), cx.printer)?, None)
+    } else {
+        let (app, word) = words(&args.words, &args.app, cx)?;
+        (app, Some(word))
+    };
     let client = cx.client()?;
     waiting(async {
+        let id = meant(&app, word.as_deref(), &client).await?;
         let path = app_path(&app, &format!("/hooks/{}/test", escaped(&id)));
         let came: HookTested = client.call(Method::POST, &path, &serde_json::json!({})).await?;
         if args.json {

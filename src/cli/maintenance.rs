@@ -9,6 +9,7 @@ use super::exit::ExitStatus;
 use super::failure::{Failure, Ran, harmless};
 use super::printer::GREEN;
 use super::{local, turn, waiting};
+use crate::model::Placement;
 use crate::model::wire::{MaintenanceRequest, MaintenanceView};
 
 /// The most bytes that are read of a page; the server says how many it takes.
@@ -33,7 +34,9 @@ pub fn run(command: &MaintenanceCommand, cx: &Context) -> Ran {
     let path = app_path(&app, "/maintenance");
     waiting(async {
         let done: MaintenanceView =
-            turn::take(cx, &client, turn, async || client.call(Method::POST, &path, &request).await).await?;
+            turn::take(cx, &client, turn, async || client.call(Method::POST, &path, &request).await)
+                .await
+                .map_err(|failure| or_message(failure, named.as_ref(), &request))?;
         if json {
             cx.printer.json(&done)?;
             return Ok(ExitStatus::Done);
@@ -61,6 +64,16 @@ pub fn run(command: &MaintenanceCommand, cx: &Context) -> Ran {
         }
         Ok(ExitStatus::Done)
     })
+}
+
+/// Adds what was probably meant where the word that was taken for an app is none, and nothing is said on the page.
+fn or_message(failure: Failure, word: Option<&Placement>, request: &MaintenanceRequest) -> Failure {
+    let Some(word) = word else { return failure };
+    let is_bare = request.on && request.message.is_none() && request.page.is_none();
+    if failure.status != ExitStatus::NotFound || !failure.hints.is_empty() || !is_bare {
+        return failure;
+    }
+    failure.hint(format!("what the page says stands after -m: `terreau maintenance on -m \"{word}\"`"))
 }
 
 fn read(path: &std::path::Path) -> Result<String, Failure> {

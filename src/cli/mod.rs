@@ -117,6 +117,7 @@ fn dispatch(command: Command, cx: &Context) -> Result<ExitCode, Failure> {
         Command::Deploy(args) => deploy::run(&args, cx),
         Command::Delete(args) => delete::run(&args, cx),
         Command::Status(args) => status::run(&args, cx),
+        Command::List(args) => status::list(args, cx),
         Command::Logs(args) => logs::run(&args, cx),
         Command::Exec(args) => return exec::exec(&args, cx),
         Command::Run(args) => return exec::run(&args, cx),

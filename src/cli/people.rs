@@ -93,8 +93,22 @@ async fn change(
     json: bool,
 ) -> Ran {
     let path = app_path(app, "/owners");
+    // Who is to go and never was there is told so; where this cannot be read, the change itself says why.
+    let before = if request.remove.is_empty() { None } else { client.get::<Owners>(&path).await.ok() };
     let list: Owners =
         turn::take(cx, client, turn, async || client.call(Method::POST, &path, request).await).await?;
+    let strangers: Vec<String> = match &before {
+        Some(before) => request.remove.iter().filter(|o| !before.owners.contains(o)).cloned().collect(),
+        None => Vec::new(),
+    };
+    if !strangers.is_empty() {
+        let why = format!("{} does not own {app}", strangers.join(" and "));
+        if strangers.len() == request.remove.len() {
+            return Err(Failure::new(ExitStatus::NotFound, format!("{why}: nothing was changed"))
+                .hint(format!("it is of {}", harmless(&list.owners.join(", ")))));
+        }
+        cx.printer.warn(why);
+    }
     if !json {
         cx.printer.say(format!("{app} is of {}", harmless(&list.owners.join(", "))));
         return Ok(ExitStatus::Done);
@@ -192,6 +206,10 @@ fn remove(args: &UserRemoveArgs, client: &Client, cx: &Context) -> Ran {
             (None, true) => "; apps that are theirs alone are deleted, with their data".to_owned(),
             (None, false) => String::new(),
         };
+        let them: UserView = waiting(client.get(&path(user.as_str(), "")))?;
+        if !them.apps.is_empty() {
+            cx.printer.say(format!("{user} owns {}", harmless(&them.apps.join(", "))));
+        }
         let question = format!("{user} will be removed{also}. Type the login to go on: ");
         confirmed(cx, &question, |answer| answer == user.as_str())?;
     }

@@ -109,7 +109,12 @@ pub fn scale(args: &ScaleArgs, cx: &Context) -> Ran {
     let app = local::app(local::one_of(named, args.app.app.as_ref())?, cx.printer)?;
     if let Some(count) = alone {
         let client = cx.client()?;
-        counts.insert(waiting(only_process(&client, &app, count))?, count);
+        let only = waiting(only_process(&client, &app, count)).map_err(|failure| {
+            local::or_process(failure, named, |process, _| {
+                format!("did you mean `terreau scale {process}={count}`?")
+            })
+        })?;
+        counts.insert(only, count);
     }
     ask(cx, &app, "scale", &ScaleRequest { counts }, Manner::of(args.detach, args.json, args.turn))
 }

@@ -99,14 +99,16 @@ fn list(saved: &Sessions, json: bool, cx: &Context) -> Ran {
     Ok(ExitStatus::Done)
 }
 
-/// The saved server that is meant: by its URL, or by a part that no other one has.
+/// The saved server that is meant: by its whole URL, or by a part without a scheme that no other one has.
 fn find(saved: &Sessions, text: &str) -> Result<String, Failure> {
     if let Ok(server) = Server::new(text)
         && saved.sessions.contains_key(server.as_str())
     {
         return Ok(server.as_str().to_owned());
     }
-    let found: Vec<&String> = saved.sessions.keys().filter(|name| name.contains(text)).collect();
+    // A whole URL is that server or none: `http://127.0.0.1:1` is no part of `http://127.0.0.1:12801`.
+    let is_whole = text.contains("://");
+    let found: Vec<&String> = saved.sessions.keys().filter(|name| !is_whole && name.contains(text)).collect();
     match found.as_slice() {
         [one] => Ok((*one).clone()),
         [] => Err(Failure::new(ExitStatus::NotFound, format!("you are not logged in to {text}")).hint(
@@ -116,5 +118,31 @@ fn find(saved: &Sessions, text: &str) -> Result<String, Failure> {
             let names: Vec<&str> = several.iter().map(|n| n.as_str()).collect();
             Err(Failure::usage(format!("{text} is a part of {}: write more of it", names.join(" and "))))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::session::Session;
+    use crate::model::wire::Hidden;
+
+    #[test]
+    fn a_whole_url_is_that_server_or_none_and_a_part_is_the_only_one_that_has_it() {
+        let session = Session {
+            user: "ada".into(),
+            token: Hidden::new("id.canary"),
+            expires_at: "2030-01-01T00:00:00Z".into(),
+        };
+        let names = ["http://127.0.0.1:12801", "https://terreau.example.org"];
+        let sessions = names.map(|n| (n.to_owned(), session.clone())).into();
+        let saved = Sessions { current: None, sessions };
+        let found = |text: &str| find(&saved, text);
+        assert_eq!(found("http://127.0.0.1:1").unwrap_err().status, ExitStatus::NotFound);
+        assert_eq!(found("https://terreau").unwrap_err().status, ExitStatus::NotFound);
+        assert_eq!(found("http://127.0.0.1:12801/").unwrap(), names[0]);
+        assert_eq!(found("12801").unwrap(), names[0]);
+        assert_eq!(found("terreau.example.org").unwrap(), names[1]);
+        assert_eq!(found("1").unwrap(), names[0]);
     }
 }

@@ -40,6 +40,12 @@ pub fn run(args: &StatusArgs, cx: &Context) -> Ran {
     })
 }
 
+/// Runs `terreau ls`: all of them, where none is named.
+pub fn list(args: StatusArgs, cx: &Context) -> Ran {
+    let all = args.all || args.app.app.is_none();
+    run(&StatusArgs { all, ..args }, cx)
+}
+
 fn overview(apps: &[AppStatus]) -> String {
     let now = jiff::Timestamp::now();
     let rows: Vec<Vec<String>> = apps

@@ -1,6 +1,8 @@
 //! Words and options that people know from elsewhere, and what they mean here. Only says so: what deletes or changes
 //! something is never done by a word that is not its own.
 
+mod words;
+
 use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -8,133 +10,63 @@ use clap::{Command, CommandFactory, Error};
 
 use super::args::Line;
 use crate::model::nearest;
-
-/// What a word means.
-#[derive(Debug, Clone, Copy)]
-enum Meant {
-    /// This command.
-    Command(&'static str),
-    /// Nothing that one command does.
-    Words(&'static str),
-}
-
-use Meant::{Command as Is, Words};
-
-/// Below which command, which words, and what they mean.
-const TABLE: &[(&str, &[&str], Meant)] = &[
-    ("", &["up", "push", "publish", "redeploy", "update"], Is("deploy")),
-    ("", &["promote"], Is("deploy --promote")),
-    ("", &["version"], Is("--version")),
-    (
-        "",
-        &["upgrade", "self-update"],
-        Words(
-            "`terreau deploy` makes a new release of an app; terreau itself is replaced by whatever installed it",
-        ),
-    ),
-    ("", &["rm", "remove", "undeploy", "uninstall"], Is("delete")),
-    ("", &["down", "kill", "halt", "suspend"], Is("stop")),
-    ("", &["resume", "unpause"], Is("start")),
-    ("", &["reboot", "reload"], Is("restart")),
-    ("", &["revert", "undo"], Is("rollback")),
-    ("", &["config", "vars", "variables", "environment", "set"], Is("env")),
-    ("", &["signin", "sign-in", "log-in", "auth"], Is("login")),
-    ("", &["signout", "sign-out", "log-out", "logoff"], Is("logout")),
-    ("", &["check", "lint"], Is("validate")),
-    ("", &["new", "create"], Is("init")),
-    ("", &["info", "show", "describe"], Is("status")),
-    ("", &["history", "versions"], Is("releases")),
-    ("", &["instances"], Is("ps")),
-    ("", &["metrics", "stats"], Is("top")),
-    ("", &["tail"], Is("logs")),
-    ("", &["tunnel", "forward", "port-forward"], Is("proxy")),
-    ("", &["webhook", "webhooks"], Is("hook")),
-    ("env", &["remove", "rm", "delete", "del"], Is("env unset")),
-    ("env", &["add", "put", "create"], Is("env set")),
-    ("env", &["ls", "get", "show"], Is("env list")),
-    (
-        "secret",
-        &["unset", "remove", "rm", "delete", "del"],
-        Words(
-            "a secret goes with the `secret` block that declares it: take that out of terreau.hcl, and `terreau deploy`",
-        ),
-    ),
-    ("secret", &["add", "put", "create"], Is("secret set")),
-    ("secret", &["ls", "get", "show"], Is("secret list")),
-    ("hook", &["create", "new"], Is("hook add")),
-    ("hook", &["delete", "rm", "del"], Is("hook remove")),
-    ("hook", &["ls", "show"], Is("hook list")),
-    ("tokens", &["add", "new", "make"], Is("tokens create")),
-    ("tokens", &["remove", "rm", "delete", "del"], Is("tokens revoke")),
-    ("tokens", &["ls", "show"], Is("tokens list")),
-    ("server", &["rm", "delete", "del"], Is("server remove")),
-    ("server", &["switch", "select"], Is("server use")),
-    ("server", &["add"], Words("`terreau login --server URL` adds a server")),
-    ("server", &["ls", "show"], Is("server list")),
-    ("owners", &["rm", "delete", "del"], Is("owners remove")),
-    ("owners", &["ls", "show"], Is("owners list")),
-    ("users", &["rm", "delete", "del"], Is("users remove")),
-    (
-        "users",
-        &["add", "create"],
-        Words("people are in the cluster's directory, and log in with their account there"),
-    ),
-    ("users", &["ls"], Is("users list")),
-    ("release", &["list", "ls"], Is("releases")),
-    ("operations", &["ls"], Is("operations list")),
-    ("operations", &["watch"], Is("operations follow")),
-    ("operations", &["stop", "abort", "rm"], Is("operations cancel")),
-    ("maintenance", &["start", "enable"], Is("maintenance on")),
-    ("maintenance", &["stop", "disable"], Is("maintenance off")),
-];
-
-/// Of which command, which options that it does not have, and what to write instead.
-const OPTIONS: &[(&str, &[&str], &str)] = &[
-    (
-        "ps",
-        &["--watch", "-w", "--follow", "-f"],
-        "`terreau top` draws itself anew until Ctrl-C; `watch terreau ps` lists again and again",
-    ),
-    ("status", &["--watch", "-w", "--follow", "-f"], "`watch terreau status` looks again and again"),
-    (
-        "deploy",
-        &["--yes", "-y"],
-        "a deploy asks for no confirmation: leave it out (what secrets need, --secret-file gives)",
-    ),
-    ("deploy", &["--wait", "--watch"], "a deploy waits by itself until the app answers; --detach does not"),
-    (
-        "deploy",
-        &["--env", "-e"],
-        "values are set by `terreau env set`; an environment is a part of the app's name: APP@ENV",
-    ),
-    ("rollback", &["--to", "--release"], "the release stands by itself: `terreau rollback 3`"),
-    ("scale", &["--count"], "the count stands by its process: `terreau scale web=2`"),
-];
+use words::Meant::{Command as Is, Words};
+use words::{OPTIONS, TABLE};
 
 /// The two ways of a copy.
 pub const COPIES: &str = "`terreau cp APP:PATH HERE` from an instance, `terreau cp HERE APP:PATH` to one; `:PATH` is of this folder's app";
 
 /// What to write where the words of a command are not what it takes.
 pub fn hint(args: &[OsString], error: &mut Error) -> Option<String> {
-    let hint =
-        program(args, error.kind()).or_else(|| option(args, error)).or_else(|| copy(args, error.kind()));
+    let hint = program(args, error).or_else(|| option(args, error)).or_else(|| copy(args, error.kind()));
     if hint.is_some() {
         // Its own advice would make an app of a program, and a path of an option.
         for kind in [ContextKind::Suggested, ContextKind::SuggestedArg] {
             error.remove(kind);
         }
+    } else if error.kind() == ErrorKind::UnknownArgument {
+        modest(error);
     }
     hint.or_else(|| of(args, error))
 }
 
+/// Takes the parser's advice out where it would mislead: an option that is not like what was written, and the way to make a
+/// value of it.
+fn modest(error: &mut Error) {
+    if let (Some(ContextValue::String(given)), Some(ContextValue::String(advice))) =
+        (error.get(ContextKind::InvalidArg), error.get(ContextKind::SuggestedArg))
+    {
+        let bare = |option: &str| option.split('=').next().unwrap_or(option).trim_matches('-').to_owned();
+        if nearest(&bare(given), [bare(advice).as_str()]).is_none() {
+            error.remove(ContextKind::SuggestedArg);
+        }
+    }
+    if let Some(ContextValue::StyledStrs(all)) = error.get(ContextKind::Suggested) {
+        let kept: Vec<_> = all.iter().filter(|s| !s.to_string().contains("as a value")).cloned().collect();
+        error.remove(ContextKind::Suggested);
+        if !kept.is_empty() {
+            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(kept));
+        }
+    }
+}
+
 /// What to write where a program's own words were taken for ours.
-fn program(args: &[OsString], kind: ErrorKind) -> Option<String> {
+fn program(args: &[OsString], error: &Error) -> Option<String> {
     let root = Line::command();
     let verb = command(&root, args).filter(|path| matches!(path.as_str(), "exec" | "run"))?;
-    let is_ours = matches!(kind, ErrorKind::UnknownArgument | ErrorKind::MissingRequiredArgument);
+    let is_ours = match error.kind() {
+        ErrorKind::UnknownArgument | ErrorKind::MissingRequiredArgument => true,
+        // A line of a shell, say, in the place of the app.
+        ErrorKind::ValueValidation => matches!(error.get(ContextKind::InvalidArg),
+            Some(ContextValue::String(of)) if of.contains("APP[@ENV]") && !of.starts_with('-')),
+        _ => false,
+    };
     let is_said = args.iter().any(|a| a == "--");
     (is_ours && !is_said).then(|| {
-        format!("the program and its arguments stand after `--`: `terreau {verb} -- ls -l`, `terreau {verb} APP -- ls -l`")
+        format!(
+            "the program and its arguments stand after `--`: `terreau {verb} -- ls -l`, `terreau {verb} APP -- ls -l`, a \
+             shell's line as `terreau {verb} -- sh -c 'LINE'`"
+        )
     })
 }
 
@@ -249,7 +181,27 @@ mod tests {
             let said = said(&["--quiet", verb, "ls", "-l"]).unwrap_or_default();
             assert!(said.contains("`terreau exec -- ls -l`"), "{verb}: {said}");
         }
+        assert!(said(&["run", "echo $X"]).unwrap_or_default().contains("`terreau run -- sh -c 'LINE'`"));
+        assert_eq!(said(&["exec", "--idle", "5x"]), None);
         assert!(said(&["run", "ls"]).unwrap_or_default().contains("`terreau run APP -- ls -l`"));
+    }
+
+    #[test]
+    fn the_parsers_advice_stays_only_where_it_leads_to_what_was_meant() {
+        let told = |args: &[&str]| {
+            let args: Vec<OsString> =
+                std::iter::once("terreau").chain(args.iter().copied()).map(Into::into).collect();
+            let mut error = Line::try_parse_from(&args).expect_err("it is no option");
+            let _ = hint(&args, &mut error);
+            error.to_string()
+        };
+        for line in
+            [&["logs", "--level", "warn"][..], &["status", "--zzz"], &["graph", "--all"], &["ps", "--app2"]]
+        {
+            assert!(!told(line).contains("-- --"), "{}", told(line));
+        }
+        assert!(told(&["logs", "--folow"]).contains("'--follow'"));
+        assert!(!told(&["open", "--port"]).contains("--print"));
     }
 
     #[test]

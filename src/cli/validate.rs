@@ -10,7 +10,7 @@ use crate::descriptor::Paint;
 
 /// Runs it.
 pub fn run(args: &ValidateArgs, cx: &Context) -> Ran {
-    let path = local::find(args.file.file.as_deref())?;
+    let path = local::find(args.path.as_deref().or(args.file.file.as_deref()))?;
     let name = path.display().to_string();
     let mut checked = local::check(path)?;
     if let Some(descriptor) = &checked.descriptor {

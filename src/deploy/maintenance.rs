@@ -125,7 +125,14 @@ impl Deployer {
             return Err(Error::Moved(why, None));
         }
         let cluster = &self.runner.hands().cluster;
-        let urls: Vec<String> = head.value.hosts().into_iter().map(|host| cluster.url_of(host)).collect();
+        // With their paths, as `status` shows them, where the release can be read.
+        let mut urls = match self.current(&head.value).await {
+            Ok(Some(release)) => self.urls_of(&release),
+            _ => Vec::new(),
+        };
+        if urls.is_empty() {
+            urls = head.value.hosts().into_iter().map(|host| cluster.url_of(host)).collect();
+        }
         let mut agents = BTreeSet::new();
         if *front != Front::App {
             if cluster.proxy != ProxyKind::Tricot {

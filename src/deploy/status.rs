@@ -89,7 +89,7 @@ impl Deployer {
     }
 
     /// Each route of a release with its path, in the descriptor's order.
-    fn urls_of(&self, release: &Release) -> Vec<String> {
+    pub(super) fn urls_of(&self, release: &Release) -> Vec<String> {
         let cluster = &self.runner.hands().cluster;
         let Some(project) = history::project(release) else { return Vec::new() };
         let sites = project.site_routes.iter().map(|host| cluster.url_of(host.as_str()));

@@ -476,7 +476,7 @@ fn pt_69_delete_asks_for_the_name_and_the_end_of_input_aborts() {
         assert!(r.err.contains("nothing was deleted"), "{}", r.err);
     }
     let r = home.run_in(home.dir.path(), &["delete", "carnet"], "carnet\n");
-    assert_eq!(r.code, 7, "only now the server is asked: {}", r.err);
+    assert_eq!(r.code, 7, "only now it is asked to delete: {}", r.err);
 }
 
 #[test]

@@ -162,3 +162,176 @@ fn an_operation_that_is_not_named_is_the_one_that_is_under_way() {
     let r = home.run(&["operations", "cancel", one, "--app", "carnet"]);
     assert!(r.code == 2 && r.err.contains("too much"), "{}", r.err);
 }
+
+#[test]
+fn a_process_and_a_message_in_the_place_of_an_app_are_seen_to_be_that() {
+    let home = Home::new();
+    let dir = project(&home, &descriptor(""));
+    std::fs::write(dir.join("f"), "x").unwrap();
+    for (words, wanted) in [
+        (&["scale", "web", "2"][..], "did you mean `terreau scale web=2`?"),
+        (&["maintenance", "on", "hello"], "`terreau maintenance on -m \"hello\"`"),
+        (&["cp", "f", "web:/x"], "did you mean `terreau cp f :/x -p web`?"),
+        (&["cp", "web:/x", "here"], "did you mean `terreau cp :/x here -p web`?"),
+    ] {
+        let (url, server) = scripted(vec![missing("there is no app so named"), answer(&apps(&["carnet"]))]);
+        log_in(&home, &url);
+        let r = home.run_in(&dir, words, "");
+        assert_eq!(r.code, 6, "{words:?}: {}", r.err);
+        server.join().unwrap();
+        assert!(r.err.contains(wanted), "{words:?}: {}", r.err);
+    }
+}
+
+#[test]
+fn nothing_is_said_of_the_name_of_an_app_that_is_not_there() {
+    let home = Home::new();
+    for yes in [&["delete", "nope", "--yes"][..], &["delete", "nope"]] {
+        let (url, server) = scripted(vec![missing("there is no app nope"), answer(&apps(&["carnet"]))]);
+        log_in(&home, &url);
+        let r = home.run_in(home.dir.path(), yes, "nope\n");
+        assert_eq!(r.code, 6, "{}", r.err);
+        let asked = server.join().unwrap();
+        assert!(asked[0].starts_with("GET /v1/apps/nope"), "{}", asked[0]);
+        assert!(r.err.contains("there is no app nope") && !r.err.contains("free"), "{}", r.err);
+    }
+}
+
+#[test]
+fn the_history_of_a_name_that_nobody_set_says_so_of_that_name() {
+    let home = Home::new();
+    let none = || answer(&json!({ "versions": [] }));
+    let (url, server) = scripted(vec![none()]);
+    log_in(&home, &url);
+    let r = home.run(&["env", "history", "NOPE", "--app", "carnet"]);
+    server.join().unwrap();
+    assert!(r.code == 0 && r.err.contains("nobody has set NOPE of carnet yet"), "{}", r.err);
+    let secrets = json!({ "app": "carnet", "secrets": [{ "name": "key", "type": "generated" }] });
+    let (url, server) = scripted(vec![none(), answer(&secrets)]);
+    log_in(&home, &url);
+    let r = home.run(&["secret", "history", "key", "--app", "carnet"]);
+    server.join().unwrap();
+    assert!(r.code == 0 && r.err.contains("secret key of carnet is made by the server"), "{}", r.err);
+}
+
+#[test]
+fn a_value_beside_a_secrets_name_is_refused_and_never_repeated() {
+    let home = Home::new();
+    for words in [&["secret", "set", "key=canary"][..], &["secret", "set", "key", "canary"]] {
+        let r = home.run(words);
+        assert_eq!((r.code, r.out.as_str()), (2, ""), "{}", r.err);
+        assert!(
+            r.err.contains("does not stand on the command line") && !r.err.contains("canary"),
+            "{}",
+            r.err
+        );
+    }
+}
+
+#[test]
+fn a_hook_is_named_by_its_url_or_not_at_all_where_there_is_one() {
+    let home = Home::new();
+    let hook = |id: &str, url: &str| {
+        json!({ "id": id, "url": url, "on": ["deploy"], "by": "ada", "created_at": "2026-01-01T00:00:00Z",
+        "pending": 0, "tries": 0, "lost": 0 })
+    };
+    let hooks = |all: &[serde_json::Value]| answer(&json!({ "app": "carnet", "hooks": all }));
+    let one = hook("3f9a", "https://example.org/told");
+    let two = hook("77aa", "https://example.net/");
+    let came = answer(&json!({ "id": "m", "delivered": true, "status": 204, "took_ms": 3 }));
+    for words in
+        [&["hook", "test", "--app", "carnet"][..], &["hook", "test", "carnet", "https://example.org/told/"]]
+    {
+        let (url, server) = scripted(vec![hooks(std::slice::from_ref(&one)), came.clone()]);
+        log_in(&home, &url);
+        let r = home.run(words);
+        assert_eq!(r.code, 0, "{}", r.err);
+        let asked = server.join().unwrap();
+        assert!(asked[1].starts_with("POST /v1/apps/carnet/hooks/3f9a/test "), "{}", asked[1]);
+    }
+    for (words, code, wanted) in [
+        (&["hook", "test", "--app", "carnet"][..], 2, "carnet has 3f9a, 77aa"),
+        (&["hook", "remove", "carnet", "https://example.com/"], 6, "`terreau hook list carnet`"),
+    ] {
+        let (url, server) = scripted(vec![hooks(&[one.clone(), two.clone()])]);
+        log_in(&home, &url);
+        let r = home.run(words);
+        assert_eq!(r.code, code, "{}", r.err);
+        server.join().unwrap();
+        assert!(r.err.contains(wanted), "{}", r.err);
+    }
+}
+
+#[test]
+fn who_owns_nothing_of_an_app_is_not_said_to_be_taken_away() {
+    let home = Home::new();
+    let owners = || answer(&json!({ "app": "carnet", "owners": ["ada"] }));
+    let (url, server) = scripted(vec![owners(), owners()]);
+    log_in(&home, &url);
+    let r = home.run(&["owners", "remove", "robin", "--app", "carnet"]);
+    assert_eq!(r.code, 6, "{}", r.err);
+    server.join().unwrap();
+    assert!(r.err.contains("robin does not own carnet") && r.err.contains("it is of ada"), "{}", r.err);
+}
+
+#[test]
+fn who_removes_somebody_is_told_of_their_apps_before_they_are_asked() {
+    let home = Home::new();
+    let robin = json!({ "user": "robin", "groups": [], "admin": false, "may_log_in": true, "apps": ["carnet", "blog"] });
+    let (url, server) = scripted(vec![answer(&robin)]);
+    log_in(&home, &url);
+    let r = home.run_in(home.dir.path(), &["users", "remove", "robin"], "");
+    assert_eq!(r.code, 1, "{}", r.err);
+    server.join().unwrap();
+    assert!(r.err.contains("robin owns carnet, blog"), "{}", r.err);
+}
+
+#[test]
+fn a_token_without_a_server_is_sent_nowhere_and_the_saved_one_is_named() {
+    let home = Home::new();
+    log_in(&home, "http://127.0.0.1:9");
+    let mut command = home.command(home.dir.path(), &["status"]);
+    command.env("TERREAU_TOKEN", "id.canary");
+    let r = run(command, "");
+    assert_eq!(r.code, 2, "{}", r.err);
+    assert!(r.err.contains("TERREAU_SERVER=http://127.0.0.1:9") && !r.err.contains("canary"), "{}", r.err);
+}
+
+#[test]
+fn a_list_is_of_all_apps_also_in_a_projects_folder() {
+    let home = Home::new();
+    let dir = project(&home, &descriptor(""));
+    for word in ["ls", "list"] {
+        let (url, server) = scripted(vec![answer(&apps(&["carnet", "blog"]))]);
+        log_in(&home, &url);
+        let r = home.run_in(&dir, &[word], "");
+        assert_eq!(r.code, 0, "{}", r.err);
+        let asked = server.join().unwrap();
+        assert!(asked[0].starts_with("GET /v1/apps ") && r.out.contains("blog"), "{}", r.out);
+    }
+}
+
+#[test]
+fn an_empty_log_of_a_name_says_that_nothing_is_known_of_it() {
+    let home = Home::new();
+    let (url, server) = scripted(vec![answer(&json!({ "entries": [] }))]);
+    log_in(&home, &url);
+    let r = home.run(&["audit", "list", "nosuch"]);
+    server.join().unwrap();
+    assert!(r.code == 0 && r.err.contains("nothing is known of an app nosuch"), "{}", r.err);
+}
+
+#[test]
+fn what_is_no_number_is_told_so_and_a_file_to_validate_stands_by_itself() {
+    let home = Home::new();
+    let dir = project(&home, &descriptor(""));
+    for words in [&["logs", "--tail=x"][..], &["events", "--tail", "x"], &["audit", "list", "--limit", "x"]] {
+        let r = home.run(words);
+        assert!(r.code == 2 && r.err.contains("must be a number"), "{words:?}: {}", r.err);
+    }
+    let r = home.run(&["rollback", "last"]);
+    assert!(r.code == 2 && r.err.contains("`terreau releases` lists them"), "{}", r.err);
+    let file = dir.join("terreau.hcl");
+    let r = home.run(&["validate", file.to_str().unwrap()]);
+    assert!(r.code == 0 && r.err.contains("is valid"), "{}", r.err);
+}

@@ -2,8 +2,8 @@
 
 use clap::{Args, Subcommand};
 
-use super::AppArg;
 use super::logs::when;
+use super::{AppArg, number};
 use crate::model::Sha256Hex;
 use crate::model::names::Login;
 
@@ -37,7 +37,7 @@ pub struct AuditListArgs {
     #[arg(long, value_name = "WHEN", value_parser = when)]
     pub since: Option<String>,
     /// How many, at most
-    #[arg(long, short = 'n', value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 100, value_parser = number(1_u64, 1_000_000))]
     pub limit: u64,
     /// Print JSON for programs
     #[arg(long)]

@@ -100,10 +100,13 @@ impl DeployArgs {
 }
 
 /// `terreau delete`
-///
-/// Removes the job and the routes and makes credentials useless at once. Databases, buckets and volumes stay.
 #[derive(Debug, Clone, Args)]
 #[command(
+    long_about = "Take an app offline and its credentials out of use
+
+Removes the job and the routes and makes credentials useless at once; the values of its secrets go. Buckets and volumes, with \
+the files and databases in them, stay unless --with-data says otherwise. Its name rests for an hour: until then nobody can \
+use it, its owners neither.",
     after_help = "Examples:\n  terreau delete carnet\n  terreau delete carnet@preproduction --yes --with-data"
 )]
 pub struct DeleteArgs {
@@ -136,7 +139,7 @@ pub struct DeleteArgs {
 )]
 pub struct RollbackArgs {
     /// The release to go back to [default: the one before the running one, unless the last deploy failed]
-    #[arg(value_name = "RELEASE", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(value_name = "RELEASE", value_parser = super::release)]
     pub to: Option<u64>,
     /// The app [default: the project of the terreau.hcl in this folder or above it]
     #[arg(long, short, value_name = "APP[@ENV]", add = ArgValueCompleter::new(crate::cli::completions::apps))]

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{StringValueParser, TypedValueParser};
 use clap::{Args, Subcommand};
 
 use super::{OfApp, TurnArgs};
 use crate::model::names::{EnvName, SecretName};
+use crate::model::wire::Hidden;
 
 /// `terreau env`
 #[derive(Debug, Clone, Subcommand)]
@@ -151,6 +153,9 @@ pub struct SecretSetArgs {
     /// Which secret
     #[arg(value_name = "NAME")]
     pub name: String,
+    /// A value that does not belong here: taken only so that it is refused without being repeated
+    #[arg(value_name = "VALUE", hide = true, value_parser = StringValueParser::new().map(Hidden::new))]
+    pub misplaced: Vec<Hidden>,
     /// Read the value from standard input, to its end; one line break at its end is left out
     #[arg(long, conflicts_with = "file")]
     pub stdin: bool,

@@ -17,10 +17,10 @@ use crate::model::names::Placement;
 )]
 pub struct DiffArgs {
     /// From this release
-    #[arg(value_name = "FROM", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(value_name = "FROM", value_parser = super::release)]
     pub from: Option<u64>,
     /// To this release
-    #[arg(value_name = "TO", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(value_name = "TO", value_parser = super::release)]
     pub to: Option<u64>,
     /// The app [default: the project of the terreau.hcl in this folder or above it]
     #[arg(long, short, value_name = "APP[@ENV]")]
@@ -93,7 +93,7 @@ pub enum ReleaseCommand {
 #[derive(Debug, Clone, Args)]
 pub struct ReleaseExportArgs {
     /// Which release [default: the one that runs]
-    #[arg(value_name = "RELEASE", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(value_name = "RELEASE", value_parser = super::release)]
     pub number: Option<u64>,
     /// The app [default: the project of the terreau.hcl in this folder or above it]
     #[arg(long, short, value_name = "APP[@ENV]")]

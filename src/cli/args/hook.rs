@@ -16,8 +16,10 @@ pub enum HookCommand {
     #[command(after_help = "Examples:\n  terreau hook remove carnet@preproduction 3f9a")]
     Remove(HookIdArgs),
     /// Send a test to a hook, now, and show what it answers
-    #[command(after_help = "Examples:\n  terreau hook test 3f9a\n  terreau hook test 3f9a --json")]
-    Test(HookIdArgs),
+    #[command(
+        after_help = "Examples:\n  terreau hook test\n  terreau hook test 3f9a\n  terreau hook test 3f9a --json"
+    )]
+    Test(HookTestArgs),
 }
 
 /// `terreau hook add`
@@ -63,10 +65,25 @@ pub struct HookListArgs {
     pub json: bool,
 }
 
-/// `terreau hook remove`, `terreau hook test`
+/// `terreau hook test`
+#[derive(Debug, Clone, Args)]
+pub struct HookTestArgs {
+    /// [APP[@ENV]] ID: the app, where it is not the folder's, and the hook's id, the beginning of it, or its URL [default:
+    /// the app's only hook]
+    #[arg(value_name = "ID", num_args = 0..=2)]
+    pub words: Vec<String>,
+    /// Which app.
+    #[command(flatten)]
+    pub app: OfApp,
+    /// Print JSON for programs
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `terreau hook remove`
 #[derive(Debug, Clone, Args)]
 pub struct HookIdArgs {
-    /// [APP[@ENV]] ID: the app, where it is not the folder's, and the hook's id or the beginning of it
+    /// [APP[@ENV]] ID: the app, where it is not the folder's, and the hook's id, the beginning of it, or its URL
     #[arg(value_name = "ID", required = true, num_args = 1..=2)]
     pub words: Vec<String>,
     /// Which app.

@@ -34,7 +34,7 @@ pub struct LogsArgs {
     pub follow: bool,
     /// Begin with the last N lines of each stream of each instance (not the last N of all together: Nomad keeps no times
     /// by which those could be told)
-    #[arg(long, short = 'n', alias = "lines", value_name = "N")]
+    #[arg(long, short = 'n', alias = "lines", value_name = "N", value_parser = super::number(0_u64, u64::MAX))]
     pub tail: Option<u64>,
     /// Only what is younger than an age or a time: 30s, 10m, 2h, 1d, 2026-01-31T12:00:00Z. Lines without a time of
     /// their own are judged by their instance's life and by when their file was last written to

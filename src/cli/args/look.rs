@@ -61,7 +61,7 @@ pub struct EventsArgs {
     #[command(flatten)]
     pub app: AppArg,
     /// The last so many of them
-    #[arg(long, short = 'n', alias = "lines", value_name = "COUNT", default_value_t = 100)]
+    #[arg(long, short = 'n', alias = "lines", value_name = "COUNT", default_value_t = 100, value_parser = super::number(0_usize, usize::MAX))]
     pub tail: usize,
     /// Go on as things happen
     #[arg(long, short)]

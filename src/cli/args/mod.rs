@@ -26,7 +26,7 @@ pub use config::{
     HowArgs, SecretCommand, SecretSetArgs,
 };
 pub use history::{DiffArgs, GraphArgs, GraphFormat, ReleaseCommand, ReleaseExportArgs, ReleaseImportArgs};
-pub use hook::{HookAddArgs, HookCommand, HookIdArgs, HookListArgs};
+pub use hook::{HookAddArgs, HookCommand, HookIdArgs, HookListArgs, HookTestArgs};
 pub use logs::{LogsArgs, Stream};
 pub use look::{EventsArgs, PsArgs, TopArgs};
 pub use operations::{OperationArgs, OperationId, OperationsCommand, OperationsListArgs};
@@ -100,15 +100,18 @@ pub enum Command {
     Plan(PlanArgs),
     /// Put an app online, or a new release of it
     Deploy(DeployArgs),
-    /// Take an app offline and its credentials out of use
     #[command(alias = "destroy")]
+    #[command(about = "Take an app offline and its credentials out of use")]
+    #[allow(missing_docs)] // A doc comment would hide the long text of the arguments.
     Delete(DeleteArgs),
     /// Show what apps are doing
     #[command(
-        aliases = ["ls", "list"],
         after_help = "Examples:\n  terreau status\n  terreau status --all\n  terreau status carnet\n  terreau status carnet@preproduction --json"
     )]
     Status(StatusArgs),
+    /// List apps: `status`, of all of them where none is named, in a project's folder too
+    #[command(name = "ls", alias = "list", hide = true)]
+    List(StatusArgs),
     #[command(alias = "log")]
     #[command(about = "Show what an app writes to stdout and stderr")]
     #[allow(missing_docs)] // A doc comment would hide the long text of the arguments.
@@ -297,8 +300,11 @@ pub struct InitArgs {
 
 /// `terreau validate`
 #[derive(Debug, Clone, Args)]
-#[command(after_help = "Examples:\n  terreau validate\n  terreau validate --file carnet/terreau.hcl --json")]
+#[command(after_help = "Examples:\n  terreau validate\n  terreau validate carnet/terreau.hcl --json")]
 pub struct ValidateArgs {
+    /// The descriptor, as by --file
+    #[arg(value_name = "FILE", conflicts_with = "file")]
+    pub path: Option<PathBuf>,
     /// Where the descriptor is.
     #[command(flatten)]
     pub file: FileArg,
@@ -369,11 +375,42 @@ fn setting(text: &str) -> Result<(String, String), String> {
     Ok((key.trim().to_owned(), value.to_owned()))
 }
 
+/// A whole number within bounds, refused in words.
+fn number<T>(least: T, most: T) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static + use<T>
+where
+    T: std::str::FromStr + std::fmt::Display + PartialOrd + Copy + Send + Sync + 'static,
+{
+    move |text| match text.parse::<T>() {
+        Ok(n) if (least..=most).contains(&n) => Ok(n),
+        Ok(_) => Err(format!("must be {least} to {most}")),
+        Err(_) => Err("must be a number, as 20".to_owned()),
+    }
+}
+
+/// The number of a release, also as `v3`.
+fn release(text: &str) -> Result<u64, String> {
+    let digits = text.strip_prefix(['v', 'V']).unwrap_or(text);
+    let number = digits.parse().ok().filter(|n| *n > 0);
+    number.ok_or_else(|| "must be the number of a release, as 3: `terreau releases` lists them".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
 
     use super::*;
+
+    #[test]
+    fn a_number_is_one_and_a_release_may_have_its_v() {
+        assert_eq!((release("3"), release("v3"), release("V3")), (Ok(3), Ok(3), Ok(3)));
+        for bad in ["", "v", "0", "v0", "vv3", "-1", "last"] {
+            assert!(release(bad).is_err(), "{bad}");
+        }
+        let few = number(1_u64, 200);
+        assert_eq!(few("200"), Ok(200));
+        assert_eq!(few("x"), Err("must be a number, as 20".to_owned()));
+        assert_eq!(few("0"), Err("must be 1 to 200".to_owned()));
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -91,7 +91,7 @@ pub struct OperationsListArgs {
     #[command(flatten)]
     pub app: AppArg,
     /// How many that have ended, at most
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(0..=200))]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = super::number(0_u64, 200))]
     pub ended: u64,
     /// Print JSON for programs
     #[arg(long)]

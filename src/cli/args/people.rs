@@ -55,7 +55,10 @@ pub struct TokenCreateArgs {
     /// What app it is for; several times for several
     #[arg(long, short, value_name = "APP[@ENV]", required = true)]
     pub app: Vec<Placement>,
-    /// What it may do: deploy (with plan and upload), read, logs, rollback, run, exec, connect, configure, reveal, delete…
+    /// What it may do; several times for several: read (status, ps, releases, events), logs, deploy (with plan and upload),
+    /// rollback, run (start, stop, restart, scale, maintenance), exec (exec, run, cp), connect (proxy), configure (set env and
+    /// secrets), reveal (see their values), cancel (operations), transfer (owners), notify (hook), delete, deleteData (delete
+    /// --with-data), rawJob. Each may read, too
     #[arg(long, value_name = "VERB", required = true)]
     pub verb: Vec<String>,
     /// When it ends, from now: 90m, 12h, 30d, 26w; at most a year (366d)

@@ -62,7 +62,7 @@ pub(super) fn unset_env(args: &EnvUnsetArgs, cx: &Context) -> Ran {
 
 /// `terreau secret set`
 pub(super) fn set_secret(args: &SecretSetArgs, cx: &Context) -> Ran {
-    if args.name.contains('=') {
+    if args.name.contains('=') || !args.misplaced.is_empty() {
         // What follows may be the value: it is not repeated.
         return Err(Failure::usage(
             "a secret's value does not stand on the command line, where others can read it",

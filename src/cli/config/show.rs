@@ -159,7 +159,11 @@ pub(super) fn history(
             return Ok(ExitStatus::Done);
         }
         if list.versions.is_empty() {
-            cx.printer.say(format!("nobody has set anything yet; `{} set` does", what.command()));
+            let why = match name {
+                None => format!("nobody has set anything yet; `{} set` does", what.command()),
+                Some(name) => nothing_of(what, name, &app, &client).await,
+            };
+            cx.printer.say(why);
             return Ok(ExitStatus::Done);
         }
         let rows: Vec<Vec<String>> = list
@@ -194,6 +198,21 @@ pub(super) fn history(
             .data(printer::table(&["NAME", "VERSION", "WHAT", "STATE", "WHEN", "WHO", "CAME WITH"], &rows))?;
         Ok(ExitStatus::Done)
     })
+}
+
+/// What is said of a name that has no version.
+async fn nothing_of(what: What, name: &str, app: &Placement, client: &Client) -> String {
+    if what == What::Secret
+        && let Ok(list) = client.get::<SecretList>(&app_path(app, "/secrets")).await
+        && list.secrets.iter().any(|s| s.name == name && s.kind != SecretType::User)
+    {
+        return format!("the value of secret {name} of {app} is made by the server: nobody sets it");
+    }
+    let how = match what {
+        What::Env => format!("{name}=VALUE"),
+        What::Secret => name.to_owned(),
+    };
+    format!("nobody has set {name} of {app} yet; `{} set {how}` does", what.command())
 }
 
 async fn shown(

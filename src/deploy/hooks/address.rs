@@ -99,7 +99,8 @@ impl HookUrl {
         if text.len() > LONGEST {
             return Err(format!("the URL has more than {LONGEST} bytes"));
         }
-        let url = Url::parse(text.trim()).map_err(|e| format!("it is no URL: {e}"))?;
+        let url =
+            Url::parse(text.trim()).map_err(|e| format!("it is no URL, which begins with https://: {e}"))?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err("the URL begins with https:// or http://".to_owned());
         }
