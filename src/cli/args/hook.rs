@@ -16,9 +16,7 @@ pub enum HookCommand {
     #[command(after_help = "Examples:\n  terreau hook remove carnet@preproduction 3f9a")]
     Remove(HookIdArgs),
     /// Send a test to a hook, now, and show what it answers
-    #[command(
-        after_help = "Examples:\n  terreau hook test\n  terreau hook test 3f9a\n  terreau hook test 3f9a --json"
-    )]
+    #[command(after_help = "Examples:\n  terreau hook test 3f9a\n  terreau hook test 3f9a --json")]
     Test(HookTestArgs),
 }
 

@@ -49,7 +49,7 @@ pub const LINES: &[Special] = &[
     // In a folder that has no descriptor yet.
     Special { line: "terreau init", before: FRESH, ..PLAIN },
     Special { line: "terreau init carnet --dir ./carnet", before: FRESH, ..PLAIN },
-    Special { line: "terreau validate --file carnet/terreau.hcl --json", before: "mkdir -p carnet && cp terreau.hcl carnet/", ..PLAIN },
+    Special { line: "terreau validate carnet/terreau.hcl --json", before: "mkdir -p carnet && cp terreau.hcl carnet/", ..PLAIN },
     // A plan with changes ends with 10.
     Special { line: "terreau plan --out review.plan", before: EDIT, code: 10, ..PLAIN },
     Special { line: "terreau plan carnet@preproduction --file preproduction.hcl --json", code: 10, ..PLAIN },
