@@ -117,13 +117,8 @@ pub(super) struct LogsParams {
 
 impl LogsParams {
     fn query(self, now: jiff::Timestamp) -> Answer<LogQuery> {
-        let time = |name: &str, text: &Option<String>| match text {
-            None => Ok(None),
-            Some(text) => instant(text, now).map(Some).ok_or_else(|| {
-                Fail::field(name, "wanted is a time (RFC 3339) or an age as 90s, 10m, 2h, 1d")
-            }),
-        };
-        let (since, until) = (time("since", &self.since)?, time("until", &self.until)?);
+        let since = moment("since", self.since.as_deref(), now)?;
+        let until = moment("until", self.until.as_deref(), now)?;
         if until.is_some() && self.follow {
             return Err(Fail::field("until", "what is followed has no end"));
         }
@@ -152,6 +147,19 @@ impl LogsParams {
             form,
         })
     }
+}
+
+/// A time or an age that a parameter says.
+pub(super) fn moment(
+    name: &str,
+    text: Option<&str>,
+    now: jiff::Timestamp,
+) -> Answer<Option<jiff::Timestamp>> {
+    let read = |text| {
+        let wanted = "wanted is a time (RFC 3339) or an age as 90s, 10m, 2h, 1d";
+        instant(text, now).ok_or_else(|| Fail::field(name, wanted))
+    };
+    text.map(read).transpose()
 }
 
 fn instant(text: &str, now: jiff::Timestamp) -> Option<jiff::Timestamp> {

@@ -5,6 +5,7 @@ use axum::extract::State;
 use serde::Deserialize;
 
 use super::Api;
+use super::apps::moment;
 use super::caller::{Caller, Query};
 use super::problem::{Answer, Fail};
 use crate::access::Verb;
@@ -25,7 +26,7 @@ pub(super) struct ListParams {
     app: Option<String>,
     /// By this person, or about them.
     login: Option<String>,
-    /// Not older (RFC 3339).
+    /// Not older: RFC 3339, or an age as `90s`, `10m`, `2h`, `1d`.
     since: Option<String>,
     /// How many: 1 to 1,000 (100). A few more come where they were written at once.
     limit: Option<usize>,
@@ -56,11 +57,7 @@ pub(super) async fn list(
         .map(|a| a.parse())
         .transpose()
         .map_err(|e: crate::model::names::NameError| Fail::field("app", e.to_string()))?;
-    let since = params
-        .since
-        .map(|s| s.parse())
-        .transpose()
-        .map_err(|_| Fail::field("since", "a time as 2026-01-31T12:00:00Z".to_owned()))?;
+    let since = moment("since", params.since.as_deref(), jiff::Timestamp::now())?;
     let query = AuditQuery { app, login: params.login, since, limit, from: place(params.from)? };
     Ok(Json(api.deployer.audit(&query).await?))
 }

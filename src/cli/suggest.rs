@@ -18,7 +18,9 @@ pub const COPIES: &str = "`terreau cp APP:PATH HERE` from an instance, `terreau 
 
 /// What to write where the words of a command are not what it takes.
 pub fn hint(args: &[OsString], error: &mut Error) -> Option<String> {
-    let hint = program(args, error).or_else(|| option(args, error)).or_else(|| copy(args, error.kind()));
+    let path = parent(&Line::command(), args, "--").1;
+    let hint =
+        program(&path, args, error).or_else(|| option(&path, error)).or_else(|| copy(&path, error.kind()));
     if hint.is_some() {
         // Its own advice would make an app of a program, and a path of an option.
         for kind in [ContextKind::Suggested, ContextKind::SuggestedArg] {
@@ -51,9 +53,10 @@ fn modest(error: &mut Error) {
 }
 
 /// What to write where a program's own words were taken for ours.
-fn program(args: &[OsString], error: &Error) -> Option<String> {
-    let root = Line::command();
-    let verb = command(&root, args).filter(|path| matches!(path.as_str(), "exec" | "run"))?;
+fn program(verb: &str, args: &[OsString], error: &Error) -> Option<String> {
+    if !matches!(verb, "exec" | "run") {
+        return None;
+    }
     let is_ours = match error.kind() {
         ErrorKind::UnknownArgument | ErrorKind::MissingRequiredArgument => true,
         // A line of a shell, say, in the place of the app.
@@ -71,32 +74,23 @@ fn program(args: &[OsString], error: &Error) -> Option<String> {
 }
 
 /// What to write in the place of an option that a command does not have.
-fn option(args: &[OsString], error: &Error) -> Option<String> {
+fn option(path: &str, error: &Error) -> Option<String> {
     let Some(ContextValue::String(given)) = error.get(ContextKind::InvalidArg) else { return None };
     if error.kind() != ErrorKind::UnknownArgument {
         return None;
     }
     let name = given.split('=').next().unwrap_or(given);
-    let root = Line::command();
-    let path = command(&root, args)?;
     let known = OPTIONS.iter().find(|(of, names, _)| *of == path && names.contains(&name));
     known.map(|(.., words)| (*words).to_owned())
 }
 
 /// The two ways of a copy, where it was asked for by neither.
-fn copy(args: &[OsString], kind: ErrorKind) -> Option<String> {
+fn copy(path: &str, kind: ErrorKind) -> Option<String> {
     let is_ours = matches!(
         kind,
         ErrorKind::MissingRequiredArgument | ErrorKind::ValueValidation | ErrorKind::InvalidValue
     );
-    let root = Line::command();
-    (is_ours && command(&root, args)? == "cp").then(|| COPIES.to_owned())
-}
-
-/// The command that is meant, by its own name.
-fn command(root: &Command, args: &[OsString]) -> Option<String> {
-    let (_, path) = parent(root, args, "--");
-    (!path.is_empty()).then_some(path)
+    (is_ours && path == "cp").then(|| COPIES.to_owned())
 }
 
 /// What was probably meant by a command that does not exist, where a table or the spelling says it. What the parser would

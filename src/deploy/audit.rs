@@ -6,19 +6,17 @@ use std::str::FromStr;
 
 use jiff::Timestamp;
 
+use super::lineage::CLOCKS;
 use super::{Deployer, Error};
 use crate::model::wire::{AuditHead, AuditLine, AuditPage, AuditSegment, AuditVerified};
 use crate::model::{Placement, Sha256Hex};
-use crate::store::chain::{self, AUDIT, ChainHead, Entry, Link, ReadError, Segment};
+use crate::store::chain::{self, AUDIT, ChainHead, Entry, Link, ReadError, Segment, Torn};
 use crate::store::people::PeopleAudit;
 use crate::store::records::Audit;
 use crate::store::{Versioned, keys};
 
 /// How many segments are read for one answer.
 const SEGMENTS: usize = 100;
-
-/// How much the clocks of agents may differ.
-const CLOCKS: jiff::SignedDuration = jiff::SignedDuration::from_mins(10);
 
 /// Which entries are wanted.
 #[derive(Debug, Clone, Default)]
@@ -95,20 +93,16 @@ impl Deployer {
                 page.entries.extend(line(&entry, is_chained).filter(|l| query.wants(l)));
             }
             // Consul has the newest: what is older stands in the chain alone.
-            let is_of_here = head.as_ref().is_none_or(|h| h.value.through < h.index);
+            let is_of_here = head.as_ref().is_none_or(chain::is_of_here);
             let oldest = records.last().map(|r| r.modify_index).filter(|_| is_of_here);
             before = oldest.map_or(before, |oldest| oldest.min(before));
             at = head.map(|h| (h.value.last, h.value.entries));
         }
         for _ in 0..SEGMENTS {
             let Some((link, total)) = at else { return Ok(page) };
-            let segment = match store.objects().segment(AUDIT, &link, total).await {
+            let segment = match self.segment(&link, total).await? {
                 Ok(segment) => segment,
-                Err(ReadError::Torn(torn)) => {
-                    page.torn = Some(torn.to_string());
-                    return Ok(page);
-                }
-                Err(ReadError::Engine(e)) => return Err(e.into()),
+                Err(torn) => return Ok(AuditPage { torn: Some(torn.to_string()), ..page }),
             };
             for entry in segment.entries.iter().rev().filter(|e| e.index < before) {
                 if is_enough(&page, query.limit, entry.index) {
@@ -155,13 +149,9 @@ impl Deployer {
         };
         for _ in 0..SEGMENTS {
             let Some((link, total)) = at.filter(|_| told.torn.is_none()) else { return Ok(told) };
-            let segment = match store.objects().segment(AUDIT, &link, total).await {
+            let segment = match self.segment(&link, total).await? {
                 Ok(segment) => segment,
-                Err(ReadError::Torn(torn)) => {
-                    told.torn = Some(torn.to_string());
-                    return Ok(told);
-                }
-                Err(ReadError::Engine(e)) => return Err(e.into()),
+                Err(torn) => return Ok(AuditVerified { torn: Some(torn.to_string()), ..told }),
             };
             told.breaks.extend(segment.head.beyond.map(|beyond| {
                 format!(
@@ -180,6 +170,15 @@ impl Deployer {
         }
         told.next = at.map(|at| AuditPlace { before: 0, at: Some(at) }.to_string());
         Ok(told)
+    }
+
+    /// A segment, or how the chain is torn there.
+    async fn segment(&self, link: &Link, total: u64) -> Result<Result<Segment, Torn>, Error> {
+        match self.runner().store().objects().segment(AUDIT, link, total).await {
+            Ok(segment) => Ok(Ok(segment)),
+            Err(ReadError::Torn(torn)) => Ok(Err(torn)),
+            Err(ReadError::Engine(e)) => Err(e.into()),
+        }
     }
 }
 

@@ -148,9 +148,7 @@ impl Deployer {
         verb: &str,
         summary: String,
     ) -> Result<(), Error> {
-        if !matches!(verb, "remove" | "token-revoke") {
-            self.runner.has_audit_room()?;
-        }
+        self.runner.has_audit_room(verb)?;
         let now = self.runner.now();
         let audit = PeopleAudit {
             v: SCHEMA,

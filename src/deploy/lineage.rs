@@ -21,7 +21,7 @@ impl Old {
 }
 
 /// How much clocks may differ: a name is free an hour after its app was deleted, at the soonest.
-const CLOCKS: jiff::SignedDuration = jiff::SignedDuration::from_mins(10);
+pub(super) const CLOCKS: jiff::SignedDuration = jiff::SignedDuration::from_mins(10);
 
 /// When the app with this identity was first deployed: what bears its name and ended before was another's.
 pub(super) fn born(uid: &Uid) -> jiff::Timestamp {

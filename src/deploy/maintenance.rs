@@ -14,8 +14,8 @@ use crate::model::cluster::ProxyKind;
 use crate::model::desired::Space;
 use crate::model::{Head, Placement, Uid};
 use crate::operation::Front;
-use crate::store::Versioned;
 use crate::store::records::{By, MaintenancePage, Verb};
+use crate::store::{Versioned, keys};
 
 /// The most bytes of a message, and of a page.
 const MOST: (usize, usize) = (2_000, 64 << 10);
@@ -108,9 +108,9 @@ impl Deployer {
         if head.maintenance.is_none() || !matches!(front, Front::Page { message: None, page: None }) {
             return Ok(front.clone());
         }
-        let all = self.runner.store().maintenance().await?;
-        let standing = all.into_iter().map(|p| p.value).find(|p| p.app == head.app);
-        Ok(standing.map_or(front.clone(), |p| Front::Page { message: p.message, page: p.page }))
+        let standing = self.runner.store().read::<MaintenancePage>(&keys::maintenance(&head.app)).await?;
+        let again = standing.map(|p| Front::Page { message: p.value.message, page: p.value.page });
+        Ok(again.unwrap_or_else(|| front.clone()))
     }
 
     async fn may_be_maintained(

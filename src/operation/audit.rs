@@ -18,7 +18,7 @@ impl Runner {
         verb: &str,
         summary: String,
     ) -> Result<Uid, OpenError> {
-        self.has_audit_room()?;
+        self.has_audit_room(verb)?;
         let lease = self.session().lease().ok_or(OpenError::NoSession)?;
         let audit = self.done_by(by, (app, uid), verb, summary);
         points::pass(&format!("{verb}.audit.before"));
@@ -43,7 +43,7 @@ impl Runner {
         summary: String,
         mut ops: Vec<TxnOp>,
     ) -> Result<(), OpenError> {
-        self.has_audit_room()?;
+        self.has_audit_room(verb)?;
         let lease = self.session().lease().ok_or(OpenError::NoSession)?;
         let audit = self.done_by(by, (app, uid), verb, summary);
         ops.push(TxnOp::Create { key: keys::audit(&audit.operation), value: encode(&audit)? });

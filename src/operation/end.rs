@@ -1,5 +1,7 @@
 //! How an operation ends: what came of it in words, and the transaction that closes it.
 
+use std::collections::BTreeMap;
+
 use super::Progress;
 use super::close::{Closing, close};
 use super::lock::Lock;
@@ -197,7 +199,7 @@ impl Runner {
         }
         ops.extend(closing.freed.iter().map(|n| TxnOp::Delete { key: keys::name(n.space, &n.name) }));
         if closing.dooms && !op.after.doomed.is_empty() {
-            let not_before = self.now().saturating_add(GRACE).unwrap_or(jiff::Timestamp::MAX);
+            let not_before = self.free_at();
             let doomed = Doomed {
                 v: SCHEMA,
                 id: op.id.clone(),
@@ -253,9 +255,9 @@ impl Runner {
         Ok(ops)
     }
 
-    /// When the sweep may take what is doomed now (UTC, to the minute).
-    fn free_at(&self) -> impl std::fmt::Display {
-        self.now().saturating_add(GRACE).unwrap_or(jiff::Timestamp::MAX).strftime("%H:%M UTC").to_string()
+    /// When the sweep may take what is doomed now.
+    fn free_at(&self) -> jiff::Timestamp {
+        self.now().saturating_add(GRACE).unwrap_or(jiff::Timestamp::MAX)
     }
 
     fn urls(&self, op: &OpRecord, outcome: Outcome) -> Vec<String> {
@@ -288,7 +290,9 @@ impl Runner {
             }
         }
         let summary = match (outcome, op.verb) {
-            (Outcome::Done, Verb::Delete) => format!("deleted; its name is free again at {}", self.free_at()),
+            (Outcome::Done, Verb::Delete) => {
+                format!("deleted; its name is free again at {}", self.free_at().strftime("%H:%M UTC"))
+            }
             (Outcome::Done, Verb::Rollback) => format!("{release} runs, with the content of an older one"),
             (
                 Outcome::Done,
@@ -323,14 +327,8 @@ impl Runner {
         if stays_stopped(op) {
             return None;
         }
-        let settled = op.steps.iter().find_map(|s| match &s.spec {
-            StepSpec::JobSettle { namespace, id, first: First::No, .. } if s.state == StepState::Done => {
-                Some((namespace, id))
-            }
-            _ => None,
-        });
-        let ((namespace, id), new) =
-            settled.zip(op.after.release.as_ref()).filter(|_| outcome == Outcome::Failed)?;
+        let ((namespace, id, _), new) =
+            replaced(op).zip(op.after.release.as_ref()).filter(|_| outcome == Outcome::Failed)?;
         let old = self.inner.store.head(&op.app).await.ok()??.value.release?.number;
         let new = new.number;
         let now = match self.running(namespace, id).await {
@@ -360,14 +358,19 @@ fn instances(n: usize) -> String {
     if n == 1 { "1 instance".to_owned() } else { format!("{n} instances") }
 }
 
+/// The job whose rollout over another one was waited for to its end, and the counts that it had before.
+fn replaced(op: &OpRecord) -> Option<(&str, &str, &BTreeMap<String, u64>)> {
+    op.steps.iter().find_map(|s| match &s.spec {
+        StepSpec::JobSettle { namespace, id, first: First::No, counts } if s.state == StepState::Done => {
+            Some((namespace.as_str(), id.as_str(), counts))
+        }
+        _ => None,
+    })
+}
+
 /// True where nothing ran before, and the release that should have does not.
 fn stays_stopped(op: &OpRecord) -> bool {
-    op.steps.iter().any(|s| match &s.spec {
-        StepSpec::JobSettle { first: First::No, counts, .. } => {
-            s.state == StepState::Done && settle::was_stopped(counts)
-        }
-        _ => false,
-    })
+    replaced(op).is_some_and(|(_, _, counts)| settle::was_stopped(counts))
 }
 
 /// What came of a release that does not serve.

@@ -2,7 +2,8 @@
 //!
 //! Never in the way of a change: a record is safe in Consul, and its export may wait for Garage. Which records stand in
 //! the chain is said by Consul's own index, which only grows: whatever was written later than the head's `through` waits. So
-//! no record is taken twice, and none is passed over, wherever an agent dies.
+//! no record is taken twice, and none is passed over, wherever an agent dies; only where the head itself is gone, or came from
+//! another Consul, what Consul still has is taken once more.
 
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
@@ -36,6 +37,9 @@ pub const KEPT: usize = 2_000;
 /// So many records in Consul, and no change is taken until they are exported.
 pub const FULL: usize = 10_000;
 
+/// What takes something away is never refused for want of room.
+const TAKES_AWAY: [&str; 4] = ["stop", "delete", "remove", "token-revoke"];
+
 /// What an exporter remembers between two looks. Losing it costs a look at everything.
 #[derive(Debug, Default)]
 pub struct Exporter {
@@ -61,9 +65,9 @@ pub async fn run(runner: Runner, stop: CancellationToken) {
 }
 
 impl Runner {
-    /// An error while so many audit records wait that no change may be made.
-    pub fn has_audit_room(&self) -> Result<(), EngineError> {
-        if !self.inner.audit_is_full.load(Ordering::Relaxed) {
+    /// An error while so many audit records wait that no change of this kind may be made.
+    pub fn has_audit_room(&self, verb: &str) -> Result<(), EngineError> {
+        if TAKES_AWAY.contains(&verb) || !self.inner.audit_is_full.load(Ordering::Relaxed) {
             return Ok(());
         }
         let why = format!(

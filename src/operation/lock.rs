@@ -80,10 +80,7 @@ impl Runner {
         by: &By,
         verb: &str,
     ) -> Result<Lock, OpenError> {
-        // What takes something away is never refused for want of room.
-        if !matches!(verb, "stop" | "delete") {
-            self.has_audit_room()?;
-        }
+        self.has_audit_room(verb)?;
         let begun = tokio::time::Instant::now();
         loop {
             match self.try_lock(app, operation.clone(), by, verb).await {

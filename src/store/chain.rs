@@ -43,10 +43,14 @@ pub struct ChainHead {
     pub beyond: u64,
 }
 
-/// Consul's index up to which records stand in the chain. A head that is older than what it speaks of came from another
-/// Consul, whose indexes mean nothing here.
+/// Whether a head speaks of this Consul's indexes. One that is older than what it speaks of came from another.
+pub fn is_of_here(head: &Versioned<ChainHead>) -> bool {
+    head.value.through < head.index
+}
+
+/// Consul's index up to which records stand in the chain.
 pub fn through(head: Option<&Versioned<ChainHead>>) -> u64 {
-    head.filter(|h| h.value.through < h.index).map_or(0, |h| h.value.through)
+    head.filter(|h| is_of_here(h)).map_or(0, |h| h.value.through)
 }
 
 /// Names a segment.

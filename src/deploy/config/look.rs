@@ -231,7 +231,7 @@ impl Deployer {
         if names.is_empty() {
             return Ok(());
         }
-        self.runner.has_audit_room()?;
+        self.runner.has_audit_room("reveal")?;
         let id = fresh_uid(self.runner.now());
         let audit = Audit {
             v: SCHEMA,
