@@ -26,8 +26,9 @@ pub mod archive;
 pub mod descriptor;
 pub mod model;
 pub mod render;
-// what time it is: known to every floor that does I/O
+// what goes on in the background, and what time it is: known to every floor that does I/O
 pub mod clock;
+pub mod loops;
 // apart
 #[cfg(feature = "sandbox")]
 pub mod sandbox;

@@ -54,11 +54,13 @@ pub enum Verb {
     Users,
     /// Read the log of every change.
     Audit,
+    /// Look how the agents fare.
+    Inspect,
 }
 
 impl Verb {
     /// Every verb.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Read,
         Self::Logs,
         Self::Plan,
@@ -79,6 +81,7 @@ impl Verb {
         Self::Metrics,
         Self::Users,
         Self::Audit,
+        Self::Inspect,
     ];
 
     /// The verb of this name.
@@ -109,6 +112,7 @@ impl Verb {
             Self::Metrics => "metrics",
             Self::Users => "users",
             Self::Audit => "audit",
+            Self::Inspect => "inspect",
         }
     }
 }
@@ -275,7 +279,7 @@ mod tests {
         let admin = who("root", &["admin"], Standing::Admin);
         for verb in Verb::ALL {
             // These are about the cluster.
-            if matches!(verb, Verb::Metrics | Verb::Users | Verb::Audit) {
+            if matches!(verb, Verb::Metrics | Verb::Users | Verb::Audit | Verb::Inspect) {
                 continue;
             }
             let owners_get = if verb == Verb::RawJob { NotAllowed } else { Allowed };
@@ -358,6 +362,7 @@ mod tests {
         assert_eq!(decide(&member, Verb::Delete, &Object::Cluster), NotAllowed);
         assert_eq!(decide(&member, Verb::Users, &Object::Cluster), NotAllowed);
         assert_eq!(decide(&member, Verb::Audit, &Object::Cluster), NotAllowed);
+        assert_eq!(decide(&member, Verb::Inspect, &Object::Cluster), NotAllowed);
         assert_eq!(decide(&who("root", &[], Standing::Admin), Verb::Users, &Object::Cluster), Allowed);
     }
 

@@ -39,7 +39,7 @@ pub struct TokenScope {
 
 /// The verbs that a token may be made for: those about one app.
 pub fn token_verbs() -> impl Iterator<Item = Verb> {
-    Verb::ALL.into_iter().filter(|v| !matches!(v, Verb::Metrics | Verb::Users | Verb::Audit))
+    Verb::ALL.into_iter().filter(|v| !matches!(v, Verb::Metrics | Verb::Users | Verb::Audit | Verb::Inspect))
 }
 
 /// What may be done by a verb, in a few words.
@@ -65,6 +65,7 @@ pub fn meaning(verb: Verb) -> &'static str {
         Verb::Metrics => "the agent's figures",
         Verb::Users => "list and remove people",
         Verb::Audit => "the log of every change",
+        Verb::Inspect => "how the agents fare",
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -24,22 +25,27 @@ use crate::engines::consul::Consul;
 use crate::engines::directory::Directory;
 use crate::engines::garage::{Admin, S3};
 use crate::engines::nomad::Nomad;
-use crate::model::Uid;
+use crate::loops::{Beat, Kind, Loops};
 use crate::operation::run::fresh_uid;
-use crate::operation::{AgentSession, Runner, export, leader};
+use crate::operation::{AgentSession, Announced, Runner, announce, export, leader};
 use crate::resources::Hands;
-use crate::store::records::AgentRecord;
 use crate::store::{Objects, Store, keys};
 use crate::world::World;
 
-/// How often the agent looks after its own record, and a leader after old ones.
-const TEND: Duration = Duration::from_secs(5);
 /// How long the door stays shut for the engines' sake.
 const PREPARED: Duration = Duration::from_secs(1);
-/// How often a leader deletes sessions that have expired, and uploads that nobody ended.
-const SWEEP: Duration = Duration::from_mins(10);
+/// How often it is looked which engines are ready, and whether this agent leads.
+const LOOK: Duration = Duration::from_secs(5);
 /// How often a leader purges one-off commands that nobody waits for.
-const RUNS: Duration = Duration::from_mins(1);
+const TIDY: Duration = Duration::from_mins(1);
+/// How often it deletes sessions that have expired, uploads that nobody ended, and records of agents that are gone.
+const CLEAR: Duration = Duration::from_mins(10);
+const READINESS: Kind = Kind { name: "readiness", what: "looks which engines answer", every: LOOK };
+const TIDIER: Kind = Kind {
+    name: "tidy",
+    what: "takes away expired logins, forgotten uploads and one-off commands",
+    every: TIDY,
+};
 
 /// Why the agent did not start.
 #[derive(Debug, thiserror::Error)]
@@ -89,10 +95,12 @@ pub async fn run_until(config: Config, stop: CancellationToken) -> Result<(), Ru
     let s3 = S3::with_options(&g.s3, &g.region, &g.key_id, g.key_secret.clone(), &g.options)?;
     let clock = clock::system();
 
+    let loops = Loops::new(clock.clone());
+
     // What runs as long as the agent has a session; it outlives the door.
     let background = CancellationToken::new();
     // Engines start in any order: an agent without one of them serves, and says which.
-    let session = AgentSession::begin(consul.clone().aside(), format!("terreau {}", config.name));
+    let session = AgentSession::begin(consul.clone().aside(), format!("terreau {}", config.name), &loops);
     let objects = Objects::new(s3.clone(), &g.records);
     let hands = Hands {
         nomad: nomad.clone(),
@@ -103,12 +111,12 @@ pub async fn run_until(config: Config, stop: CancellationToken) -> Result<(), Ru
         s3_key: g.key_id.clone(),
         artifacts: g.artifacts.clone(),
         objects: objects.clone(),
-        world: World::start(nomad.clone(), consul.clone(), background.clone()),
+        world: World::start(nomad.clone(), consul.clone(), &loops, background.clone()),
         cluster: config.cluster.clone(),
     };
     let id = fresh_uid(clock.now());
     let store = Store::new(consul.clone(), objects.clone());
-    let runner = Runner::new(hands, store, session.clone(), id.clone(), clock.clone());
+    let runner = Runner::new(hands, store, session.clone(), id.clone(), clock.clone(), loops.clone());
     let access =
         Access::new(directory.clone(), consul.clone(), clock, config.law.clone(), config.access.clone());
 
@@ -130,22 +138,14 @@ pub async fn run_until(config: Config, stop: CancellationToken) -> Result<(), Ru
     let pages_at = pages.as_ref().and_then(|l| l.local_addr().ok());
     let courier = Courier::new(config.webhooks.clone());
     let deployer = Deployer::new(runner.clone()).with_courier(courier.clone()).with_pages(pages_at);
-    tokio::spawn(leader::run(runner.clone(), address.to_string(), background.clone()));
-    tokio::spawn(export::run(runner.clone(), background.clone()));
-    tokio::spawn(Keeper::new(runner.clone()).run(background.clone()));
-    tokio::spawn(Teller::new(runner.clone(), courier).run(background.clone()));
-    tokio::spawn(tend(
-        Tended {
-            consul: consul.clone(),
-            session: session.clone(),
-            access: access.clone(),
-            deployer: deployer.clone(),
-            id: id.clone(),
-            pages: pages_at,
-        },
-        address.to_string(),
-        background.clone(),
-    ));
+    leader::start(&runner, address.to_string(), background.clone());
+    export::start(&runner, background.clone());
+    Keeper::start(&runner, background.clone());
+    Teller::start(&runner, courier, background.clone());
+    announce(&runner, Announced { address: address.to_string(), pages: pages_at }, background.clone());
+    let tidied = Arc::new(Tidied { access: access.clone(), deployer: deployer.clone() });
+    let until = background.clone();
+    loops.spawn(TIDIER, move |beat| tidy(tidied.clone(), beat, until.clone()));
 
     let probes = api::Probes::new(api::Probed {
         nomad: nomad.aside(),
@@ -157,7 +157,8 @@ pub async fn run_until(config: Config, stop: CancellationToken) -> Result<(), Ru
         objects,
         prepared: prepared.clone(),
     });
-    tokio::spawn(tell_readiness(probes.clone(), background.clone()));
+    let (asked, until) = (probes.clone(), background.clone());
+    loops.spawn(READINESS, move |beat| tell_readiness(asked.clone(), beat, until.clone()));
     let serving_pages =
         pages.map(|listener| tokio::spawn(api::serve(listener, api::pages(deployer.clone()), stop.clone())));
     let router = api::router(api::Parts {
@@ -165,7 +166,7 @@ pub async fn run_until(config: Config, stop: CancellationToken) -> Result<(), Ru
         deployer,
         probes,
         shares: api::Shares::default(),
-        metrics: api::Metrics::default(),
+        metrics: api::Metrics::new(loops),
         metrics_token: config.metrics_token.clone(),
         cluster: config.cluster.name.clone(),
         stop: stop.clone(),
@@ -221,7 +222,7 @@ async fn persistently<T, F: Future<Output = Result<T, EngineError>>>(
 }
 
 /// Writes to the log which engine is not ready, and when that changes.
-async fn tell_readiness(probes: api::Probes, stop: CancellationToken) {
+async fn tell_readiness(probes: api::Probes, beat: Beat, stop: CancellationToken) {
     let mut told = std::collections::BTreeMap::new();
     loop {
         let now = Box::pin(probes.ask()).await.engines;
@@ -239,100 +240,74 @@ async fn tell_readiness(probes: api::Probes, stop: CancellationToken) {
             }
         }
         told = now;
+        beat.works();
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(TEND) => {}
+            () = tokio::time::sleep(LOOK) => {}
         }
     }
 }
 
-struct Tended {
-    consul: Consul,
-    session: AgentSession,
+struct Tidied {
     access: Access,
     deployer: Deployer,
-    id: Uid,
-    pages: Option<SocketAddr>,
 }
 
-/// Keeps `agent/<id>` held by the session in force; as leader, clears what agents and sessions left behind.
-async fn tend(what: Tended, address: String, stop: CancellationToken) {
-    let since = jiff::Timestamp::now().to_string();
-    let mut held: Option<String> = None;
-    let mut swept: Option<tokio::time::Instant> = None;
-    let mut purged: Option<tokio::time::Instant> = None;
+/// As leader, takes away what nobody waits for any more: one-off commands each time, the rest from time to time.
+async fn tidy(what: Arc<Tidied>, beat: Beat, stop: CancellationToken) {
+    let mut cleared: Option<tokio::time::Instant> = None;
     loop {
-        let lease = what.session.lease();
-        if let Some(lease) = lease {
-            if held.as_ref() != Some(&lease.id) {
-                let record = AgentRecord {
-                    v: 1,
-                    address: address.clone(),
-                    version: env!("CARGO_PKG_VERSION").to_owned(),
-                    reads: vec![1],
-                    since: since.clone(),
-                    pages: what.pages,
-                };
-                let value = serde_json::to_vec(&record).unwrap_or_default();
-                match what.consul.kv_acquire(&keys::agent(&what.id), value, &lease.id).await {
-                    Ok(true) => held = Some(lease.id.clone()),
-                    Ok(false) => {}
-                    Err(e) => tracing::warn!(error = %e, "the agent's record was not written"),
-                }
+        let is_due = cleared.is_none_or(|at| at.elapsed() >= CLEAR);
+        let pause = match pass(&what, is_due).await {
+            Ok(true) => {
+                beat.works();
+                cleared = if is_due { Some(tokio::time::Instant::now()) } else { cleared };
+                TIDY
             }
-            if let Err(e) = clear(&what, &mut swept).await {
-                tracing::debug!(error = %e, "what agents left behind was not cleared");
+            Ok(false) => {
+                beat.rests();
+                LOOK
             }
-            if let Err(e) = purge(&what, &mut purged).await {
-                tracing::warn!(error = %e, "one-off commands that nobody waits for were not looked for");
+            Err(e) => {
+                beat.failed(e);
+                LOOK
             }
-        }
+        };
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(TEND) => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }
 
-/// As leader, purges one-off commands whose agent is gone, and those that have ended.
-async fn purge(what: &Tended, purged: &mut Option<tokio::time::Instant>) -> Result<(), crate::deploy::Error> {
-    if purged.is_some_and(|at| at.elapsed() < RUNS) {
-        return Ok(());
-    }
-    if !what.deployer.runner().leads().await? {
-        return Ok(());
+/// `false`: this agent does not lead.
+async fn pass(what: &Tidied, clears: bool) -> Result<bool, crate::deploy::Error> {
+    let runner = what.deployer.runner();
+    if !runner.leads().await? {
+        return Ok(false);
     }
     let count = what.deployer.purge_runs().await?;
     if count > 0 {
         tracing::info!(count, "one-off commands that nobody waits for were purged");
     }
-    *purged = Some(tokio::time::Instant::now());
-    Ok(())
-}
-
-async fn clear(what: &Tended, swept: &mut Option<tokio::time::Instant>) -> Result<(), EngineError> {
-    if swept.is_some_and(|at| at.elapsed() < SWEEP) {
-        return Ok(());
+    if !clears {
+        return Ok(true);
     }
-    if !what.deployer.runner().leads().await? {
-        return Ok(());
-    }
-    for record in what.consul.kv_list(keys::AGENTS).await? {
+    let consul = runner.store().consul();
+    for record in consul.kv_list(keys::AGENTS).await? {
         if record.session.is_none() {
-            what.consul.kv_delete_cas(&record.key, record.modify_index).await?;
+            consul.kv_delete_cas(&record.key, record.modify_index).await?;
         }
     }
     let ended = what.access.sweep().await?;
     if ended > 0 {
         tracing::info!(ended, "expired logins were deleted");
     }
-    match what.deployer.uploads_sweep().await {
-        Ok(0) => {}
-        Ok(given_up) => tracing::info!(given_up, "uploads that nobody ended were deleted"),
-        Err(e) => tracing::warn!(error = %e, "uploads that nobody ended were not looked for"),
+    let given_up = what.deployer.uploads_sweep().await?;
+    if given_up > 0 {
+        tracing::info!(given_up, "uploads that nobody ended were deleted");
     }
-    *swept = Some(tokio::time::Instant::now());
-    Ok(())
+    Ok(true)
 }
 
 fn start_logs(config: &Config) {

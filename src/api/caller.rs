@@ -157,7 +157,9 @@ impl Caller {
 
 fn changes(verb: Verb) -> bool {
     match verb {
-        Verb::Read | Verb::Logs | Verb::Plan | Verb::RawJob | Verb::Metrics | Verb::Audit => false,
+        Verb::Read | Verb::Logs | Verb::Plan | Verb::RawJob | Verb::Metrics | Verb::Audit | Verb::Inspect => {
+            false
+        }
         // Seeing values and running programs is worth as much as changing them.
         Verb::Reveal
         | Verb::Exec

@@ -2,12 +2,17 @@
 
 use std::time::Duration;
 
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
+use jiff::Timestamp;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+
+use crate::loops::Loops;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Request {
@@ -35,9 +40,11 @@ pub struct Metrics {
     logins: Family<Login, Counter>,
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
+impl Metrics {
+    /// None yet, of an agent that does these in the background.
+    pub fn new(loops: Loops) -> Self {
         let mut registry = Registry::with_prefix("terreau");
+        registry.register_collector(Box::new(Background(loops)));
         let requests = Family::default();
         let seconds = Family::new_with_constructor(
             (|| Histogram::new(exponential_buckets(0.001, 2.0, 16))) as fn() -> Histogram,
@@ -50,9 +57,7 @@ impl Default for Metrics {
         registry.register("logins", "Logins tried", logins.clone());
         Self { registry, requests, seconds, logins }
     }
-}
 
-impl Metrics {
     pub(super) fn request(&self, method: &str, route: &str, status: u16, took: Duration) {
         // A method is whatever a client writes: only the known ones are labels.
         let method =
@@ -71,5 +76,35 @@ impl Metrics {
         // Writing into a string cannot fail.
         let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
         text
+    }
+}
+
+/// What the agent does in the background: when each last went well, and how often it failed.
+#[derive(Debug)]
+struct Background(Loops);
+
+impl Collector for Background {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
+        let seen = self.0.seen();
+        let help = "When a loop last went round; absent where it rests";
+        let gauge = ConstGauge::new(0_i64);
+        let mut family = encoder.encode_descriptor(
+            "loop_last_success_timestamp_seconds",
+            help,
+            None,
+            gauge.metric_type(),
+        )?;
+        for l in &seen {
+            if let Some(at) = l.last.as_deref().and_then(|at| at.parse::<Timestamp>().ok()) {
+                ConstGauge::new(at.as_second()).encode(family.encode_family(&[("loop", &*l.name)])?)?;
+            }
+        }
+        let help = "How often a loop failed";
+        let counter = ConstCounter::new(0_u64);
+        let mut family = encoder.encode_descriptor("loop_failures", help, None, counter.metric_type())?;
+        for l in &seen {
+            ConstCounter::new(l.failures).encode(family.encode_family(&[("loop", &*l.name)])?)?;
+        }
+        Ok(())
     }
 }

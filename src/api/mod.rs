@@ -14,6 +14,7 @@ mod history;
 mod hooks;
 mod layers;
 mod look;
+mod loops;
 mod maintenance;
 mod metrics;
 mod openapi;
@@ -126,6 +127,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(operations::show))
         .routes(routes!(operations::cancel))
         .routes(routes!(operations::events))
+        .routes(routes!(loops::list))
         .routes(routes!(audit::list))
         .routes(routes!(audit::verify))
         .routes(routes!(health::healthz))

@@ -38,6 +38,7 @@ mod local;
 mod login;
 mod logout;
 mod logs;
+mod loops;
 mod maintenance;
 mod open;
 mod operations;
@@ -146,6 +147,7 @@ fn dispatch(command: Command, cx: &Context) -> Result<ExitCode, Failure> {
         Command::Secret(command) => config::secret(&command, cx),
         Command::Hook(command) => hook::run(&command, cx),
         Command::Operations(command) => operations::run(&command, cx),
+        Command::Loops(args) => loops::run(&args, cx),
         Command::Audit(command) => audit::run(&command, cx),
         Command::Completions(args) => completions::run(&args, cx),
         Command::Man(args) => completions::man(&args, cx),

@@ -17,6 +17,7 @@ use super::run::{Runner, encode, made_at};
 use super::session::Lease;
 use crate::engines::consul::{KvEntry, TXN_OPS, TxnOp};
 use crate::engines::{Engine, EngineError, Fault};
+use crate::loops::{Beat, Kind};
 use crate::model::Uid;
 use crate::store::chain::{self, AUDIT, ChainHead, ENTRIES, Entry, Segment, SegmentHead};
 use crate::store::keys;
@@ -24,6 +25,8 @@ use crate::store::records::SCHEMA;
 
 /// How often it is looked for what waits.
 const LOOK: Duration = Duration::from_mins(1);
+const LOOP: Kind =
+    Kind { name: "audit-export", what: "takes audit records into their chain in Garage", every: LOOK };
 /// How long a record waits for others, so that a quiet cluster does not make a segment of each.
 const WAIT: SignedDuration = SignedDuration::from_mins(10);
 /// So many do not wait.
@@ -48,13 +51,23 @@ pub struct Exporter {
 }
 
 /// Exports, until `stop`.
-pub async fn run(runner: Runner, stop: CancellationToken) {
+pub fn start(runner: &Runner, stop: CancellationToken) {
+    let runner = runner.clone();
+    runner.clone().loops().spawn(LOOP, move |beat| run(runner.clone(), beat, stop.clone()));
+}
+
+async fn run(runner: Runner, beat: Beat, stop: CancellationToken) {
     let mut exporter = Exporter::default();
     loop {
         match exporter.pass(&runner).await {
-            Ok(0) => {}
-            Ok(count) => tracing::info!(count, "audit records were taken into their chain"),
-            Err(e) => tracing::warn!(error = %e, "audit records wait for their export"),
+            Ok(None) => beat.rests(),
+            Ok(Some(count)) => {
+                beat.works();
+                if count > 0 {
+                    tracing::info!(count, "audit records were taken into their chain");
+                }
+            }
+            Err(e) => beat.failed(e),
         }
         tokio::select! {
             () = stop.cancelled() => return,
@@ -80,14 +93,15 @@ impl Runner {
 }
 
 impl Exporter {
-    /// One look, and what it finds to be done. Gives the number of records that were exported.
-    pub async fn pass(&mut self, runner: &Runner) -> Result<usize, EngineError> {
+    /// One look, and what it finds to be done. Gives the number of records that were exported; `None`: another
+    /// agent leads.
+    pub async fn pass(&mut self, runner: &Runner) -> Result<Option<usize>, EngineError> {
         let found = runner.store().consul().kv_keys(keys::ALL_AUDIT).await?;
         runner.inner.audit_is_full.store(found.len() >= FULL, Ordering::Relaxed);
-        let Some(lease) = runner.session().lease() else { return Ok(0) };
+        let Some(lease) = runner.session().lease() else { return Ok(None) };
         if !runner.leads().await? {
             *self = Self::default();
-            return Ok(0);
+            return Ok(None);
         }
         let now = runner.now();
         let fresh: Vec<&String> = found.iter().filter(|k| !self.seen.contains(*k)).collect();
@@ -96,11 +110,11 @@ impl Exporter {
             || fresh.iter().any(waits_long)
             || self.whole.is_none_or(|at| now.duration_since(at) >= WHOLE);
         if !due {
-            return Ok(0);
+            return Ok(Some(0));
         }
         let exported = self.export(runner, &lease).await?;
         self.whole = Some(now);
-        Ok(exported)
+        Ok(Some(exported))
     }
 
     async fn export(&mut self, runner: &Runner, lease: &Lease) -> Result<usize, EngineError> {

@@ -7,30 +7,36 @@ use tokio_util::sync::CancellationToken;
 use super::run::{Runner, encode};
 use super::{maintenance, sweep};
 use crate::engines::EngineError;
+use crate::loops::{Beat, Kind};
 use crate::store::keys;
+use crate::store::records::{LeaderRecord, SCHEMA};
 
 /// How often a candidate tries, and a leader looks for orphans.
 const LOOK: Duration = Duration::from_secs(1);
 /// How often the leader sweeps.
 const SWEEP: Duration = Duration::from_mins(1);
-
-#[derive(serde::Serialize)]
-struct LeaderRecord<'a> {
-    v: u32,
-    agent: &'a str,
-    address: &'a str,
-    since: String,
-}
+const LEADER: Kind = Kind { name: "leader", what: "takes up what agents left half-way", every: LOOK };
+const SWEEPER: Kind = Kind { name: "sweep", what: "deletes what is doomed and due", every: SWEEP };
 
 /// Tries to lead, and leads, until `stop`. Each pass is level-triggered: it looks at what is there, and remembers
 /// nothing.
-pub async fn run(runner: Runner, address: String, stop: CancellationToken) {
+pub fn start(runner: &Runner, address: String, stop: CancellationToken) {
+    let (runner, sweeps) = (runner.clone(), runner.loops().add(SWEEPER));
+    runner.clone().loops().spawn(LEADER, move |beat| {
+        run(runner.clone(), address.clone(), (beat, sweeps.clone()), stop.clone())
+    });
+}
+
+async fn run(runner: Runner, address: String, (beat, sweeps): (Beat, Beat), stop: CancellationToken) {
     let mut swept: Option<jiff::Timestamp> = None;
     loop {
-        match pass(&runner, &address, &mut swept).await {
-            Ok(()) => {}
-            Err(e) if e.is_passing() => tracing::warn!(error = %e, "the leader's pass waits for an engine"),
-            Err(e) => tracing::warn!(error = %e, "the leader's pass failed"),
+        match pass(&runner, &address, &sweeps, &mut swept).await {
+            Ok(true) => beat.works(),
+            Ok(false) => {
+                beat.rests();
+                sweeps.rests();
+            }
+            Err(e) => beat.failed(e),
         }
         tokio::select! {
             () = stop.cancelled() => return,
@@ -48,23 +54,25 @@ impl Runner {
     }
 }
 
+/// One pass. `false`: this agent does not lead.
 async fn pass(
     runner: &Runner,
     address: &str,
+    sweeps: &Beat,
     swept: &mut Option<jiff::Timestamp>,
-) -> Result<(), EngineError> {
-    let Some(lease) = runner.session().lease() else { return Ok(()) };
+) -> Result<bool, EngineError> {
+    let Some(lease) = runner.session().lease() else { return Ok(false) };
     let consul = runner.hands().consul.clone().with_gate(lease.gate());
     let leader = consul.kv_get(keys::LEADER).await?;
     match leader.and_then(|e| e.session) {
         Some(session) if session == lease.id => {}
-        Some(_) => return Ok(()),
+        Some(_) => return Ok(false),
         None => {
-            let agent = runner.agent().to_string();
-            let value =
-                encode(&LeaderRecord { v: 1, agent: &agent, address, since: runner.now().to_string() })?;
+            let (agent, address) = (runner.agent().clone(), address.to_owned());
+            let record = LeaderRecord { v: SCHEMA, agent, address, since: runner.now().to_string() };
+            let value = encode(&record)?;
             if !consul.kv_acquire(keys::LEADER, value, &lease.id).await? {
-                return Ok(());
+                return Ok(false);
             }
             tracing::info!("this agent leads");
             runner.inner.leads_now.notify_one();
@@ -87,8 +95,10 @@ async fn pass(
         maintenance::keep(runner, &lease, pages).await?;
     }
     if due {
-        sweep::sweep(runner, &lease).await?;
+        let done = sweep::sweep(runner, &lease).await;
+        sweeps.told(done.as_ref().copied());
+        done?;
         *swept = Some(now);
     }
-    Ok(())
+    Ok(true)
 }

@@ -175,7 +175,7 @@ impl Runner {
 
     /// Where agents serve pages.
     pub async fn serving_pages(&self) -> Result<BTreeSet<SocketAddr>, EngineError> {
-        Ok(self.store().agents().await?.into_iter().filter_map(|a| a.pages).collect())
+        Ok(self.store().agents().await?.into_iter().filter_map(|(_, a)| a.pages).collect())
     }
 }
 

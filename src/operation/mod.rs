@@ -3,6 +3,7 @@
 //! `machine` decides, purely, and `turning` for it what a person's order does; `drive` has the effects, between `open` and `end`; `lock` and `session` are the fence;
 //! `progress` is what people see of it. Nothing here knows what a deploy is.
 
+mod agents;
 mod audit;
 mod cancel;
 pub mod close;
@@ -26,6 +27,7 @@ pub mod session;
 pub mod sweep;
 pub mod turning;
 
+pub use agents::{Announced, announce};
 pub use cancel::CancelError;
 pub use end::GRACE;
 pub use given::Given;

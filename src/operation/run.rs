@@ -21,6 +21,7 @@ use super::session::AgentSession;
 use super::{Hub, Progress, points};
 use crate::clock::SharedClock;
 use crate::engines::{Engine, EngineError, Fault};
+use crate::loops::Loops;
 use crate::model::Uid;
 use crate::resources::Hands;
 use crate::store::Store;
@@ -53,6 +54,7 @@ pub(super) struct Inner {
     pub(super) agent: Uid,
     pub(super) hub: Hub,
     pub(super) clock: SharedClock,
+    pub(super) loops: Loops,
     pub(super) stop: CancellationToken,
     /// Rung where somebody has cancelled an operation by this agent: those that wait for an engine look at their records.
     pub(super) cancelled: Notify,
@@ -65,7 +67,14 @@ pub(super) struct Inner {
 
 impl Runner {
     /// A runner for this agent.
-    pub fn new(hands: Hands, store: Store, session: AgentSession, agent: Uid, clock: SharedClock) -> Self {
+    pub fn new(
+        hands: Hands,
+        store: Store,
+        session: AgentSession,
+        agent: Uid,
+        clock: SharedClock,
+        loops: Loops,
+    ) -> Self {
         let (hub, stop, tasks) = (Hub::default(), CancellationToken::new(), TaskTracker::new());
         let (cancelled, leads_now) = (Notify::new(), Notify::new());
         let audit_is_full = AtomicBool::new(false);
@@ -76,6 +85,7 @@ impl Runner {
             agent,
             hub,
             clock,
+            loops,
             stop,
             cancelled,
             tasks,
@@ -104,6 +114,10 @@ impl Runner {
     /// The agent's session.
     pub fn session(&self) -> &AgentSession {
         &self.inner.session
+    }
+    /// What this agent does in the background.
+    pub fn loops(&self) -> &Loops {
+        &self.inner.loops
     }
     /// What time it is.
     pub fn now(&self) -> jiff::Timestamp {

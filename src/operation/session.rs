@@ -14,11 +14,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engines::consul::{Consul, SessionSpec};
 use crate::engines::{EngineError, Gate, SharedGate};
+use crate::loops::{Beat, Kind, Loops};
 
 /// How long after the last renewal was sent a write may still leave.
 pub const FENCE: Duration = Duration::from_secs(6);
 /// How often a session is renewed.
 const RENEW: Duration = Duration::from_secs(3);
+const LOOP: Kind = Kind { name: "session", what: "keeps the agent's session in Consul alive", every: RENEW };
 /// How long after a failure it is tried again: without a session nothing can be changed.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -92,13 +94,14 @@ pub struct AgentSession {
 impl AgentSession {
     /// Starts without a session, makes it as soon as Consul can be reached, and renews it in the background until
     /// [`AgentSession::end`].
-    pub fn begin(consul: Consul, name: String) -> Self {
+    pub fn begin(consul: Consul, name: String, loops: &Loops) -> Self {
         let mut pause = Duration::ZERO;
         let (tx, current) = watch::channel(None::<Lease>);
         let stop = CancellationToken::new();
         let trouble = Arc::new(Mutex::new(None));
         let session = Self { current, trouble: trouble.clone(), consul: consul.clone(), stop: stop.clone() };
-        let say = move |e: Option<EngineError>| *trouble.lock().unwrap_or_else(PoisonError::into_inner) = e;
+        let beat = loops.add(LOOP);
+        let say = move |went: Result<(), EngineError>| say(&beat, &trouble, went);
         tokio::spawn(async move {
             loop {
                 tokio::select! {
@@ -113,7 +116,7 @@ impl AgentSession {
                         match consul.session_renew(&lease.id).await {
                             Ok(true) => {
                                 lease.gate.sent_ms.store(sent, Ordering::Release);
-                                say(None);
+                                say(Ok(()));
                             }
                             Ok(false) => {
                                 tracing::warn!(
@@ -124,21 +127,19 @@ impl AgentSession {
                                 pause = RETRY;
                             }
                             Err(e) => {
-                                tracing::warn!(error = %e, "the session was not renewed");
                                 pause = RETRY;
-                                say(Some(e));
+                                say(Err(e));
                             }
                         }
                     }
                     None => match create(&consul, &name).await {
                         Ok(lease) => {
                             let _ = tx.send(Some(lease));
-                            say(None);
+                            say(Ok(()));
                         }
                         Err(e) => {
                             pause = RETRY;
-                            tracing::warn!(error = %e, "no session in Consul yet");
-                            say(Some(e));
+                            say(Err(e));
                         }
                     },
                 }
@@ -182,6 +183,11 @@ impl AgentSession {
             }
         }
     }
+}
+
+fn say(beat: &Beat, trouble: &Mutex<Option<EngineError>>, went: Result<(), EngineError>) {
+    beat.told(went.as_ref().copied());
+    *trouble.lock().unwrap_or_else(PoisonError::into_inner) = went.err();
 }
 
 async fn create(consul: &Consul, name: &str) -> Result<Lease, EngineError> {

@@ -27,8 +27,8 @@ pub use config::{ConfigChange, ConfigMade, EnvMade};
 pub use kept::{KeptInstance, KeptStream};
 pub use objects::Objects;
 pub use records::{
-    AgentRecord, Audit, Direction, Doomed, LockHolder, MaintenancePage, NameRecord, OpRecord, OpenIntent,
-    Step, StepSpec, StepState,
+    AgentRecord, Audit, Direction, Doomed, LeaderRecord, LockHolder, MaintenancePage, NameRecord, OpRecord,
+    OpenIntent, Step, StepSpec, StepState,
 };
 
 /// How many records that were passed over are remembered.
@@ -117,10 +117,20 @@ impl Store {
     }
 
     /// The agents that live.
-    pub async fn agents(&self) -> Result<Vec<AgentRecord>, EngineError> {
+    pub async fn agents(&self) -> Result<Vec<(Uid, AgentRecord)>, EngineError> {
         let entries = self.consul.kv_list(keys::AGENTS).await?;
         let live = entries.iter().filter(|e| e.session.is_some());
-        Ok(live.filter_map(|e| serde_json::from_slice(&e.value).ok()).collect())
+        let read = |e: &KvEntry| {
+            let id = Uid::new(e.key.strip_prefix(keys::AGENTS)?).ok()?;
+            Some((id, serde_json::from_slice(&e.value).ok()?))
+        };
+        Ok(live.filter_map(read).collect())
+    }
+
+    /// The agent that leads, where one does.
+    pub async fn leader(&self) -> Result<Option<Uid>, EngineError> {
+        let entry = self.consul.kv_get(keys::LEADER).await?.filter(|e| e.session.is_some());
+        Ok(entry.and_then(|e| serde_json::from_slice::<LeaderRecord>(&e.value).ok()).map(|l| l.agent))
     }
 
     /// The last audit records, oldest first: all that wait for their export, and the newest of the others.

@@ -9,6 +9,7 @@ use crate::model::head::{Kind, Outcome, Owned, ReleaseRef};
 use crate::model::names::EnvName;
 use crate::model::names::HostName;
 use crate::model::project::Owner;
+use crate::model::wire::LoopView;
 use crate::model::{Placement, ProcessName, SecretName, Sha256Hex, Uid};
 
 pub use super::steps::{Alphabet, Create, First, StepSpec};
@@ -346,7 +347,7 @@ pub struct MaintenancePage {
     pub page: Option<String>,
 }
 
-/// A live agent, as others find it (`terreau/v1/agent/<ulid>`).
+/// A live agent, as others find it (`terreau/v1/agent/<ulid>`, held by its session).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentRecord {
     /// Schema version: 1.
@@ -362,4 +363,23 @@ pub struct AgentRecord {
     /// Where it serves maintenance pages to the proxy; `None`: it serves none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pages: Option<std::net::SocketAddr>,
+    /// When it wrote this (RFC 3339, UTC).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
+    /// How its loops fared then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loops: Vec<LoopView>,
+}
+
+/// Who leads (`terreau/v1/leader`, held by its session).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaderRecord {
+    /// Schema version: 1.
+    pub v: u32,
+    /// Which agent.
+    pub agent: Uid,
+    /// Where its API listens.
+    pub address: String,
+    /// Since when (RFC 3339, UTC).
+    pub since: String,
 }

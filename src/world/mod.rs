@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engines::consul::{Check, Consul};
 use crate::engines::nomad::{Event, Nomad, Topic};
+use crate::loops::{Beat, Kind, Loops};
 
 /// The longest pause before the stream is opened again: whoever waits for a rollout hears nothing meanwhile.
 const LONGEST: Duration = Duration::from_secs(3);
@@ -29,6 +30,10 @@ const CHECKS: Duration = Duration::from_mins(1);
 const LEAST: Duration = Duration::from_millis(100);
 /// How often it is looked whether somebody follows again.
 const NOBODY: Duration = Duration::from_millis(100);
+const EVENTS: Kind =
+    Kind { name: "nomad-events", what: "hears of what changes in Nomad", every: Duration::from_secs(30) };
+const WATCH: Kind =
+    Kind { name: "consul-checks", what: "hears of health while somebody waits for it", every: CHECKS };
 
 /// Something changed.
 #[derive(Debug, Clone)]
@@ -67,30 +72,17 @@ pub struct World {
 
 impl World {
     /// Starts to watch, until `stop`.
-    pub fn start(nomad: Nomad, consul: Consul, stop: CancellationToken) -> Self {
+    pub fn start(nomad: Nomad, consul: Consul, loops: &Loops, stop: CancellationToken) -> Self {
         let (changes, _) = broadcast::channel(4_096);
         let keys = keys::Keys::new(consul.clone());
         // These two are the agent's own: they stand behind nobody.
         let (nomad, consul) = (nomad.aside(), consul.aside());
-        tokio::spawn(watch_checks(consul, changes.clone(), stop.clone()));
         let (is_open, open) = watch::channel(false);
         let world = Self { changes: changes.clone(), open, keys };
-        tokio::spawn(async move {
-            let mut index = 0;
-            let mut pause = Duration::from_millis(100);
-            loop {
-                let watched = watch_once(&nomad, &changes, &is_open, &mut index, &mut pause);
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = watched => {}
-                }
-                let _ = is_open.send(false);
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = tokio::time::sleep(pause) => {}
-                }
-                pause = (pause * 2).min(LONGEST);
-            }
+        let (to, until) = (changes.clone(), stop.clone());
+        loops.spawn(WATCH, move |beat| watch_checks(consul.clone(), to.clone(), beat, until.clone()));
+        loops.spawn(EVENTS, move |beat| {
+            watch_events(nomad.clone(), changes.clone(), is_open.clone(), beat, stop.clone())
         });
         world
     }
@@ -145,39 +137,64 @@ impl Follower {
     }
 }
 
+async fn watch_events(
+    nomad: Nomad,
+    changes: broadcast::Sender<Change>,
+    is_open: watch::Sender<bool>,
+    beat: Beat,
+    stop: CancellationToken,
+) {
+    let mut index = 0;
+    let mut pause = Duration::from_millis(100);
+    loop {
+        let watched = watch_once(&nomad, &changes, &is_open, &beat, (&mut index, &mut pause));
+        tokio::select! {
+            () = stop.cancelled() => return,
+            why = watched => beat.failed(why),
+        }
+        let _ = is_open.send(false);
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+        pause = (pause * 2).min(LONGEST);
+    }
+}
+
+/// Hears until the stream ends. Gives why it did.
 async fn watch_once(
     nomad: &Nomad,
     changes: &broadcast::Sender<Change>,
     is_open: &watch::Sender<bool>,
-    index: &mut u64,
-    pause: &mut Duration,
-) {
+    beat: &Beat,
+    (index, pause): (&mut u64, &mut Duration),
+) -> String {
     let topics = ["Deployment", "Allocation", "Evaluation", "Job"].map(Topic::of);
     let mut stream = match nomad.events(*index, &topics).await {
         Ok(stream) => stream,
-        Err(e) => {
-            tracing::warn!(error = %e, "nomad's event stream does not open");
-            return;
-        }
+        Err(e) => return e.to_string(),
     };
+    beat.works();
     let _ = is_open.send(true);
     // Nobody following is no fault.
     let _ = changes.send(Change::Resync);
     while let Some(batch) = stream.next().await {
         match batch {
             Ok(batch) => {
+                beat.works();
                 *pause = Duration::from_millis(100);
-                *index = batch.index + 1;
+                // A heartbeat is of no index.
+                if !batch.events.is_empty() {
+                    *index = batch.index + 1;
+                }
                 for event in batch.events {
                     let _ = changes.send(Change::Nomad(Arc::new(event)));
                 }
             }
-            Err(e) => {
-                tracing::warn!(error = %e, "nomad's event stream ended");
-                return;
-            }
+            Err(e) => return e.to_string(),
         }
     }
+    "the stream ended".to_owned()
 }
 
 /// What each service's checks say: two of these differ where a follower must look again.
@@ -197,13 +214,19 @@ fn moved(before: &Said, now: &Said) -> BTreeSet<String> {
     names.filter(|n| before.get(*n) != now.get(*n)).cloned().collect()
 }
 
-async fn watch_checks(consul: Consul, changes: broadcast::Sender<Change>, stop: CancellationToken) {
+async fn watch_checks(
+    consul: Consul,
+    changes: broadcast::Sender<Change>,
+    beat: Beat,
+    stop: CancellationToken,
+) {
     let (mut index, mut before) = (0, None::<Said>);
     let mut pause = Duration::from_millis(100);
     loop {
         if changes.receiver_count() == 0 {
             // Every one of these answers holds all checks of the cluster: not for nobody.
             (index, before) = (0, None);
+            beat.rests();
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(NOBODY) => continue,
@@ -215,6 +238,7 @@ async fn watch_checks(consul: Consul, changes: broadcast::Sender<Change>, stop: 
         };
         match answer {
             Ok((checks, next)) => {
+                beat.works();
                 (index, pause) = (next, Duration::from_millis(100));
                 let now = said(checks);
                 let news = match &before {
@@ -234,7 +258,7 @@ async fn watch_checks(consul: Consul, changes: broadcast::Sender<Change>, stop: 
                 }
             }
             Err(e) => {
-                tracing::debug!(error = %e, "consul's checks are not watched now");
+                beat.failed(e);
                 (index, before) = (0, None);
                 tokio::select! {
                     () = stop.cancelled() => return,

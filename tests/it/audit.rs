@@ -40,7 +40,7 @@ impl Leader {
         let stack = Stack::start(StackOptions::only(&[Part::Consul, Part::Sandbox])).await;
         let bare = Bare::on(&stack).await;
         let stop = CancellationToken::new();
-        tokio::spawn(leader::run(bare.deployer.runner().clone(), "here".into(), stop.clone()));
+        leader::start(bare.deployer.runner(), "here".into(), stop.clone());
         eventually("it leads", PATIENCE, async || {
             bare.deployer.runner().leads().await.unwrap().then_some(())
         })
@@ -62,7 +62,7 @@ impl Leader {
     }
 
     async fn export(&mut self) -> usize {
-        self.exporter.pass(self.bare.deployer.runner()).await.unwrap()
+        self.exporter.pass(self.bare.deployer.runner()).await.unwrap().expect("it leads")
     }
 
     async fn listed(&self, limit: usize) -> AuditPage {
@@ -244,7 +244,7 @@ async fn while_too_many_wait_no_change_is_taken_and_it_goes_on_by_itself() {
         }
     };
     let (exported, ()) = tokio::join!(it.exporter.pass(&runner), looks);
-    assert_eq!(exported.unwrap(), FULL);
+    assert_eq!(exported.unwrap(), Some(FULL));
     assert_eq!(runner.store().consul().kv_keys(keys::AUDIT).await.unwrap().len(), KEPT);
     let lock = runner.lock(&app, &me(), Verb::Deploy).await.unwrap();
     runner.unlock(lock).await;

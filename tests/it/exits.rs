@@ -103,6 +103,7 @@ const TABLE: &[(&str, &[&str], Needs)] = &[
     ("operations show", &["OPERATION"], Needs::ToRead),
     ("operations list", &[], Needs::Person),
     ("operations cancel", &["OPERATION"], Needs::ToRead),
+    ("loops", &[], Needs::Person),
     ("audit list", &[], Needs::Person),
     ("audit verify", &[], Needs::Person),
     ("completions", &["bash"], Needs::Nothing),
@@ -348,6 +349,7 @@ fn is_about_no_app(path: &str) -> bool {
         "operations follow",
         "operations show",
         "operations cancel",
+        "loops",
         "audit verify",
     ];
     let named = path != "projects transfer" && path != "tokens create";

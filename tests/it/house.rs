@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the roof to the ground. A room may know those further down, never its own floor's neighbours.
-const FLOORS: [&[&str]; 16] = [
+const FLOORS: [&[&str]; 17] = [
     &["cli"],
     &["sandbox"],
     &["agent"],
@@ -21,6 +21,7 @@ const FLOORS: [&[&str]; 16] = [
     &["engines"],
     &["archive"],
     &["render", "descriptor"],
+    &["loops"],
     &["model"],
     &["clock"],
 ];

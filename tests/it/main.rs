@@ -34,6 +34,7 @@ mod history;
 mod house;
 mod kills;
 mod login;
+mod loops;
 mod main_job;
 mod mechanism;
 mod people;

@@ -12,6 +12,7 @@ use terreau::engines::directory::{Directory, DirectoryConfig};
 use terreau::engines::garage::{Admin, BucketSettings, Perm, S3, Website};
 use terreau::engines::http::HttpOptions;
 use terreau::engines::nomad::Nomad;
+use terreau::loops::Loops;
 use terreau::model::head::Outcome;
 use terreau::model::{Cluster, Placement, ProjectName, Uid};
 use terreau::operation::run::fresh_uid;
@@ -105,7 +106,10 @@ impl Bare {
             ldap_base: stack.base_dn().into(),
             ..Cluster::default()
         };
-        let world = World::start(nomad.clone(), consul.clone(), stop.clone());
+        let clock = ManualClock::at(jiff::Timestamp::now());
+        let shared: SharedClock = Arc::new(clock.clone());
+        let loops = Loops::new(shared.clone());
+        let world = World::start(nomad.clone(), consul.clone(), &loops, stop.clone());
         let hands = Hands {
             nomad,
             consul: consul.clone(),
@@ -118,12 +122,11 @@ impl Bare {
             world,
             cluster,
         };
-        let clock = ManualClock::at(jiff::Timestamp::now());
         let agent = fresh_uid(jiff::Timestamp::now());
-        let session = AgentSession::begin(consul.clone(), format!("test {agent}"));
+        let session = AgentSession::begin(consul.clone(), format!("test {agent}"), &loops);
         session.wait().await.unwrap();
-        let shared: SharedClock = Arc::new(clock.clone());
-        let runner = Runner::new(hands.clone(), Store::new(consul, objects), session.clone(), agent, shared);
+        let store = Store::new(consul, objects);
+        let runner = Runner::new(hands.clone(), store, session.clone(), agent, shared, loops);
         Self { deployer: Deployer::new(runner), hands, clock, session, _stop: stop.drop_guard() }
     }
 

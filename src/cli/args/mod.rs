@@ -9,6 +9,7 @@ mod history;
 mod hook;
 mod logs;
 mod look;
+mod loops;
 mod operations;
 mod people;
 mod reach;
@@ -29,6 +30,7 @@ pub use history::{DiffArgs, GraphArgs, GraphFormat, ReleaseCommand, ReleaseExpor
 pub use hook::{HookAddArgs, HookCommand, HookIdArgs, HookListArgs, HookTestArgs};
 pub use logs::{LogsArgs, Stream};
 pub use look::{EventsArgs, PsArgs, TopArgs};
+pub use loops::LoopsArgs;
 pub use operations::{OperationArgs, OperationId, OperationsCommand, OperationsListArgs};
 pub use people::{
     OwnersCommand, ProjectsArgs, ProjectsCommand, ServerCommand, TokensCommand, UserRemoveArgs, UsersCommand,
@@ -188,6 +190,9 @@ pub enum Command {
     /// List, follow and cancel changes
     #[command(subcommand, aliases = ["ops", "op", "operation"])]
     Operations(OperationsCommand),
+    #[command(about = "List the agents, and how what they do in the background fares (admins)")]
+    #[allow(missing_docs)] // A doc comment would hide the long text of the arguments.
+    Loops(LoopsArgs),
     /// Read the log of every change, and look whether it is whole (admins)
     #[command(subcommand)]
     Audit(AuditCommand),

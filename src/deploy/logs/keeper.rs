@@ -16,6 +16,7 @@ use super::tail::{began, ended, is_dead};
 use crate::deploy::is_missing;
 use crate::engines::EngineError;
 use crate::engines::nomad::{AllocStub, Allocation};
+use crate::loops::{Beat, Kind};
 use crate::model::Uid;
 use crate::model::desired::Space;
 use crate::operation::Runner;
@@ -35,6 +36,7 @@ const LAST_WORDS: Duration = Duration::from_millis(800);
 const AT_ONCE: usize = 8;
 /// How often it looks whether it leads, and tries again what failed.
 const LOOK: Duration = Duration::from_secs(10);
+const LOOP: Kind = Kind { name: "log-keeper", what: "keeps the last words of ended instances", every: LOOK };
 
 /// Whose an instance is.
 #[derive(Debug)]
@@ -47,6 +49,7 @@ struct Owner {
 #[derive(Debug)]
 pub struct Keeper {
     runner: Runner,
+    beat: Beat,
     leads: bool,
     /// Everything has to be looked at.
     is_behind: bool,
@@ -57,13 +60,17 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// A keeper on this runner.
-    pub fn new(runner: Runner) -> Self {
-        Self { runner, leads: false, is_behind: true, done: HashSet::new(), due: VecDeque::new() }
+    /// Keeps until `stop`.
+    pub fn start(runner: &Runner, stop: CancellationToken) {
+        let runner = runner.clone();
+        runner.clone().loops().spawn(LOOP, move |beat| Self::new(runner.clone(), beat).run(stop.clone()));
     }
 
-    /// Keeps until `stop`.
-    pub async fn run(mut self, stop: CancellationToken) {
+    fn new(runner: Runner, beat: Beat) -> Self {
+        Self { runner, beat, leads: false, is_behind: true, done: HashSet::new(), due: VecDeque::new() }
+    }
+
+    async fn run(mut self, stop: CancellationToken) {
         let mut changes = self.runner.hands().world.subscribe().await;
         let mut tick = tokio::time::interval(LOOK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -124,20 +131,16 @@ impl Keeper {
     }
 
     async fn look(&mut self) {
-        let leads = self.runner.leads().await.unwrap_or(false);
-        let did_lead = std::mem::replace(&mut self.leads, leads);
-        if !self.leads {
-            return;
+        let leads = self.runner.leads().await;
+        let did_lead = std::mem::replace(&mut self.leads, *leads.as_ref().unwrap_or(&false));
+        match leads {
+            Err(e) => return self.beat.failed(e),
+            Ok(false) => return self.beat.rests(),
+            Ok(true) => {}
         }
-        if !did_lead || self.is_behind {
-            match self.keep_all().await {
-                Ok(()) => self.is_behind = false,
-                Err(e) => {
-                    self.is_behind = true;
-                    tracing::warn!(error = %e, "the logs of ended instances are not all kept yet");
-                }
-            }
-        }
+        let kept = if did_lead && !self.is_behind { Ok(()) } else { self.keep_all().await };
+        self.is_behind = kept.is_err();
+        self.beat.told(kept);
     }
 
     /// Everything that Nomad still remembers as ended, oldest first.

@@ -108,11 +108,12 @@ impl Topic {
     }
 }
 
-/// What happened at one raft index.
+/// What happened at one raft index; a heartbeat: nothing, at none.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct EventBatch {
     /// The index; the next subscription asks for this plus one.
+    #[serde(default)]
     pub index: u64,
     /// The events.
     #[serde(default, deserialize_with = "or_default")]
@@ -190,7 +191,7 @@ impl Nomad {
             })
     }
 
-    /// What happens from raft index `index` on (0: from now), in all namespaces. Heartbeats are dropped here;
+    /// What happens from raft index `index` on (0: from now), in all namespaces. A heartbeat is an empty batch;
     /// two missing ones end the stream with `Away`. After any end, subscribe again with the last batch's
     /// index plus one, and list: the stream may have skipped.
     pub async fn events(
@@ -205,21 +206,15 @@ impl Nomad {
             call = call.query("topic", &topic.0);
         }
         let bytes = call.stream(Some(SILENCE)).await?;
-        Ok(lines(bytes).filter_map(|line| std::future::ready(batch(line))).boxed())
+        Ok(lines(bytes).map(batch).boxed())
     }
 }
 
-/// A line of the stream: a batch, a heartbeat (`{}`), or an error.
-fn batch(line: Result<Bytes, EngineError>) -> Option<Result<EventBatch, EngineError>> {
+/// A line of the stream: a batch, or an error.
+fn batch(line: Result<Bytes, EngineError>) -> Result<EventBatch, EngineError> {
     let broken = |message: String| EngineError::new(Engine::Nomad, Fault::Broken, "follow events", message);
-    let line = match line {
-        Ok(line) => line,
-        Err(e) => return Some(Err(e)),
-    };
-    if line.trim_ascii() == b"{}" {
-        return None;
-    }
-    Some(serde_json::from_slice(&line).map_err(|_| {
+    let line = line?;
+    serde_json::from_slice(&line).map_err(|_| {
         broken(crate::engines::http::shorten(&format!("no event: {}", String::from_utf8_lossy(&line))))
-    }))
+    })
 }

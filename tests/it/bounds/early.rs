@@ -64,7 +64,7 @@ async fn values_that_no_record_came_to_name_are_swept_and_those_of_others_stay()
     let bare = Bare::on(&world.stack).await;
     bare.clock.advance(Duration::from_secs(2 * 3_600));
     let stop = CancellationToken::new();
-    tokio::spawn(leader::run(bare.deployer.runner().clone(), "127.0.0.1:1".into(), stop.clone()));
+    leader::start(bare.deployer.runner(), "127.0.0.1:1".into(), stop.clone());
     eventually("what nobody names is swept", Duration::from_secs(90), async || {
         doomed().await.is_empty().then_some(())
     })

@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use terreau::clock;
 use terreau::engines::Fault;
 use terreau::engines::consul::Consul;
 use terreau::engines::http::{HttpOptions, LONG};
 use terreau::engines::nomad::Nomad;
+use terreau::loops::Loops;
 use terreau::operation::AgentSession;
 use terreau::world::World;
 use tokio::task::JoinSet;
@@ -32,7 +34,8 @@ async fn key(consul: &Consul, name: &str) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_150_long_calls_40_are_made_and_a_session_beside_them_lives_and_places_come_back() {
     let (stack, consul) = lab().await;
-    let session = AgentSession::begin(consul.clone().aside(), "bounds".to_owned());
+    let session =
+        AgentSession::begin(consul.clone().aside(), "bounds".to_owned(), &Loops::new(clock::system()));
     let lease = session.wait().await.unwrap().id;
     let mut calls = JoinSet::new();
     for n in 0..150 {
@@ -80,7 +83,7 @@ async fn a_hundred_followers_of_one_key_take_one_call_and_none_is_left_behind_th
     let (stack, consul) = lab().await;
     let nomad = Nomad::new("http://127.0.0.1:1", None, None, &HttpOptions::default()).unwrap();
     let stop = CancellationToken::new();
-    let world = World::start(nomad, consul.clone(), stop.clone());
+    let world = World::start(nomad, consul.clone(), &Loops::new(clock::system()), stop.clone());
     let index = key(&consul, "bounds/head").await;
     let mut hearing = JoinSet::new();
     for _ in 0..100 {

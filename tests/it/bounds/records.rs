@@ -52,7 +52,7 @@ async fn records_of_a_newer_schema_stop_neither_the_leader_nor_a_list() {
     consul.kv_put(&keys::doomed(&due.id), serde_json::to_vec(&due).unwrap()).await.unwrap();
 
     let stop = CancellationToken::new();
-    tokio::spawn(leader::run(bare.deployer.runner().clone(), "127.0.0.1:1".into(), stop.clone()));
+    leader::start(bare.deployer.runner(), "127.0.0.1:1".into(), stop.clone());
     eventually("the leader has swept what it can read", Duration::from_secs(30), async || {
         consul.kv_get(&keys::doomed(&due.id)).await.unwrap().is_none().then_some(())
     })

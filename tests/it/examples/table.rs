@@ -177,6 +177,7 @@ pub fn json_line(path: &str) -> Option<&'static str> {
         "secret edit" => "EDITOR=nano terreau secret edit --stage --json",
         "secret history" => "terreau secret history --json",
         "operations list" => "terreau operations list --json",
+        "loops" => "terreau loops --json",
         "audit list" => "terreau audit list --json",
         "audit verify" => "terreau audit verify --json",
         "operations follow" => "terreau operations follow 01jc5zxq6e1v2m3n4p5q6r7s8t --json",

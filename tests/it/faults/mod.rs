@@ -43,7 +43,7 @@ impl Gated {
         };
         let bare = Bare::through(stack, &at).await;
         let stop = CancellationToken::new();
-        tokio::spawn(leader::run(bare.deployer.runner().clone(), "127.0.0.1:1".into(), stop.clone()));
+        leader::start(bare.deployer.runner(), "127.0.0.1:1".into(), stop.clone());
         Self { bare, gates, _stop: stop.drop_guard() }
     }
 

@@ -195,8 +195,14 @@ async fn agree(world: &World, app: &Placement, on: bool, after: &str) {
         assert_eq!(head.maintenance.is_some(), on, "{after}");
         let pages = world.store.maintenance().await.unwrap();
         let of: BTreeSet<String> = doors_of(&world.stack, &app.to_string()).await.iter().map(door).collect();
-        let live: BTreeSet<String> =
-            world.store.agents().await.unwrap().iter().filter_map(|a| Some(a.pages?.to_string())).collect();
+        let live: BTreeSet<String> = world
+            .store
+            .agents()
+            .await
+            .unwrap()
+            .iter()
+            .filter_map(|(_, a)| Some(a.pages?.to_string()))
+            .collect();
         let wanted = if on { live } else { BTreeSet::new() };
         let is_kept = pages.iter().any(|p| p.value.app == *app);
         (is_kept == on && of == wanted).then_some(())

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
+use terreau::clock::SharedClock;
 use terreau::engines::garage::Perm;
+use terreau::loops::Loops;
 use terreau::operation::Runner;
 use terreau::operation::run::fresh_uid;
 use terreau::resources::Hands;
@@ -49,7 +51,9 @@ async fn runner(stack: &Stack) -> (Bare, Runner) {
     let store = Store::new(bare.hands.consul.clone(), objects.clone());
     let hands = Hands { objects, ..bare.hands.clone() };
     let id = fresh_uid(jiff::Timestamp::now());
-    let runner = Runner::new(hands, store, bare.session.clone(), id, Arc::new(bare.clock.clone()));
+    let shared: SharedClock = Arc::new(bare.clock.clone());
+    let loops = Loops::new(shared.clone());
+    let runner = Runner::new(hands, store, bare.session.clone(), id, shared, loops);
     (bare, runner)
 }
 

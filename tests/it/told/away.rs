@@ -42,8 +42,8 @@ impl Telling {
         let deployer = bare.deployer.clone().with_courier(courier.clone());
         let stop = CancellationToken::new();
         let runner = deployer.runner().clone();
-        tokio::spawn(leader::run(runner.clone(), "here".to_owned(), stop.clone()));
-        tokio::spawn(Teller::new(runner, courier).run(stop.clone()));
+        leader::start(&runner, "here".to_owned(), stop.clone());
+        Teller::start(&runner, courier, stop.clone());
         Self { bare, deployer, stop }
     }
 

@@ -25,6 +25,7 @@ use super::records::{follow, write};
 use super::{line, message};
 use crate::engines::EngineError;
 use crate::engines::consul::TxnOp;
+use crate::loops::{Beat, Kind};
 use crate::model::wire::HookEvent;
 use crate::model::{Placement, Uid};
 use crate::operation::run::encode;
@@ -35,6 +36,8 @@ use crate::world::Change;
 
 /// How often it is looked what is due: without a call.
 const TICK: Duration = Duration::from_secs(1);
+const LOOP: Kind =
+    Kind { name: "webhooks", what: "tells those who want to know of changes and crashes", every: TICK };
 /// How often it is asked who leads.
 const LEADS: Duration = Duration::from_secs(5);
 /// So soon after something changed an app is looked at: changes come in flocks.
@@ -49,6 +52,7 @@ const AT_ONCE: usize = 64;
 pub struct Teller {
     runner: Runner,
     courier: Courier,
+    beat: Beat,
     asked: Option<Instant>,
     /// While it leads: the watch of the records.
     watch: Option<(mpsc::Receiver<HookState>, tokio_util::sync::DropGuard)>,
@@ -63,11 +67,20 @@ pub struct Teller {
 }
 
 impl Teller {
-    /// On this runner.
-    pub fn new(runner: Runner, courier: Courier) -> Self {
+    /// Tells until `stop`.
+    pub fn start(runner: &Runner, courier: Courier, stop: CancellationToken) {
+        let runner = runner.clone();
+        runner
+            .clone()
+            .loops()
+            .spawn(LOOP, move |beat| Self::new(runner.clone(), courier.clone(), beat).run(stop.clone()));
+    }
+
+    fn new(runner: Runner, courier: Courier, beat: Beat) -> Self {
         Self {
             runner,
             courier,
+            beat,
             asked: None,
             watch: None,
             state: HookState::default(),
@@ -78,8 +91,7 @@ impl Teller {
         }
     }
 
-    /// Tells until `stop`.
-    pub async fn run(mut self, stop: CancellationToken) {
+    async fn run(mut self, stop: CancellationToken) {
         let mut changes = self.runner.hands().world.subscribe().await;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -108,10 +120,14 @@ impl Teller {
                 _ = tick.tick() => {}
             }
             self.lead().await;
-            if self.watch.is_some()
-                && let Err(e) = self.act().await
-            {
-                tracing::warn!(error = %e, "what is to be told waits");
+            if self.watch.is_none() {
+                self.beat.rests();
+                continue;
+            }
+            let went = self.act().await;
+            let is_well = went.is_ok();
+            self.beat.told(went);
+            if !is_well {
                 tokio::time::sleep(TICK).await;
             }
         }
