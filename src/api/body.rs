@@ -143,7 +143,7 @@ impl Body for wire::SecretRequest {
         &[must("set", TextMap), may("upon", Counts), may("stage", Flag), may("message", Text)];
 }
 impl Body for wire::RevealRequest {
-    const FIELDS: &'static [Field] = &[may("names", Texts)];
+    const FIELDS: &'static [Field] = &[may("names", Texts), may("runs", Flag)];
 }
 
 impl Body for wire::TokenRequest {

@@ -15,7 +15,7 @@ use super::caller::{App, Caller, Query};
 use super::deploys::whole;
 use super::problem::{Answer, Fail};
 use crate::access::Verb;
-use crate::deploy::config::{ConfigCourse, ConfigInput, Configured, Upon, Values, When};
+use crate::deploy::config::{At, ConfigCourse, ConfigInput, Configured, Upon, Values, When};
 use crate::model::names::EnvName;
 use crate::model::wire::{
     ConfigAnswer, ConfigHistory, EnvList, EnvRequest, FieldFault, Hidden, Problem, RevealRequest, Revealed,
@@ -144,7 +144,7 @@ fn answer(app: &Placement, done: Configured) -> Response {
     }
 }
 
-/// Current values of the environment that were set. That they were asked for is written down.
+/// Values of the environment that were set, current ones or those that run. That they were asked for is written down.
 #[utoipa::path(post, path = "/v1/apps/{app}/env/reveal", tag = "config", params(("app" = String, Path)), request_body = RevealRequest, responses(
     (status = 200, body = Revealed),
     (status = 401, body = Problem, content_type = "application/problem+json"),
@@ -160,10 +160,11 @@ pub(super) async fn reveal_env(
 ) -> Answer<Response> {
     caller.may(&api, Verb::Reveal, &app).await?;
     let of = names(request.names, EnvName::new)?;
-    Ok(revealed(api.deployer.reveal_env(&caller.by(), &app, &of).await?))
+    let at = if request.runs { At::Serving } else { At::Next };
+    Ok(revealed(api.deployer.reveal_env(&caller.by(), &app, &of, at).await?))
 }
 
-/// Current values of `user` secrets. That they were asked for is written down.
+/// Values of `user` secrets, current ones or those that run. That they were asked for is written down.
 #[utoipa::path(post, path = "/v1/apps/{app}/secrets/reveal", tag = "config", params(("app" = String, Path)), request_body = RevealRequest, responses(
     (status = 200, body = Revealed),
     (status = 401, body = Problem, content_type = "application/problem+json"),
@@ -179,7 +180,8 @@ pub(super) async fn reveal_secrets(
 ) -> Answer<Response> {
     caller.may(&api, Verb::Reveal, &app).await?;
     let of = names(request.names, SecretName::new)?;
-    Ok(revealed(api.deployer.reveal_secrets(&caller.by(), &app, &of).await?))
+    let at = if request.runs { At::Serving } else { At::Next };
+    Ok(revealed(api.deployer.reveal_secrets(&caller.by(), &app, &of, at).await?))
 }
 
 fn revealed(values: Values) -> Response {

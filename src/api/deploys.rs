@@ -168,6 +168,29 @@ pub(super) struct DeleteParams {
     with_data: bool,
 }
 
+/// What a delete would come to, were it asked for now. Nothing is changed.
+#[utoipa::path(get, path = "/v1/apps/{app}/deletion", tag = "apps", params(("app" = String, Path), DeleteParams), responses(
+    (status = 200, body = wire::Deletion),
+    (status = 401, body = Problem, content_type = "application/problem+json"),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn deletion(
+    State(api): State<Api>,
+    mut caller: Caller,
+    App(app): App,
+    Query(params): Query<DeleteParams>,
+) -> Answer<Json<wire::Deletion>> {
+    let (verb, data) = deleting(&params);
+    caller.may(&api, verb, &app).await?;
+    let free_at = api.deployer.deletion(&app, data).await?.to_string();
+    Ok(Json(wire::Deletion { app: app.to_string(), free_at }))
+}
+
+fn deleting(params: &DeleteParams) -> (Verb, Data) {
+    if params.with_data { (Verb::DeleteData, Data::Deleted) } else { (Verb::Delete, Data::Kept) }
+}
+
 /// Takes an app offline: its job and routes go, its credentials are useless at once, the rest goes with the sweep.
 #[utoipa::path(delete, path = "/v1/apps/{app}", tag = "apps", params(("app" = String, Path), DeleteParams), responses(
     (status = 202, body = wire::Accepted),
@@ -182,8 +205,7 @@ pub(super) async fn delete(
     App(app): App,
     Query(params): Query<DeleteParams>,
 ) -> Answer<Response> {
-    let (verb, data) =
-        if params.with_data { (Verb::DeleteData, Data::Deleted) } else { (Verb::Delete, Data::Kept) };
+    let (verb, data) = deleting(&params);
     caller.may(&api, verb, &app).await?;
     let (by, on, deployer) = (caller.by(), app.clone(), api.deployer.clone());
     let done = whole(async move { deployer.delete(&by, &on, data).await }).await?;

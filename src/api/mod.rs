@@ -86,6 +86,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(people::remove))
         .routes(routes!(apps::list))
         .routes(routes!(apps::show, deploys::delete))
+        .routes(routes!(deploys::deletion))
         .routes(routes!(apps::releases))
         .routes(routes!(apps::logs))
         .routes(routes!(tunnels::exec))

@@ -10,20 +10,20 @@ use super::failure::{Failure, Ran};
 use super::follow::{self, Form, Then};
 use super::{local, turn, waiting};
 use crate::model::Placement;
-use crate::model::wire::{Accepted, Owners};
-use crate::operation::GRACE;
+use crate::model::wire::{Accepted, Deletion};
 
 /// Runs it.
 pub fn run(args: &DeleteArgs, cx: &Context) -> Ran {
     let app = local::app(args.app.app.as_ref(), cx.printer)?;
     let client = cx.client()?;
-    waiting(is_there(args, &app, &client))?;
-    let free_at = jiff::Timestamp::now().saturating_add(GRACE).unwrap_or(jiff::Timestamp::MAX);
-    let free_at = free_at.strftime("%H:%M UTC");
+    let free_at = waiting(free_at(args, &app, &client))?;
+    // Where nobody says: it is said at the delete's end.
+    let rests = match &free_at {
+        Some(at) => format!("its name is free again at {at}"),
+        None => "its name is not free at once".to_owned(),
+    };
     if args.yes {
-        cx.printer.say(format!(
-            "its name is free again at {free_at}: nobody can use it before, its owners neither"
-        ));
+        cx.printer.say(format!("{rests}: nobody can use it before, its owners neither"));
     } else {
         let data = if args.with_data {
             "and so do its buckets and volumes, with all that is in them"
@@ -31,8 +31,8 @@ pub fn run(args: &DeleteArgs, cx: &Context) -> Ran {
             "its buckets and volumes stay (--with-data deletes them too)"
         };
         let question = format!(
-            "This takes {app} offline at {}. The values of its secrets go; {data}; its name is free again at {free_at}: nobody \
-             can use it before, its owners neither. Type the app's name to go on: ",
+            "This takes {app} offline at {}. The values of its secrets go; {data}; {rests}: nobody can use it before, its owners \
+             neither. Type the app's name to go on: ",
             client.server()
         );
         match cx.printer.ask(&question)? {
@@ -55,16 +55,22 @@ pub fn run(args: &DeleteArgs, cx: &Context) -> Ran {
     })
 }
 
-/// Refuses where there is no such app, before anything is said of its name. What else is wrong is told by the delete itself;
-/// so is an app that is deleted already, whose data may still go.
-async fn is_there(args: &DeleteArgs, app: &Placement, client: &Client) -> Result<(), Failure> {
-    if args.with_data {
-        return Ok(());
-    }
-    match client.get::<Owners>(&app_path(app, "/owners")).await {
-        Err(failure) if matches!(failure.status, ExitStatus::NotFound | ExitStatus::NotLoggedIn) => {
+/// When the app's name would be free again, as the server says it: before anything is asked. Refused where there is no such
+/// app; what else is wrong is told by the delete itself.
+async fn free_at(args: &DeleteArgs, app: &Placement, client: &Client) -> Result<Option<String>, Failure> {
+    let path = app_path(app, &format!("/deletion?with_data={}", args.with_data));
+    match client.get::<Deletion>(&path).await {
+        Ok(it) => {
+            Ok(it.free_at.parse::<jiff::Timestamp>().ok().map(|at| at.strftime("%H:%M UTC").to_string()))
+        }
+        Err(failure)
+            if matches!(
+                failure.status,
+                ExitStatus::NotFound | ExitStatus::NotLoggedIn | ExitStatus::NotAllowed
+            ) =>
+        {
             Err(failure)
         }
-        _ => Ok(()),
+        Err(_) => Ok(None),
     }
 }

@@ -62,7 +62,7 @@ fn add(args: &HookAddArgs, cx: &Context) -> Ran {
         cx.printer.say(format!("hook {} is told of {app}", harmless(&made.id)));
         if let Some(secret) = &made.secret {
             cx.printer.data(secret.expose())?;
-            cx.printer.hint("what is sent is signed with this secret; it is not shown again");
+            cx.printer.hint("what is sent is signed with this secret; it is not shown again (another one: remove the hook, and add it again)");
         }
         cx.printer.hint(format!("`terreau hook test {app} {}` sends a test", harmless(&made.id)));
         Ok(ExitStatus::Done)

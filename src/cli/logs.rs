@@ -53,8 +53,12 @@ pub fn run(args: &LogsArgs, cx: &Context) -> Ran {
                 board.feed(&bytes)?;
             }
         }
-        if is_silent && !args.is_raw() && !args.json {
-            cx.printer.say(format!("no lines of {app}"));
+        if is_silent {
+            let (words, more) = asked(args);
+            cx.printer.say(format!("no lines of {app}{words}"));
+            if let Some(more) = more {
+                cx.printer.hint(more);
+            }
             if !args.previous && args.run.is_none() {
                 cx.printer
                     .hint(format!("`terreau logs {app} --previous` shows what its ended instances wrote"));
@@ -62,6 +66,40 @@ pub fn run(args: &LogsArgs, cx: &Context) -> Ran {
         }
         Ok(ExitStatus::Done)
     })
+}
+
+/// By what the lines were chosen, in words, and how to see more of them.
+fn asked(args: &LogsArgs) -> (String, Option<String>) {
+    let said = |text: &str| {
+        text.parse::<jiff::Timestamp>().map_or_else(|_| format!("{text} ago"), |_| text.to_owned())
+    };
+    let mut words = String::new();
+    match (&args.since, &args.until) {
+        (Some(since), Some(until)) => {
+            let _ = write!(words, " from {} to {}", said(since), said(until));
+        }
+        (Some(since), None) if since.parse::<jiff::Timestamp>().is_err() => {
+            let _ = write!(words, " in the last {since}");
+        }
+        (Some(since), None) => {
+            let _ = write!(words, " since {since}");
+        }
+        (None, Some(until)) => {
+            let _ = write!(words, " up to {}", said(until));
+        }
+        (None, None) => {}
+    }
+    if let Some(pattern) = &args.grep {
+        let _ = write!(words, " that match {pattern:?}");
+    }
+    let mut left_out = Vec::new();
+    if args.since.is_some() {
+        left_out.push("without --since, or with a longer one as --since 1h, it looks further back");
+    }
+    if args.until.is_some() {
+        left_out.push("without --until it looks up to now");
+    }
+    (words, (!left_out.is_empty()).then(|| left_out.join("; ")))
 }
 
 fn query(args: &LogsArgs) -> String {

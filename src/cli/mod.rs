@@ -55,6 +55,7 @@ mod render;
 mod rollback;
 mod scale;
 mod servers;
+mod site;
 mod status;
 mod suggest;
 mod terminal;
@@ -90,6 +91,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(line) => line,
         Err(mut e) => {
             let hint = suggest::hint(&args, &mut e);
+            suggest::plain_usage(&args, &mut e);
             // Help and version go to stdout and are no error; clap knows which is which.
             let _ = e.print();
             if let Some(hint) = hint {

@@ -6,7 +6,7 @@ use super::context::Context;
 use super::exit::ExitStatus;
 use super::failure::{Ran, harmless};
 use super::printer::{age, table, when};
-use super::{local, waiting};
+use super::{local, site, waiting};
 use crate::model::wire::{InstanceState, InstanceView, Instances, RunState, RunView};
 
 /// Runs it.
@@ -21,8 +21,7 @@ pub fn run(args: &PsArgs, cx: &Context) -> Ran {
             return Ok(ExitStatus::Done);
         }
         if found.instances.is_empty() {
-            cx.printer.say(format!("{app} has no instance now"));
-            cx.printer.hint(format!("`terreau status {app}` says why"));
+            site::say_none(&app, &client, cx).await;
         } else {
             cx.printer.data(lines(&found.instances))?;
         }
@@ -69,7 +68,11 @@ pub fn lines(instances: &[InstanceView]) -> String {
             vec![
                 harmless(i.id.get(..8).unwrap_or(&i.id)),
                 harmless(&i.process),
-                if i.canary { format!("{}, canary", word(i.state)) } else { word(i.state).to_owned() },
+                match (i.held, i.canary) {
+                    (true, _) => format!("{}, canary", word(i.state)),
+                    (false, true) => format!("{}, new", word(i.state)),
+                    (false, false) => word(i.state).to_owned(),
+                },
                 i.release.map(|n| n.to_string()).unwrap_or_default(),
                 harmless(&i.node),
                 harmless(i.site.as_deref().unwrap_or("?")),

@@ -10,7 +10,7 @@ use super::args::Line;
 pub fn markdown() -> String {
     let mut page = String::from(
         "# The command line\n\n\
-         Made from the program's own help by a test; edit `src/cli/args.rs`, not this page.\n\n\
+         Made from the program's own help by a test; edit `src/cli/args`, not this page.\n\n\
          Data goes to stdout, everything else to stderr. `--json` is for programs. Nothing secret stands on a \
          command line or in output.\n\n\
          | exit code | meaning |\n|---|---|\n\
@@ -37,5 +37,78 @@ fn describe(command: &mut Command, path: &str, page: &mut String) {
         }
         let path = format!("{path} {}", sub.get_name());
         describe(sub, &path, page);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// The paragraphs after the first one of every comment that stands on arguments or on a command.
+    fn written(dir: &Path, all: &mut Vec<(String, String)>) {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                written(&path, all);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            let mut comment: Vec<&str> = Vec::new();
+            let mut attributes = String::new();
+            for line in text.lines().map(str::trim) {
+                if let Some(line) = line.strip_prefix("///") {
+                    if !attributes.is_empty() {
+                        (comment, attributes) = (Vec::new(), String::new());
+                    }
+                    comment.push(line.trim());
+                } else if line.starts_with("pub struct") || line.starts_with("struct") {
+                    let is_ours = attributes.contains("Args") || attributes.contains("Parser");
+                    if is_ours && let Some(rest) = comment.split(|l| l.is_empty()).nth(1) {
+                        all.push((line.to_owned(), plain(&rest.join(" "))));
+                    }
+                    (comment, attributes) = (Vec::new(), String::new());
+                } else if !comment.is_empty() {
+                    attributes.push_str(line);
+                }
+            }
+        }
+    }
+
+    fn plain(text: &str) -> String {
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    fn each(command: &mut Command, path: &str, seen: &mut impl FnMut(&str, &mut Command)) {
+        seen(path, command);
+        for sub in command.get_subcommands_mut() {
+            let path = format!("{path} {}", sub.get_name());
+            each(sub, &path, seen);
+        }
+    }
+
+    /// A comment on a command's variant hides the one on its arguments, and so their long text.
+    #[test]
+    fn every_long_text_of_arguments_is_in_the_help_of_a_command() {
+        let mut help = String::new();
+        let mut root = Line::command().color(clap::ColorChoice::Never);
+        root.build();
+        each(&mut root, "terreau", &mut |path, command| {
+            let long = command.get_long_about().map(ToString::to_string).unwrap_or_default();
+            let short = command.get_about().map(ToString::to_string).unwrap_or_default();
+            assert!(!short.is_empty() && !short.starts_with('`'), "{path}: {short:?} says nothing");
+            if !long.is_empty() {
+                assert!(long.starts_with(&short), "{path}: {short:?} does not begin {long:?}");
+                assert!(plain(&command.render_long_help().to_string()).contains(&plain(&long)), "{path}");
+            }
+            help.push_str(&plain(&long));
+        });
+        let mut all = Vec::new();
+        written(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli"), &mut all);
+        assert!(all.len() > 20, "{all:?}");
+        for (of, text) in all {
+            assert!(help.contains(&text), "{of}: no command's help says {text:?}");
+        }
     }
 }

@@ -11,7 +11,9 @@ use super::exit::ExitStatus;
 use super::failure::{Failure, Ran, harmless};
 use super::follow::{self, Form};
 use super::{local, turn, waiting};
+use crate::model::Placement;
 use crate::model::wire::{AppStatus, ImportAnswer, ImportRequest};
+use crate::plan::compare::takes_away;
 
 /// The largest file that is read: no release is larger.
 const LARGEST: u64 = 1 << 20;
@@ -59,16 +61,17 @@ fn import(args: &ReleaseImportArgs, cx: &Context) -> Ran {
     let request = ImportRequest { file, deploy: args.deploy, message: args.message.clone() };
     let path = app_path(&app, "/import");
     waiting(async {
+        if args.deploy {
+            // As a plan would say it: before anything is changed.
+            let look = ImportRequest { deploy: false, message: None, ..request.clone() };
+            let seen: ImportAnswer = client.call(Method::POST, &path, &look).await?;
+            foretell(&seen, &app, cx);
+        }
         let done: ImportAnswer =
             turn::take(cx, &client, args.turn, async || client.call(Method::POST, &path, &request).await)
                 .await?;
-        cx.printer.say(format!(
-            "release {} of {}: its hashes hold, and it renders to the same job",
-            done.number,
-            harmless(&done.from)
-        ));
-        for setting in &done.settings {
-            cx.printer.say(format!("this cluster has another setting: {}", harmless(setting)));
+        if !args.deploy {
+            verified(&done, cx);
         }
         if let Some(operation) = &done.operation {
             let form = if args.json { Form::Json } else { Form::Words };
@@ -93,4 +96,30 @@ fn import(args: &ReleaseImportArgs, cx: &Context) -> Ran {
         }
         Ok(ExitStatus::Done)
     })
+}
+
+/// What a file turned out to be.
+fn verified(it: &ImportAnswer, cx: &Context) {
+    cx.printer.say(format!(
+        "release {} of {}: its hashes hold, and it renders to the same job",
+        it.number,
+        harmless(&it.from)
+    ));
+    for setting in &it.settings {
+        cx.printer.say(format!("this cluster has another setting: {}", harmless(setting)));
+    }
+}
+
+/// Says what the deploy of a file will change, and what of it goes.
+fn foretell(it: &ImportAnswer, app: &Placement, cx: &Context) {
+    verified(it, cx);
+    let Some(list) = it.differs.as_ref().filter(|l| !l.is_empty()) else { return };
+    cx.printer.say(format!("from what runs of {app} to it:"));
+    for line in list {
+        cx.printer.say(format!("  {}", harmless(line)));
+    }
+    let gone: Vec<String> = list.iter().filter(|l| takes_away(l)).map(|l| harmless(l)).collect();
+    if !gone.is_empty() {
+        cx.printer.warn(format!("it takes away what the app has now: {}", gone.join(", ")));
+    }
 }

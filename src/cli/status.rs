@@ -9,7 +9,7 @@ use super::exit::ExitStatus;
 use super::failure::{Failure, Ran, harmless};
 use super::printer::{DIM, GREEN, RED, YELLOW, age, table, when};
 use super::{local, ps, waiting};
-use crate::model::wire::{AppCondition, AppStatus, Apps, ProcessStatus};
+use crate::model::wire::{AppCondition, AppStatus, Apps, Beside, InstanceState, InstanceView, ProcessStatus};
 
 /// Runs it.
 pub fn run(args: &StatusArgs, cx: &Context) -> Ran {
@@ -99,7 +99,7 @@ fn one(a: &AppStatus, cx: &Context) -> Result<(), Failure> {
         cx.printer.data(format!("  {}", harmless(url)))?;
     }
     for p in &a.processes {
-        cx.printer.data(format!("  {}", process(p)))?;
+        cx.printer.data(format!("  {}", process(p, a)))?;
     }
     if !a.instances.is_empty() {
         let lines = ps::lines(&a.instances);
@@ -131,8 +131,19 @@ fn one(a: &AppStatus, cx: &Context) -> Result<(), Failure> {
     Ok(())
 }
 
-fn process(p: &ProcessStatus) -> String {
-    let mut line = format!("{}: {}, {} running", harmless(&p.name), p.words(), p.running);
+fn process(p: &ProcessStatus, of: &AppStatus) -> String {
+    // Instances of a release that takes over by itself.
+    let is_new =
+        |i: &&InstanceView| i.process == p.name && !i.held && of.release.is_some() && i.release > of.release;
+    let new = || of.instances.iter().filter(is_new);
+    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let well = number(new().filter(|i| i.state == InstanceState::Healthy).count());
+    let words = match (of.held, number(new().count())) {
+        (Some(_), _) => p.words(Beside::Held),
+        (None, 0) => p.words(Beside::Coming),
+        (None, n) => p.words_with(well, n.max(p.wanted)),
+    };
+    let mut line = format!("{}: {words}, {} running", harmless(&p.name), p.running);
     if let Some(described) = p.described.filter(|d| *d != p.wanted) {
         line = format!("{line} (the descriptor says {described})");
     }
@@ -177,5 +188,62 @@ fn colour(condition: AppCondition) -> Style {
         AppCondition::Failed => RED,
         AppCondition::Starting | AppCondition::Stopping | AppCondition::Unknown => YELLOW,
         AppCondition::Stopped | AppCondition::Asleep => DIM,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn instance(release: u64, state: InstanceState, canary: bool) -> InstanceView {
+        InstanceView {
+            id: "1a2b3c4d".to_owned(),
+            process: "web".to_owned(),
+            node: "n".to_owned(),
+            site: None,
+            state,
+            release: Some(release),
+            canary,
+            held: false,
+            since: None,
+            restarts: 0,
+            exit_code: None,
+            signal: None,
+            oom_killed: false,
+        }
+    }
+
+    #[test]
+    fn an_ordinary_rollout_has_new_instances_and_only_held_ones_are_canaries() {
+        use InstanceState::{Healthy, Starting};
+        let web = ProcessStatus {
+            name: "web".to_owned(),
+            wanted: 3,
+            described: None,
+            running: 3,
+            healthy: 3,
+            canaries: 1,
+            healthy_canaries: 1,
+            restarts: 0,
+            exit_code: None,
+            oom_killed: false,
+        };
+        let old = || instance(1, Healthy, false);
+        let mut app = AppStatus {
+            release: Some(1),
+            instances: vec![old(), old(), old(), instance(2, Starting, true)],
+            ..AppStatus::default()
+        };
+        assert_eq!(process(&web, &app), "web: 3/3 healthy, 0 of 3 new instances healthy, 3 running");
+        let table = ps::lines(&app.instances);
+        assert!(table.contains("starting, new") && !table.contains("canary"), "{table}");
+        app.instances = vec![old(), instance(2, Healthy, false), instance(2, Healthy, false)];
+        assert_eq!(process(&web, &app), "web: 3/3 healthy, 2 of 3 new instances healthy, 3 running");
+        app.instances = vec![old(), InstanceView { held: true, ..instance(2, Healthy, true) }];
+        app.held = Some(2);
+        assert_eq!(process(&web, &app), "web: 3/3 healthy, 1 canary, 3 running");
+        assert!(ps::lines(&app.instances).contains("healthy, canary"));
+        let first = AppStatus { instances: vec![instance(1, Starting, false)], ..AppStatus::default() };
+        assert!(!process(&web, &first).contains(" of 3 new"), "a first release is new as a whole");
     }
 }

@@ -16,6 +16,23 @@ use words::{OPTIONS, TABLE};
 /// The two ways of a copy.
 pub const COPIES: &str = "`terreau cp APP:PATH HERE` from an instance, `terreau cp HERE APP:PATH` to one; `:PATH` is of this folder's app";
 
+/// Puts the command's own usage in the place of the parser's, which would name the one option that it takes the line for.
+pub fn plain_usage(args: &[OsString], error: &mut Error) {
+    if error.get(ContextKind::Usage).is_none() {
+        return;
+    }
+    let mut root = Line::command();
+    root.build();
+    let (path, mut at) = (parent(&root, args, "--").1, &mut root);
+    for name in path.split(' ').filter(|n| !n.is_empty()) {
+        match at.find_subcommand_mut(name) {
+            Some(next) => at = next,
+            None => return,
+        }
+    }
+    error.insert(ContextKind::Usage, ContextValue::StyledStr(at.render_usage()));
+}
+
 /// What to write where the words of a command are not what it takes.
 pub fn hint(args: &[OsString], error: &mut Error) -> Option<String> {
     let path = parent(&Line::command(), args, "--").1;
@@ -196,6 +213,27 @@ mod tests {
         }
         assert!(told(&["logs", "--folow"]).contains("'--follow'"));
         assert!(!told(&["open", "--port"]).contains("similar"));
+    }
+
+    #[test]
+    fn a_usage_error_shows_the_commands_own_usage() {
+        let told = |args: &[&str]| {
+            let args: Vec<OsString> =
+                std::iter::once("terreau").chain(args.iter().copied()).map(Into::into).collect();
+            let mut error = Line::try_parse_from(&args).expect_err("it is wrong");
+            plain_usage(&args, &mut error);
+            error.to_string()
+        };
+        for (line, usage) in [
+            (&["logs", "--folow"][..], "Usage: terreau logs [OPTIONS] [APP[@ENV]]\n"),
+            (&["logs", "--level", "warn"], "Usage: terreau logs [OPTIONS] [APP[@ENV]]\n"),
+            (&["logs", "--json", "--raw"], "Usage: terreau logs [OPTIONS] [APP[@ENV]]\n"),
+            (&["env", "set"], "Usage: terreau env set [OPTIONS] <NAME=VALUE>...\n"),
+            (&["status", "--zzz"], "Usage: terreau status [OPTIONS] [APP[@ENV]]\n"),
+        ] {
+            let told = told(line);
+            assert!(told.contains(usage), "{line:?}: {told}");
+        }
     }
 
     #[test]

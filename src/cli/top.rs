@@ -8,7 +8,7 @@ use super::context::Context;
 use super::exit::ExitStatus;
 use super::failure::{Ran, harmless};
 use super::printer::table;
-use super::{local, waiting};
+use super::{local, site, waiting};
 use crate::model::wire::Stats;
 
 /// How often Nomad's clients measure is a second; a person reads slower.
@@ -26,9 +26,15 @@ pub fn run(args: &TopArgs, cx: &Context) -> Ran {
                 cx.printer.json(&stats)?;
                 return Ok(ExitStatus::Done);
             }
+            let is_empty = stats.instances.is_empty();
+            // A site never has one; anything else may, while it is looked at.
+            if is_empty && (is_once || site::is_site(&app, &client).await) {
+                site::say_none(&app, &client, cx).await;
+                return Ok(ExitStatus::Done);
+            }
             if is_once {
                 cx.printer.data(lines(&stats))?;
-                if !stats.instances.is_empty() && stats.instances.iter().all(|i| i.memory.is_none()) {
+                if stats.instances.iter().all(|i| i.memory.is_none()) {
                     cx.printer.hint(
                         "nothing was measured: Nomad's clients do with telemetry { publish_allocation_metrics = true }, \
                          a second after the start",

@@ -13,7 +13,7 @@ use super::instances::{self, JobThere, Seen};
 use super::{Deployer, Error, history};
 use crate::engines::nomad::{Allocation, JobView};
 use crate::model::head::{Outcome, Wanted};
-use crate::model::wire::{AppCondition, ProcessStatus};
+use crate::model::wire::{AppCondition, Beside, ProcessStatus};
 use crate::model::{Head, Placement, ProcessName};
 use crate::operation::intended::counts_of;
 use crate::operation::{IntentVerb, Progress, restart};
@@ -107,7 +107,8 @@ impl Deployer {
         let there = if job_index.is_some() { JobThere::Yes } else { JobThere::No };
         let processes = instances::processes(&head, &seen);
         let (condition, why) = instances::condition(&head, there, &processes, &seen);
-        let mut notes: Vec<String> = processes.iter().map(count).collect();
+        let beside = if head.held.is_some() { Beside::Held } else { Beside::Coming };
+        let mut notes: Vec<String> = processes.iter().map(|p| count(p, beside)).collect();
         let over = |outcome, summary: &str, why| end(self, Some(&head), outcome, summary, why);
         if head.operation.is_some() {
             let end = over(Outcome::Done, "a deploy is under way, which ends with a running app", vec![]);
@@ -142,7 +143,11 @@ impl Deployer {
             AppCondition::Running if surplus(&processes) == 0 || head.held.is_some() => {
                 let did = head.last_operation.as_ref().filter(|l| l.verb == IntentVerb::Restart.as_str());
                 let did = did.map_or(String::new(), |l| format!("{}; ", l.summary));
-                Some(over(Outcome::Done, &format!("{did}{app} runs: {}", healthy(&processes)), vec![]))
+                Some(over(
+                    Outcome::Done,
+                    &format!("{did}{app} runs: {}", healthy(&processes, beside)),
+                    vec![],
+                ))
             }
             _ if head.wanted == Wanted::Stopped => {
                 let leaving =
@@ -229,12 +234,12 @@ pub(super) fn is_of_one_step(verb: &str) -> bool {
     matches!(verb, "start" | "stop" | "scale" | "restart")
 }
 
-fn count(p: &ProcessStatus) -> String {
-    format!("{}: {}", p.name, p.words())
+fn count(p: &ProcessStatus, beside: Beside) -> String {
+    format!("{}: {}", p.name, p.words(beside))
 }
 
-fn healthy(processes: &[ProcessStatus]) -> String {
-    processes.iter().map(count).collect::<Vec<_>>().join(", ")
+fn healthy(processes: &[ProcessStatus], beside: Beside) -> String {
+    processes.iter().map(|p| count(p, beside)).collect::<Vec<_>>().join(", ")
 }
 
 /// Instances that run and should not any more.

@@ -19,6 +19,12 @@ impl Deployer {
         Ok(plan::delete(&plan::DeleteInput { head: &head.value, data }))
     }
 
+    /// When the app's name would be free again, if it were deleted now. Refused as the delete would be.
+    pub async fn deletion(&self, app: &Placement, data: Data) -> Result<jiff::Timestamp, Error> {
+        self.deletable(app, data).await?;
+        Ok(self.runner.free_at())
+    }
+
     /// Deletes an app: its job and routes go, its credentials are useless at once, the rest goes with the sweep.
     pub async fn delete(&self, by: &By, app: &Placement, data: Data) -> Result<Accepted, Error> {
         self.deletable(app, data).await?;

@@ -4,7 +4,7 @@
 
 use crate::descriptor::Faults;
 use crate::engines::{EngineError, Fault};
-use crate::model::{Placement, Uid};
+use crate::model::{Head, Placement, Uid};
 use crate::operation::OpenError;
 use crate::plan::{Obstacle, Plan};
 use crate::store::records::LockHolder;
@@ -96,6 +96,20 @@ impl From<OpenError> for Error {
 
 pub(super) fn no_such(app: &Placement) -> Error {
     Error::NotFound(format!("there is no app {app}"))
+}
+
+/// Refuses what only an instance has, where the app is a static site: that has none.
+pub(super) fn not_of_a_site(head: &Head, lacks: &str) -> Result<(), Error> {
+    if !head.is_site() {
+        return Ok(());
+    }
+    let app = &head.app;
+    Err(Error::Absent {
+        why: format!("{app} is a static site: its files are served as they are, and {lacks}"),
+        hint: format!(
+            "`terreau status {app}` shows it, `terreau open {app}` opens it, `terreau events {app}` tells what happened to it"
+        ),
+    })
 }
 
 /// The app has no part of this name: with the name that was probably meant, else with all that there are.

@@ -160,6 +160,8 @@ pub(super) struct Releases {
     pub(super) serving: Option<u64>,
     /// The one that comes, and the version of Nomad's job that is its.
     pub(super) coming: Option<(u64, u64)>,
+    /// Whether a person decides on the one that comes.
+    pub(super) held: bool,
 }
 
 impl Releases {
@@ -190,6 +192,7 @@ pub(super) fn instance(
         state: state(a, health),
         release: releases.of(a),
         canary: is_canary(a),
+        held: releases.held && is_canary(a),
         since: if a.is_terminal() && a.client_status != "running" {
             task.and_then(|t| t.finished_at.clone())
         } else {
@@ -226,6 +229,7 @@ mod tests {
     use super::*;
     use crate::engines::consul::Check;
     use crate::engines::nomad::{AllocDeploymentStatus, TaskState};
+    use crate::model::wire::Beside;
     use crate::model::{Placement, ProcessName, ProjectName, Uid};
 
     fn head(web: u32) -> Head {
@@ -305,9 +309,12 @@ mod tests {
             |all: &[&Allocation]| processes(&head(2), &Seen { allocations: all, health: &health }).remove(0);
         let held = web(&all);
         assert_eq!((held.wanted, held.healthy, held.running), (2, 2, 2));
-        assert_eq!((held.canaries, held.words().as_str()), (1, "2/2 healthy, 1 canary"));
-        assert_eq!(web(&all[1..]).words(), "1/2 healthy, 1 canary");
-        assert_eq!(web(&all[..2]).words(), "2/2 healthy");
+        assert_eq!((held.canaries, held.words(Beside::Held).as_str()), (1, "2/2 healthy, 1 canary"));
+        assert_eq!(web(&all[1..]).words(Beside::Held), "1/2 healthy, 1 canary");
+        assert_eq!(web(&all[..2]).words(Beside::Held), "2/2 healthy");
+        // Of an ordinary rollout nobody speaks of canaries.
+        assert_eq!(held.words(Beside::Coming), "2/2 healthy, 1 new instance healthy");
+        assert_eq!(held.words_with(2, 3), "2/2 healthy, 2 of 3 new instances healthy");
     }
 
     #[test]

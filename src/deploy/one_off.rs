@@ -79,9 +79,11 @@ impl Deployer {
         let project = checked.project.ok_or(Error::Descriptor(checked.faults))?;
         let desired = render(&project, app, &release.bindings);
         let desired = desired.map_err(|e| Error::Invalid(format!("its release cannot be rendered: {e}")))?;
-        let job = desired
-            .job
-            .ok_or_else(|| Error::Invalid(format!("{app} is a static site: nothing runs in it")))?;
+        let job = desired.job.ok_or_else(|| {
+            Error::Invalid(format!(
+                "{app} is a static site: it has no process whose environment a program could run with"
+            ))
+        })?;
         let first = project.processes.first().map(|p| p.name.to_string());
         let process = what.process.clone().or(first).unwrap_or_default();
         let name = hex::encode(rand::random::<[u8; 4]>());

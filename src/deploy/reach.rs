@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
 use super::connects::Use;
+use super::error::not_of_a_site;
 use super::{Deployer, Error, is_missing, no_part};
 use crate::engines::nomad::{AllocStub, Allocation, Port};
 use crate::engines::{EngineError, Fault};
@@ -88,6 +89,7 @@ impl Deployer {
     /// The living instance that is meant: healthy before not, new before old.
     pub(super) async fn instance(&self, app: &Placement, which: &Which) -> Result<Reached, Error> {
         let head = self.head(app).await?.value;
+        not_of_a_site(&head, "no instance of it runs that could be reached")?;
         let all = self.runner.hands().nomad.allocations(app.namespace(), &app.flat()).await?;
         if let Some(prefix) = &which.alloc {
             let found: Vec<_> = all.iter().filter(|a| a.id.starts_with(prefix.as_str())).collect();

@@ -222,8 +222,12 @@ fn runs_processes(head: &Head, verb: IntentVerb) -> Result<(), Error> {
     if head.owned.iter().any(|o| o.kind == Kind::Job) {
         return Ok(());
     }
+    let instead = match word {
+        "stop" => "; `terreau maintenance on` puts a page in its place, `terreau delete` takes it offline",
+        _ => "",
+    };
     Err(Error::Invalid(format!(
-        "{app} is a static site: it has no processes to {word}; terreau delete takes it offline"
+        "{app} is a static site: its files are served as they are, and it has no process to {word}{instead}"
     )))
 }
 

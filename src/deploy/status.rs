@@ -113,7 +113,7 @@ impl Deployer {
     async fn releases_of(&self, head: &Head, job: Option<&Value>) -> Result<Releases, Error> {
         let serving = head.release.as_ref().map(|r| r.number.0);
         let index = head.job_index.unwrap_or_default();
-        let mut releases = Releases { serving, coming: None };
+        let mut releases = Releases { serving, coming: None, held: head.held.is_some() };
         let Some(job) = job else { return Ok(releases) };
         // Beside the one that serves, or in its place where there was nothing to go back to.
         let ended = head.last_operation.as_ref().filter(|l| l.outcome == Outcome::Failed);

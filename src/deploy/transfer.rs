@@ -186,12 +186,18 @@ impl Deployer {
             Some(head) => self.current(head).await?,
             None => None,
         };
+        let is_same_app = found.as_ref().is_some_and(|h| h.uid == it.bindings.uid);
         let differs = current.as_ref().and_then(|c| {
             let running = super::history::project(c)?;
             let was = Side { project: &running, bindings: &c.bindings };
-            Some(differences(was, Side { project: &project, bindings: &it.bindings }))
+            let mut bindings = it.bindings.clone();
+            if !is_same_app {
+                // Another app's configuration stays where it is: this one goes on with its own.
+                bindings.env_versions.clone_from(&c.bindings.env_versions);
+                bindings.secret_versions.clone_from(&c.bindings.secret_versions);
+            }
+            Some(differences(was, Side { project: &project, bindings: &bindings }))
         });
-        let is_same_app = found.as_ref().is_some_and(|h| h.uid == it.bindings.uid);
         let mut imported = Imported { from: it.app, number: it.number, settings, differs, accepted: None };
         if then == Then::Deploy {
             let source = Source {

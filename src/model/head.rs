@@ -93,6 +93,12 @@ impl Head {
         self.fronts.iter().map(HostName::as_str).collect()
     }
 
+    /// Whether it is a static site: its files are served, and nothing of it runs.
+    pub fn is_site(&self) -> bool {
+        let owns = |kind| self.owned.iter().any(|o| o.kind == kind);
+        owns(Kind::Site) && !owns(Kind::Job)
+    }
+
     /// The head of an app that nobody has deployed yet.
     pub fn new(app: Placement, uid: Uid, capability: String, owners: Vec<Owner>) -> Self {
         Self {

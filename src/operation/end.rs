@@ -256,7 +256,8 @@ impl Runner {
     }
 
     /// When the sweep may take what is doomed now.
-    fn free_at(&self) -> jiff::Timestamp {
+    /// When the name of an app that is deleted now is free again.
+    pub fn free_at(&self) -> jiff::Timestamp {
         self.now().saturating_add(GRACE).unwrap_or(jiff::Timestamp::MAX)
     }
 

@@ -70,6 +70,11 @@ pub fn differences(old: Side<'_>, new: Side<'_>) -> Vec<String> {
     out
 }
 
+/// True of a line of [`differences`] that says that something is not there any more.
+pub fn takes_away(line: &str) -> bool {
+    line.split(' ').any(|word| word == "removed") || line.ends_with(" unset")
+}
+
 /// The cluster's settings that differ, by name.
 pub fn settings(old: &Bindings, new: &Bindings) -> Vec<String> {
     let map = |b: &Bindings| match json(&b.cluster) {
@@ -300,6 +305,24 @@ mod tests {
         assert_eq!(said(&old, &one("b", 3, 512)), ["artifact (400 → 512 bytes)"]);
         assert_eq!(said(&old, &one("b", 3, 400)), ["artifact (the same number of files and bytes)"]);
         assert!(said(&old, &old).is_empty());
+    }
+
+    #[test]
+    fn what_a_change_takes_away_is_told_from_what_it_changes() {
+        let gone = [
+            "secret key removed",
+            "env OLD of web removed",
+            "env A unset",
+            "route removed b.example.org/x",
+            "host removed a.example.org",
+            "artifact removed",
+        ];
+        assert!(gone.iter().all(|l| takes_away(l)), "{gone:?}");
+        for stays in
+            ["secret removed added", "env A", "memory of web 64 → 128 MiB", "secret key: version 1 → 2"]
+        {
+            assert_eq!(takes_away(stays), stays.starts_with("secret removed"), "{stays}");
+        }
     }
 
     const WEB: &str = r#"process "web" {

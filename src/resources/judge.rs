@@ -99,7 +99,7 @@ pub fn judge(seen: &Snapshot, registered: u64) -> Judgement {
     if deployment.is_none() && evaluations.iter().any(|e| e.status == "complete") {
         return Judgement::Healthy;
     }
-    Judgement::Waiting(mine().map(describe).collect())
+    Judgement::Waiting(mine().map(|a| describe_upon(a, registered)).collect())
 }
 
 /// A rollout that somebody has given up on: its deployment (also one that waits or is paused), and what is known of it. `None`: there is nothing
@@ -146,8 +146,23 @@ fn has_failed(a: &Allocation) -> bool {
     failed || a.task_states.values().any(|t| t.failed || crash::loops(t))
 }
 
+/// One line on an instance of a rollout. One that was there before it is kept as it is, and Nomad says anew that it is healthy.
+fn describe_upon(a: &Allocation, registered: u64) -> String {
+    let is_kept = (1..registered).contains(&a.create_index);
+    let is_asked_anew = a.deployment_status.as_ref().is_none_or(|d| d.healthy.is_none());
+    if a.client_status == "running" && is_kept && is_asked_anew {
+        return format!(
+            "instance {} of {} on {}: runs on, and its health is looked at anew",
+            short(&a.id),
+            a.task_group,
+            a.node_name
+        );
+    }
+    describe(a)
+}
+
 /// One line on an instance.
-pub fn describe(a: &Allocation) -> String {
+fn describe(a: &Allocation) -> String {
     let healthy = a.deployment_status.as_ref().and_then(|d| d.healthy);
     let state = match (a.client_status.as_str(), healthy) {
         (_, Some(true)) => "healthy",
@@ -266,6 +281,31 @@ mod tests {
         assert!(matches!(judge(&s, 20), Judgement::Waiting(_)));
         s.deployments[0].status = "successful".into();
         assert_eq!(judge(&s, 20), Judgement::Healthy);
+    }
+
+    #[test]
+    fn an_instance_that_was_there_before_is_not_called_unhealthy_while_it_is_looked_at_anew() {
+        let mut s = snapshot();
+        let made = |id: &str, at: u64, healthy: Option<bool>| Allocation {
+            id: id.into(),
+            task_group: "web".into(),
+            node_name: "n".into(),
+            client_status: "running".into(),
+            job_version: Some(1),
+            create_index: at,
+            deployment_status: Some(AllocDeploymentStatus { healthy, ..AllocDeploymentStatus::default() }),
+            ..Allocation::default()
+        };
+        s.allocations = vec![made("kept", 5, None), made("new", 21, None), made("well", 5, Some(true))];
+        let Judgement::Waiting(lines) = judge(&s, 20) else { panic!() };
+        assert_eq!(
+            lines,
+            [
+                "instance kept of web on n: runs on, and its health is looked at anew",
+                "instance new of web on n: running, not healthy yet",
+                "instance well of web on n: healthy",
+            ]
+        );
     }
 
     #[test]

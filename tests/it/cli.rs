@@ -104,6 +104,11 @@ fn the_long_help_of_commands_that_have_one_is_shown() {
         ("run", "What is piped into this command"),
         ("cp", "Copy a file or a folder"),
         ("proxy", "Reach a port"),
+        ("deploy", "Returns when the app answers its check"),
+        ("scale", "The counts hold until they are set again"),
+        ("login", "The password comes from a prompt"),
+        ("start", "the same release and the same counts"),
+        ("dev", "Each folder is a cluster of its own"),
     ] {
         let long = home.run(&[command, "--help"]);
         let text = long.out.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -212,6 +212,83 @@ fn the_history_of_a_name_that_nobody_set_says_so_of_that_name() {
     let r = home.run(&["secret", "history", "key", "--app", "carnet"]);
     server.join().unwrap();
     assert!(r.code == 0 && r.err.contains("secret key of carnet is made by the server"), "{}", r.err);
+    assert!(r.err.contains("for another value declare it under another name"), "{}", r.err);
+}
+
+#[test]
+fn where_nothing_was_written_in_a_time_it_is_said_and_how_to_look_further_back() {
+    let home = Home::new();
+    let silent = || "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_owned();
+    for (words, said, hint) in [
+        (&["--since", "1s"][..], "no lines of carnet in the last 1s\n", true),
+        (&["--since", "1s", "--json"], "no lines of carnet in the last 1s\n", true),
+        (&["--since", "2026-01-31T12:00:00Z"], "no lines of carnet since 2026-01-31T12:00:00Z\n", true),
+        (&["--grep", "panic"], "no lines of carnet that match \"panic\"\n", false),
+        (&[], "no lines of carnet\n", false),
+    ] {
+        let (url, server) = scripted(vec![silent()]);
+        log_in(&home, &url);
+        let line: Vec<&str> = ["logs", "carnet"].iter().chain(words).copied().collect();
+        let r = home.run(&line);
+        server.join().unwrap();
+        assert_eq!((r.code, r.out.as_str()), (0, ""), "{line:?}: {}", r.err);
+        assert!(r.err.contains(said), "{line:?}: {}", r.err);
+        assert_eq!(r.err.contains("looks further back"), hint, "{line:?}: {}", r.err);
+    }
+}
+
+#[test]
+fn a_delete_says_the_servers_moment_and_not_this_machines() {
+    let home = Home::new();
+    let moment = || answer(&json!({ "app": "carnet", "free_at": "2031-02-03T04:05:06Z" }));
+    for words in [&["delete", "carnet", "--yes"][..], &["delete", "carnet"]] {
+        let (url, server) = scripted(vec![moment(), missing("there is no app carnet"), answer(&apps(&[]))]);
+        log_in(&home, &url);
+        let r = home.run_in(home.dir.path(), words, "carnet\n");
+        assert_eq!(r.code, 6, "{}", r.err);
+        server.join().unwrap();
+        assert!(r.err.contains("its name is free again at 04:05 UTC"), "{}", r.err);
+    }
+}
+
+#[test]
+fn of_a_static_site_it_is_said_that_nothing_of_it_runs_and_where_to_look() {
+    let home = Home::new();
+    let site = || {
+        answer(&json!({ "app": "leaf", "status": "running", "urls": [], "owners": [], "processes": [],
+            "resources": [{ "kind": "site", "id": "leaf.example.org" }] }))
+    };
+    let none = || answer(&json!({ "instances": [], "runs": [] }));
+    for words in [&["ps", "leaf"][..], &["ps", "leaf", "--all"], &["top", "leaf"], &["top", "leaf", "--once"]]
+    {
+        let (url, server) = scripted(vec![none(), site()]);
+        log_in(&home, &url);
+        let r = home.run(words);
+        server.join().unwrap();
+        assert_eq!((r.code, r.out.as_str()), (0, ""), "{words:?}: {}", r.err);
+        assert!(
+            r.err.contains("leaf is a static site") && r.err.contains("`terreau open leaf`"),
+            "{}",
+            r.err
+        );
+    }
+    let (url, server) = scripted(vec![none()]);
+    log_in(&home, &url);
+    let r = home.run(&["ps", "leaf", "--json"]);
+    server.join().unwrap();
+    assert!(r.code == 0 && r.err.is_empty() && r.out.contains("\"instances\": []"), "{}{}", r.out, r.err);
+    let (url, server) = scripted(vec![answer(&json!({ "app": "leaf", "release": 1, "env": [] })), site()]);
+    log_in(&home, &url);
+    let r = home.run(&["env", "list", "--app", "leaf"]);
+    server.join().unwrap();
+    assert!(r.code == 0 && r.err.contains("no process that could read an environment"), "{}", r.err);
+}
+
+#[test]
+fn a_usage_error_shows_the_plain_usage_of_its_command() {
+    let home = Home::new();
+    let r = home.run(&["logs", "--folow"]);
+    assert!(r.code == 2 && r.err.contains("Usage: terreau logs [OPTIONS] [APP[@ENV]]\n"), "{}", r.err);
 }
 
 #[test]

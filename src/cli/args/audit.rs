@@ -9,14 +9,13 @@ use crate::model::names::Login;
 
 /// `terreau audit`
 #[derive(Debug, Clone, Subcommand)]
+#[allow(missing_docs)] // A comment on a variant would hide the arguments' own, which is the command's help.
 pub enum AuditCommand {
-    /// List who changed what, from where, newest first
     List(AuditListArgs),
-    /// Look whether nothing of the log was lost, altered or put in another order
     Verify(AuditVerifyArgs),
 }
 
-/// `terreau audit list`
+/// List who changed what, from where, newest first
 ///
 /// Every change of an app, every look at its values, every program run in it, and what was done about people and their
 /// tokens. What is marked `waits` is not yet in the chain in Garage: that takes some minutes.
@@ -44,7 +43,7 @@ pub struct AuditListArgs {
     pub json: bool,
 }
 
-/// `terreau audit verify`
+/// Look whether nothing of the log was lost, altered or put in another order
 ///
 /// Walks through the whole chain in Garage, from its head in Consul: each segment bears the hash of the one before. It ends with the head's
 /// hash. Whoever notes that somewhere else can ask later, with --contains, whether everything up to it is still as it was; without,

@@ -28,7 +28,7 @@ pub struct PlanArgs {
     pub out: Option<PathBuf>,
 }
 
-/// `terreau deploy`
+/// Put an app online, or a new release of it
 ///
 /// Returns when the app answers its check, and prints its URL; or says why it does not, and the old release goes on.
 /// Ctrl-C stops watching, not the deploy.
@@ -99,14 +99,13 @@ impl DeployArgs {
     }
 }
 
-/// `terreau delete`
+/// Take an app offline and its credentials out of use
+///
+/// Removes the job and the routes and makes credentials useless at once; the values of its secrets go. Buckets and
+/// volumes, with the files and databases in them, stay unless --with-data says otherwise. Its name rests for an hour:
+/// until then nobody can use it, its owners neither.
 #[derive(Debug, Clone, Args)]
 #[command(
-    long_about = "Take an app offline and its credentials out of use
-
-Removes the job and the routes and makes credentials useless at once; the values of its secrets go. Buckets and volumes, with \
-the files and databases in them, stay unless --with-data says otherwise. Its name rests for an hour: until then nobody can \
-use it, its owners neither.",
     after_help = "Examples:\n  terreau delete carnet\n  terreau delete carnet@preproduction --yes --with-data"
 )]
 pub struct DeleteArgs {
@@ -130,7 +129,7 @@ pub struct DeleteArgs {
     pub json: bool,
 }
 
-/// `terreau rollback`
+/// Make a new release from an older one
 ///
 /// Code and configuration are the old release's, credentials the current ones. It is a new release with a new number.
 #[derive(Debug, Clone, Args)]

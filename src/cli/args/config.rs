@@ -11,25 +11,38 @@ use crate::model::wire::Hidden;
 
 /// `terreau env`
 #[derive(Debug, Clone, Subcommand)]
+#[allow(missing_docs)] // A comment on a variant would hide the arguments' own, which is the command's help.
 pub enum EnvCommand {
     /// List the environment of an app: what is set, by whom, and what the descriptor says
+    ///
+    /// Values that were set are not shown; with --show they are, and that they were looked at is written down. What is staged is
+    /// listed with what it changes: `2 (1 runs)` is version 2, staged, where version 1 runs; `unset, staged` runs until the next release.
     #[command(
         after_help = "Examples:\n  terreau env list\n  terreau env list --app carnet@preproduction --json"
     )]
     List(ConfigListArgs),
-    /// Set values, by a new release of what runs
     Set(EnvSetArgs),
     /// Set values no more: what the descriptor says counts again
     Unset(EnvUnsetArgs),
     /// Set what a dotenv file says
+    ///
+    /// Reads lines NAME=VALUE: bare, in single quotes (as it stands, over several lines too), or in double quotes (\n \r \t \" \\
+    /// \$ \` \uXXXX are one character each). `$` is never expanded. Names that the file does not have stay as they are.
     #[command(
         after_help = "Examples:\n  terreau env import .env\n  terreau env export --app carnet | terreau env import - --app carnet@preproduction"
     )]
     Import(ConfigImportArgs),
     /// Print what is set as a dotenv file, values included
-    #[command(after_help = "Examples:\n  terreau env export > carnet.env")]
+    ///
+    /// What runs is printed: the values that the running release has; with --staged those that the next one gets. Values are shown, and
+    /// that they were is written down. `import` reads the same values again, byte for byte.
+    #[command(after_help = "Examples:\n  terreau env export > carnet.env\n  terreau env export --staged")]
     Export(ConfigExportArgs),
     /// Edit what is set in your editor
+    ///
+    /// Opens it in $VISUAL or $EDITOR (else sensible-editor, nano or vi, whichever is there), in a file that only you can
+    /// read and that is removed afterwards. What was changed is sent, and nothing else; where somebody else changed the same value
+    /// meanwhile, nothing is. Without a terminal there is `import`.
     #[command(after_help = "Examples:\n  EDITOR=nano terreau env edit")]
     Edit(ConfigEditArgs),
     /// List the versions of values: who made them, and when
@@ -38,23 +51,37 @@ pub enum EnvCommand {
 
 /// `terreau secret`
 #[derive(Debug, Clone, Subcommand)]
+#[allow(missing_docs)] // A comment on a variant would hide the arguments' own, which is the command's help.
 pub enum SecretCommand {
     /// List the secrets of an app, without their values
+    ///
+    /// Values that people gave are not shown; with --show they are, and that they were looked at is written down. `2 (1 runs)` is
+    /// version 2, staged, where version 1 runs. A `generated` value is made by the server once: for another one declare the secret under
+    /// another name, or as `type = "user"`, and then `terreau secret set` it.
     #[command(
         after_help = "Examples:\n  terreau secret list\n  terreau secret list --app carnet@preproduction --json"
     )]
     List(ConfigListArgs),
-    /// Give a secret another value, by a new release of what runs
     Set(SecretSetArgs),
     /// Give secrets the values of a dotenv file
+    ///
+    /// Reads lines NAME=VALUE: bare, in single quotes (as it stands, over several lines too), or in double quotes (\n \r \t \" \\
+    /// \$ \` \uXXXX are one character each). `$` is never expanded. Names that the file does not have stay as they are.
     #[command(
         after_help = "Examples:\n  terreau secret import secrets.env\n  terreau secret export --app carnet | terreau secret import - --app carnet@preproduction"
     )]
     Import(ConfigImportArgs),
     /// Print the values that people gave as a dotenv file
+    ///
+    /// What runs is printed: the values that the running release has; with --staged those that the next one gets. Values are shown, and
+    /// that they were is written down. `import` reads the same values again, byte for byte.
     #[command(after_help = "Examples:\n  terreau secret export > secrets.env")]
     Export(ConfigExportArgs),
     /// Edit the values that people gave in your editor
+    ///
+    /// Opens them in $VISUAL or $EDITOR (else sensible-editor, nano or vi, whichever is there), in a file that only you can
+    /// read and that is removed afterwards. What was changed is sent, and nothing else; where somebody else changed the same value
+    /// meanwhile, nothing is. Without a terminal there is `import`. A line that is deleted changes nothing.
     #[command(after_help = "Examples:\n  EDITOR=nano terreau secret edit --stage")]
     Edit(ConfigEditArgs),
     /// List the versions of secrets: who gave them, and when
@@ -85,8 +112,6 @@ pub struct HowArgs {
 }
 
 /// `terreau env list`, `terreau secret list`
-///
-/// Values that were set are not shown; with --show they are, and that they were looked at is written down.
 #[derive(Debug, Clone, Args)]
 pub struct ConfigListArgs {
     /// Which app.
@@ -100,7 +125,7 @@ pub struct ConfigListArgs {
     pub json: bool,
 }
 
-/// `terreau env set`
+/// Set values, by a new release of what runs
 ///
 /// Makes a new release of what runs, with these values: instances are replaced one after the other, and where the new
 /// ones do not get healthy the old release goes on, with the old values. A value is at most 32 KiB, of UTF-8, and
@@ -140,7 +165,7 @@ pub struct EnvUnsetArgs {
     pub how: HowArgs,
 }
 
-/// `terreau secret set`
+/// Give a secret another value, by a new release of what runs
 ///
 /// The secret is one that the running release declares, of type `user`. Its value comes from a prompt that shows nothing, from
 /// standard input or from a file, never from the command line. Makes a new release of what runs, as `terreau env set` does.
@@ -168,9 +193,6 @@ pub struct SecretSetArgs {
 }
 
 /// `terreau env import`, `terreau secret import`
-///
-/// Reads lines NAME=VALUE: bare, in single quotes (as it stands, over several lines too), or in double quotes (\n \r \t \" \\
-/// \$ \` \uXXXX are one character each). `$` is never expanded. Names that the file does not have stay as they are.
 #[derive(Debug, Clone, Args)]
 pub struct ConfigImportArgs {
     /// The file; `-` is standard input
@@ -182,23 +204,20 @@ pub struct ConfigImportArgs {
 }
 
 /// `terreau env export`, `terreau secret export`
-///
-/// Values are shown, and that they were is written down. `import` reads the same values again, byte for byte.
 #[derive(Debug, Clone, Args)]
 pub struct ConfigExportArgs {
     /// Which app.
     #[command(flatten)]
     pub app: OfApp,
+    /// What the next release gets: with what is staged, and without what is staged to go
+    #[arg(long)]
+    pub staged: bool,
     /// Print JSON for programs
     #[arg(long)]
     pub json: bool,
 }
 
 /// `terreau env edit`, `terreau secret edit`
-///
-/// Opens what is set in $VISUAL or $EDITOR (else sensible-editor, nano or vi, whichever is there), in a file that only you can
-/// read and that is removed afterwards. What was changed is sent, and nothing else; where somebody else changed the same value
-/// meanwhile, nothing is. Without a terminal there is `import`.
 #[derive(Debug, Clone, Args)]
 pub struct ConfigEditArgs {
     /// How.

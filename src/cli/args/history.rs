@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use super::{AppArg, FileArg, TurnArgs};
 use crate::model::names::Placement;
 
-/// `terreau diff`
+/// Show what differs between releases, or in this folder
 ///
 /// Without a release: from what runs to what a deploy of this folder would make. With one: from it to what runs. With
 /// two: from the first to the second. Never shows a secret's value.
@@ -36,7 +36,7 @@ pub struct DiffArgs {
     pub json: bool,
 }
 
-/// `terreau graph`
+/// Draw apps, what they are made of, and what they need
 ///
 /// Hosts, apps, processes, the services that they are and need, buckets, engines and nodes: what depends on what is said
 /// by the descriptors, what is there now by Consul. Mermaid stands in Markdown as it is; the picture needs no program.
@@ -82,7 +82,8 @@ pub enum ReleaseCommand {
     /// Verify a release in a file, compare it with what runs, and deploy it with --deploy
     ///
     /// Its hashes must hold, and it must render to the very same job. Configuration comes with it where it is the app's
-    /// own; credentials and the cluster's settings are those of here, and settings that differ are named.
+    /// own; credentials and the cluster's settings are those of here, and settings that differ are named. With --deploy, what it changes
+    /// and takes away is said first, as `terreau release import` without it says; like `terreau deploy`, it asks for no confirmation.
     #[command(
         after_help = "Examples:\n  terreau release import carnet-3.json\n  terreau release import carnet-3.json --deploy"
     )]

@@ -7,8 +7,8 @@ use crate::model::wire::HookEvent;
 
 /// `terreau hook`
 #[derive(Debug, Clone, Subcommand)]
+#[allow(missing_docs)] // A comment on a variant would hide the arguments' own, which is the command's help.
 pub enum HookCommand {
-    /// Have a URL told of what happens to an app
     Add(HookAddArgs),
     /// List who is told of an app, what arrived last, and what waits
     List(HookListArgs),
@@ -20,7 +20,7 @@ pub enum HookCommand {
     Test(HookTestArgs),
 }
 
-/// `terreau hook add`
+/// Have a URL told of what happens to an app
 ///
 /// Each time the app is changed (deploy), a change does not come through (failure), a process ends again and again
 /// (crash-loop) or runs again (recovery), the URL gets a POST of JSON, signed as Standard Webhooks says

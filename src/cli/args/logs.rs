@@ -4,27 +4,22 @@ use clap::Args;
 
 use super::AppArg;
 
-/// `terreau logs`
+/// Show what an app writes to stdout and stderr
 ///
-/// The help says plainly what times can mean: Nomad keeps none.
+/// Lines come with their instance before them (web.1a2b3c4d | …), in order within each instance. Nomad keeps no times
+/// of lines, so they come instance by instance, the one that began first first, and of each all that it wrote to
+/// stdout, then to stderr; only lines that begin with a time of their own (RFC 3339 with a zone) are sorted by it, over
+/// all instances. With --follow the lines of instances that start later join in, so a redeploy is seen whole.
+///
+/// Of an instance that has ended, Nomad keeps the logs for a while; after that its last 1 MiB is read from Garage,
+/// where they are kept for the last 20 instances of an app.
 #[derive(Debug, Clone, Args)]
-#[command(
-    long_about = "Show what an app writes to stdout and stderr
-
-Lines come with their instance before them (web.1a2b3c4d | …), in order within each instance. Nomad keeps no \
-times of lines, so they come instance by instance, the one that began first first, and of each all that it wrote to \
-stdout, then to stderr; only lines that begin with a time of their own (RFC 3339 with a zone) are sorted by it, over all instances. With --follow the lines of instances that start later join in, so a redeploy \
-is seen whole.
-
-Of an instance that has ended, Nomad keeps the logs for a while; after that its last 1 MiB is read from Garage, where \
-they are kept for the last 20 instances of an app.",
-    after_help = "Examples:
+#[command(after_help = "Examples:
   terreau logs -f
   terreau logs carnet --tail 100 --grep 'error|panic'
   terreau logs carnet --previous
   terreau logs carnet --since 10m --json
-  terreau logs carnet --alloc 1a2b3c4d --stream stdout --raw > out.log"
-)]
+  terreau logs carnet --alloc 1a2b3c4d --stream stdout --raw > out.log")]
 pub struct LogsArgs {
     /// Which app.
     #[command(flatten)]

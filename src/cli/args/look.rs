@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::AppArg;
 
-/// `terreau ps`
+/// List an app's instances
 ///
 /// One line for each instance: what it is doing, where, since when, how often it was restarted, how it ended last.
 #[derive(Debug, Clone, Args)]
@@ -25,7 +25,7 @@ pub struct PsArgs {
     pub json: bool,
 }
 
-/// `terreau top`
+/// Show what an app's instances use
 ///
 /// CPU in percent of one core, memory in use, and the limit at which the kernel ends the process (`none` where the
 /// driver enforces none, as `raw_exec`). Refreshes on a terminal until Ctrl-C; in a pipe it measures once.
@@ -43,7 +43,7 @@ pub struct TopArgs {
     pub json: bool,
 }
 
-/// `terreau events`
+/// Show what happened to an app
 ///
 /// What people did, what was rolled out, and what became of instances; newest last. With `--follow` it goes on until
 /// Ctrl-C; with `--json` too, one object a line.

@@ -83,8 +83,8 @@ pub struct Global {
 
 /// The commands.
 #[derive(Debug, Subcommand)]
+#[allow(missing_docs)] // A comment on a variant would hide the arguments' own, which is the command's help.
 pub enum Command {
-    /// Log in with your directory account
     Login(LoginArgs),
     /// End the session, on the server and here
     #[command(after_help = "Examples:\n  terreau logout")]
@@ -96,15 +96,11 @@ pub enum Command {
     Init(InitArgs),
     /// Check a terreau.hcl: every fault, with its line
     Validate(ValidateArgs),
-    /// Print the Nomad job that a terreau.hcl becomes, without any server
     Render(RenderArgs),
     /// Show what a deploy would change, and change nothing
     Plan(PlanArgs),
-    /// Put an app online, or a new release of it
     Deploy(DeployArgs),
     #[command(alias = "destroy")]
-    #[command(about = "Take an app offline and its credentials out of use")]
-    #[allow(missing_docs)] // A doc comment would hide the long text of the arguments.
     Delete(DeleteArgs),
     /// Show what apps are doing
     #[command(
@@ -115,21 +111,11 @@ pub enum Command {
     #[command(name = "ls", alias = "list", hide = true)]
     List(StatusArgs),
     #[command(alias = "log")]
-    #[command(about = "Show what an app writes to stdout and stderr")]
-    #[allow(missing_docs)] // A doc comment would hide the long text of the arguments.
     Logs(LogsArgs),
     #[command(aliases = ["ssh", "shell", "console"])]
-    #[command(about = "Run a program in a running instance: a shell, where none is named")]
-    #[allow(missing_docs)] // A doc comment would hide the long text of the arguments.
     Exec(ExecArgs),
-    #[command(about = "Run a program once, with all that an app's process has")]
-    #[allow(missing_docs)] // A doc comment would hide the long text of the arguments.
     Run(OnceArgs),
-    #[command(about = "Copy files to or from a running instance")]
-    #[allow(missing_docs)] // A doc comment would hide the long text of the arguments.
     Cp(CpArgs),
-    #[command(about = "Reach a port of a running instance from this machine")]
-    #[allow(missing_docs)] // A doc comment would hide the long text of the arguments.
     Proxy(ProxyArgs),
     /// Open an app's address in a browser
     Open(OpenArgs),
@@ -139,29 +125,19 @@ pub enum Command {
     /// Take a release out as a file, or bring one in
     #[command(subcommand)]
     Release(ReleaseCommand),
-    /// Show what differs between releases, or in this folder
     Diff(DiffArgs),
-    /// Make a new release from an older one
     Rollback(RollbackArgs),
-    /// List an app's instances
     Ps(PsArgs),
-    /// Show what an app's instances use
     Top(TopArgs),
-    /// Show what happened to an app
     Events(EventsArgs),
-    /// Bring a stopped app back
     #[command(after_help = "Examples:\n  terreau start\n  terreau start carnet@preproduction --detach")]
     Start(RunArgs),
-    /// Stop an app until somebody starts or deploys it
     Stop(StopArgs),
-    /// Restart an app's instances, one after the other
     Restart(RestartArgs),
-    /// Set how many instances processes have
     Scale(ScaleArgs),
     /// Put a page in the place of an app, and take it away again
     #[command(subcommand)]
     Maintenance(MaintenanceCommand),
-    /// Draw apps, what they are made of, and what they need
     Graph(GraphArgs),
     /// List and choose the servers that you are logged in to
     #[command(subcommand, alias = "servers")]
@@ -201,7 +177,6 @@ pub enum Command {
     /// Write the manual pages into a folder
     Man(ManArgs),
     #[cfg(feature = "sandbox")]
-    /// Start a whole cluster on this machine, in one folder
     Dev(super::dev::DevArgs),
     /// Run the server (on the cluster; `terreau dev` starts one by itself)
     Agent(AgentArgs),
@@ -268,7 +243,7 @@ pub struct FileArg {
     pub file: Option<PathBuf>,
 }
 
-/// `terreau login`
+/// Log in with your directory account
 ///
 /// Who you are is asked for on a terminal, where --user does not say it. The password comes from a prompt or from standard
 /// input, never from the command line or the environment.
@@ -318,7 +293,7 @@ pub struct ValidateArgs {
     pub json: bool,
 }
 
-/// `terreau render`
+/// Print the Nomad job that a terreau.hcl becomes, without any server
 ///
 /// Works offline: what only a cluster knows is a placeholder, named in a first comment.
 #[derive(Debug, Clone, Args)]

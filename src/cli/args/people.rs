@@ -31,8 +31,8 @@ pub struct ServerArg {
 
 /// `terreau tokens`
 #[derive(Debug, Clone, Subcommand)]
+#[allow(missing_docs)] // A comment on a variant would hide the arguments' own, which is the command's help.
 pub enum TokensCommand {
-    /// Make a token for a program, and print it: once
     Create(TokenCreateArgs),
     /// List your tokens
     #[command(after_help = "Examples:\n  terreau tokens list\n  terreau tokens list --all --json")]
@@ -41,7 +41,7 @@ pub enum TokensCommand {
     Revoke(TokenRevokeArgs),
 }
 
-/// `terreau tokens create`
+/// Make a token for a program, and print it: once
 ///
 /// A program uses it by TERREAU_TOKEN, together with TERREAU_SERVER (or --server). It may do what it is for, on the apps that it is for, as
 /// long as you may yourself: it ends with your account, and when you change your password. It can make no other tokens.
@@ -126,15 +126,15 @@ pub struct ProjectsArgs {
 
 /// What is done with projects.
 #[derive(Debug, Clone, Subcommand)]
+#[allow(missing_docs)] // A comment on a variant would hide the arguments' own, which is the command's help.
 pub enum ProjectsCommand {
     /// List them, as without a word
     #[command(hide = true, alias = "ls")]
     List(super::JsonArgs),
-    /// Hand an app over: its owner is somebody else, alone
     Transfer(TransferArgs),
 }
 
-/// `terreau projects transfer`
+/// Hand an app over: its owner is somebody else, alone
 ///
 /// Where the descriptor names owners it wins at the next deploy: a transfer is refused then, and `owners` is to be changed there.
 #[derive(Debug, Clone, Args)]
@@ -164,9 +164,13 @@ pub enum OwnersCommand {
     #[command(after_help = "Examples:\n  terreau owners list\n  terreau owners list carnet --json")]
     List(OwnersListArgs),
     /// Let somebody own an app too
+    ///
+    /// Owners may do everything with an app but raw job parts.
     #[command(after_help = "Examples:\n  terreau owners add alice group:gardeners")]
     Add(OwnersChangeArgs),
     /// Let somebody own an app no more
+    ///
+    /// The last one cannot be removed: hand the app over with `terreau projects transfer`.
     #[command(after_help = "Examples:\n  terreau owners remove alice --app carnet@preproduction")]
     Remove(OwnersChangeArgs),
 }
@@ -183,8 +187,6 @@ pub struct OwnersListArgs {
 }
 
 /// `terreau owners add`, `terreau owners remove`
-///
-/// Owners may do everything with an app but raw job parts. The last one cannot be removed: hand it over with `terreau projects transfer`.
 #[derive(Debug, Clone, Args)]
 pub struct OwnersChangeArgs {
     /// Who: logins, and groups as group:NAME
@@ -203,6 +205,7 @@ pub struct OwnersChangeArgs {
 
 /// `terreau users`
 #[derive(Debug, Clone, Subcommand)]
+#[allow(missing_docs)] // A comment on a variant would hide the arguments' own, which is the command's help.
 pub enum UsersCommand {
     /// List the people of the directory, their groups and their apps (admins)
     #[command(after_help = "Examples:\n  terreau users list\n  terreau users list --json")]
@@ -210,7 +213,6 @@ pub enum UsersCommand {
     /// Show one of them (admins)
     #[command(after_help = "Examples:\n  terreau users show alice")]
     Show(UserArgs),
-    /// Remove somebody: their sessions, their access, and what is theirs (admins)
     Remove(UserRemoveArgs),
 }
 
@@ -225,7 +227,7 @@ pub struct UserArgs {
     pub json: bool,
 }
 
-/// `terreau users remove`
+/// Remove somebody: their sessions, their access, and what is theirs (admins)
 ///
 /// Takes them out of the group of those who may log in, where the server's configuration names one; else their entry is deleted from the
 /// directory. Every session and token of theirs ends. Refused, with the list, while they alone own apps. What was cut off half-way is

@@ -34,21 +34,19 @@ impl WhichArgs {
     }
 }
 
-/// `terreau exec`
+/// Run a program in a running instance: a shell, where none is named
+///
+/// It starts in the folder where the app's own program does. Without a command it is a shell. From a terminal the
+/// program gets one too, with its size and every key; otherwise its input and output are ours, byte for byte. The exit
+/// code is the program's; 125 is our own failure. Ctrl-C without a terminal, and the end of this command in any other
+/// way, end the program.
+///
+/// The audit log keeps who ran a program of which name in which instance; not its arguments, which may hold secrets.
 #[derive(Debug, Clone, Args)]
-#[command(
-    long_about = "Run a program in a running instance of an app
-
-It starts in the folder where the app's own program does. Without a command it is a shell. From a terminal the program gets one too, with its size and every key; otherwise its \
-input and output are ours, byte for byte. The exit code is the program's; 125 is our own failure. Ctrl-C without a \
-terminal, and the end of this command in any other way, end the program.
-
-The audit log keeps who ran a program of which name in which instance; not its arguments, which may hold secrets.",
-    after_help = "Examples:
+#[command(after_help = "Examples:
   terreau exec
   terreau exec carnet --process worker -- ps aux
-  terreau exec carnet -- sh -c 'cat > import.csv' < import.csv"
-)]
+  terreau exec carnet -- sh -c 'cat > import.csv' < import.csv")]
 pub struct ExecArgs {
     /// Which app.
     #[command(flatten)]
@@ -76,29 +74,26 @@ pub struct ExecArgs {
     pub command: Vec<String>,
 }
 
-/// `terreau run`
+/// Run a program once, with all that an app's process has
+///
+/// It runs in an instance of its own, with the environment, secrets, files, volumes and limits of the app's current
+/// release, and without its services, routes and restarts. What it writes comes as it does; its exit code is ours, 125
+/// is our own failure. Ctrl-C asks it to stop; a second one leaves it to the server, which ends it. At most 10 commands
+/// of an app run at once; they end with it when it is deleted.
+///
+/// What is piped into this command, or read from a file, is what the program reads, byte for byte, to its end; the end
+/// of this command alone ends the program, and is no end of its input. From a terminal it reads nothing without
+/// `--stdin`, and it never has a terminal itself: for that there is `terreau exec`. A run that reads needs `sh`,
+/// `mkfifo` and `cat` in its image.
+///
+/// The command stands in the job's specification while it runs, where people with access to Nomad can read it: hand
+/// secrets over by the app's own secrets.
 #[derive(Debug, Clone, Args)]
-#[command(
-    long_about = "Run a program once, with all that an app's process has
-
-It runs in an instance of its own, with the environment, secrets, files, volumes and limits of the app's current \
-release, and without its services, routes and restarts. What it writes comes as it does; its exit code is ours, 125 is \
-our own failure. Ctrl-C asks it to stop; a second one leaves it to the server, which ends it. At most 10 commands of \
-an app run at once; they end with it when it is deleted.
-
-What is piped into this command, or read from a file, is what the program reads, byte for byte, to its end; the end of \
-this command alone ends the program, and is no end of its input. From a terminal it reads nothing without `--stdin`, \
-and it never has a terminal itself: for that there is `terreau exec`. A run that reads needs `sh`, `mkfifo` and `cat` in \
-its image.
-
-The command stands in the job's specification while it runs, where people with access to Nomad can read it: hand \
-secrets over by the app's own secrets.",
-    after_help = "Examples:
+#[command(after_help = "Examples:
   terreau run -- ./manage migrate
   terreau run carnet --process worker -- python3 -c 'print(1)'
   terreau run carnet -- sh -c 'wc -l' < import.csv
-  terreau run carnet --detach --timeout 2h -- ./reindex"
-)]
+  terreau run carnet --detach --timeout 2h -- ./reindex")]
 pub struct OnceArgs {
     /// Which app.
     #[command(flatten)]
@@ -123,19 +118,17 @@ pub struct OnceArgs {
     pub command: Vec<String>,
 }
 
-/// `terreau cp`
+/// Copy a file or a folder to or from a running instance
+///
+/// One of the two paths is APP:PATH, or :PATH for the app of --app, else this folder's. A path that does not begin with
+/// / is relative to the folder where the app's program starts, as with `exec`. It is copied through `tar` in the
+/// instance, as it comes: nothing of it is kept on the way. Links in what comes from an instance are refused, because
+/// they could lead anywhere here.
 #[derive(Debug, Clone, Args)]
-#[command(
-    long_about = "Copy a file or a folder to or from a running instance
-
-One of the two paths is APP:PATH, or :PATH for the app of --app, else this folder's. A path that does not begin with / is relative to the \
-folder where the app's program starts, as with `exec`. It is copied through `tar` in the instance, as it comes: nothing of it is \
-kept on the way. Links in what comes from an instance are refused, because they could lead anywhere here.",
-    after_help = "Examples:
+#[command(after_help = "Examples:
   terreau cp carnet:report.csv .
   terreau cp ./seed.sql carnet:/tmp/seed.sql
-  terreau cp :notes ./notes-there --process worker"
-)]
+  terreau cp :notes ./notes-there --process worker")]
 pub struct CpArgs {
     /// What to copy
     #[arg(value_name = "FROM")]
@@ -183,17 +176,16 @@ impl FromStr for Place {
     }
 }
 
-/// `terreau proxy`
+/// Reach a port of a running instance from this machine
+///
+/// Listens on 127.0.0.1 and carries each connection to one port of one instance, through the server. It prints the
+/// address that it listens at, and goes on until Ctrl-C.
+///
+/// The audit log keeps who has reached which port of which instance: one entry for each use of this command in an hour,
+/// whatever the number of connections.
 #[derive(Debug, Clone, Args)]
 #[command(
     allow_missing_positional = true,
-    long_about = "Reach a port of a running instance from this machine
-
-Listens on 127.0.0.1 and carries each connection to one port of one instance, through the server. It prints the \
-address that it listens at, and goes on until Ctrl-C.
-
-The audit log keeps who has reached which port of which instance: one entry for each use of this command in an hour, \
-whatever the number of connections.",
     after_help = "Examples:
   terreau proxy http
   terreau proxy carnet 8080:http

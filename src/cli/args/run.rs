@@ -9,7 +9,7 @@ use super::{AppArg, OfApp, TurnArgs};
 use crate::model::ProcessName;
 use crate::model::names::Placement;
 
-/// `terreau stop`
+/// Stop an app until somebody starts or deploys it
 ///
 /// Ends every instance within its stop_timeout and keeps everything else: routes (which answer 503), data, the release,
 /// the counts. It stays so until somebody runs `terreau start` or `terreau deploy`; nothing else wakes it. With `--run`
@@ -29,9 +29,9 @@ pub struct StopArgs {
     pub run: Option<String>,
 }
 
-/// `terreau start`
+/// Bring a stopped app back
 ///
-/// Brings a stopped app back: the same release with the same counts.
+/// It comes back with the same release and the same counts.
 ///
 /// Waits until it is so, and says how it goes; Ctrl-C stops waiting, not the change.
 #[derive(Debug, Clone, Args)]
@@ -50,7 +50,7 @@ pub struct RunArgs {
     pub json: bool,
 }
 
-/// `terreau restart`
+/// Restart an app's instances, one after the other
 ///
 /// Restarts the instances in place, on their nodes, one after the other: the next one only when the one before passes
 /// its checks again, so that an app with several instances serves on. Configuration does not change by it: `terreau
@@ -80,7 +80,7 @@ pub struct RestartArgs {
     pub json: bool,
 }
 
-/// `terreau scale`
+/// Set how many instances processes have
 ///
 /// The counts hold until they are set again, through deploys and restarts. Of a stopped app they are remembered for its
 /// next start. `web=0` is allowed: the other processes run on.
@@ -109,14 +109,14 @@ pub struct ScaleArgs {
 
 /// `terreau maintenance`
 #[derive(Debug, Clone, Subcommand)]
+#[allow(missing_docs)] // A comment on a variant would hide the arguments' own, which is the command's help.
 pub enum MaintenanceCommand {
-    /// Show visitors a page instead of the app, which runs on
     On(MaintenanceOnArgs),
     /// Show visitors the app again
     Off(MaintenanceOffArgs),
 }
 
-/// `terreau maintenance on`
+/// Show visitors a page instead of the app, which runs on
 ///
 /// Visitors of every route of the app get status 503 (and Retry-After) and a page that says so, within a moment. What runs
 /// goes on, and can be deployed, stopped and started meanwhile: the page stays until `terreau maintenance off`.

@@ -9,7 +9,7 @@ use std::process::{ExitStatus as Ended, Stdio};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
-    Change, Context, ExitStatus, Failure, Hidden, Ran, Revealed, What, dotenv, give, local, reveal, send,
+    At, Change, Context, ExitStatus, Failure, Hidden, Ran, Revealed, What, dotenv, give, local, reveal, send,
     waiting,
 };
 use crate::cli::args::ConfigEditArgs;
@@ -20,11 +20,11 @@ pub(super) fn run(what: What, args: &ConfigEditArgs, cx: &Context) -> Ran {
     let app = local::app(args.how.app.app.as_ref(), cx.printer)?;
     let client = cx.client()?;
     waiting(async {
-        let before = reveal(what, &app, &client).await?;
+        let before = reveal(what, At::Next, &app, &client).await?;
         let pairs = before.values.iter().map(|(n, v)| (n.as_str(), v.expose()));
         let head = match what {
             What::Env => format!(
-                "# What is set in the environment of {app}: NAME=VALUE. Delete a line to unset its name.\n"
+                "# What is set in the environment of {app}, as the next release gets it: NAME=VALUE. Delete a line to unset its name.\n"
             ),
             What::Secret => {
                 format!("# The secrets of {app} that people gave. A line that is deleted changes nothing.\n")

@@ -6,8 +6,8 @@ use std::path::Path;
 use secrecy::ExposeSecret;
 
 use super::{
-    Change, Client, Context, ExitStatus, Failure, Hidden, Ran, What, app_path, dotenv, hidden, local, reveal,
-    send, waiting,
+    At, Change, Client, Context, ExitStatus, Failure, Hidden, Ran, What, app_path, dotenv, harmless, hidden,
+    local, reveal, send, staged, waiting,
 };
 use crate::cli::args::{ConfigExportArgs, ConfigImportArgs, EnvSetArgs, EnvUnsetArgs, SecretSetArgs};
 use crate::model::config::MAX_VALUE;
@@ -105,7 +105,11 @@ async fn declared(name: &str, app: &Placement, client: &Client) -> Result<(), Fa
     let users = list.secrets.iter().filter(|s| s.kind == SecretType::User).map(|s| s.name.as_str());
     match list.secrets.iter().find(|s| s.name == name).map(|s| s.kind) {
         Some(SecretType::User) => Ok(()),
-        Some(_) => Err(Failure::failed(format!("secret {name}: its value is made by the server, not given"))),
+        Some(kind) => {
+            let failure =
+                Failure::failed(format!("secret {name}: its value is made by the server, not given"));
+            Err(if kind == SecretType::Generated { failure.hint(anew(name)) } else { failure })
+        }
         None => {
             let failure = Failure::new(
                 ExitStatus::NotFound,
@@ -117,6 +121,14 @@ async fn declared(name: &str, app: &Placement, client: &Client) -> Result<(), Fa
             })
         }
     }
+}
+
+/// How a secret whose value the server makes comes to another one.
+pub(super) fn anew(name: &str) -> String {
+    format!(
+        "for another value declare it under another name, which gets one with the next deploy, or as `type = \"user\"`: then \
+         `terreau secret set {name}` gives it"
+    )
 }
 
 /// A secret's value from a file, byte for byte, or from standard input (`-`).
@@ -165,12 +177,28 @@ pub(super) fn export(what: What, args: &ConfigExportArgs, cx: &Context) -> Ran {
     let app = local::app(args.app.app.as_ref(), cx.printer)?;
     let client = cx.client()?;
     waiting(async {
-        let all = reveal(what, &app, &client).await?;
+        let (release, staged) = staged(what, &app, &client).await?;
+        // Before the first release there is nothing else.
+        let at = if args.staged || release.is_none() { At::Next } else { At::Serving };
+        let all = reveal(what, at, &app, &client).await?;
         if args.json {
             cx.printer.json(&all)?;
         } else {
             let pairs = all.values.iter().map(|(n, v)| (n.as_str(), v.expose()));
             cx.printer.document(&dotenv::write(pairs))?;
+        }
+        if !staged.is_empty() {
+            let names = harmless(&staged.join(", "));
+            if at == At::Serving {
+                cx.printer
+                    .say(format!("this is what runs; staged for the next release, and not in it: {names}"));
+                cx.printer.hint(format!(
+                    "`{} export --app {app} --staged` prints what the next release gets",
+                    what.command()
+                ));
+            } else {
+                cx.printer.say(format!("this is what the next release gets; staged: {names}"));
+            }
         }
         Ok(ExitStatus::Done)
     })

@@ -10,7 +10,6 @@ pub(super) use give::secret_value;
 use std::collections::BTreeMap;
 
 use http::Method;
-use serde_json::json;
 
 use super::args::{EnvCommand, HowArgs, SecretCommand};
 use super::client::{Client, app_path};
@@ -23,7 +22,10 @@ use super::{dotenv, hidden, local, printer, turn, waiting};
 use crate::model::Placement;
 use crate::model::config::{check_name, check_value};
 use crate::model::names::{EnvName, SecretName};
-use crate::model::wire::{Accepted, ConfigAnswer, EnvRequest, Hidden, Revealed, SecretRequest};
+use crate::model::wire::{
+    Accepted, ConfigAnswer, EnvList, EnvRequest, Hidden, RevealRequest, Revealed, SecretList, SecretRequest,
+    SecretType, SecretView,
+};
 
 /// Runs `terreau env`.
 pub fn env(command: &EnvCommand, cx: &Context) -> Ran {
@@ -108,6 +110,7 @@ async fn send(
     change: Change,
     cx: &Context,
 ) -> Ran {
+    let unset = change.unset.clone();
     let asked: Vec<String> = change.set.keys().chain(&change.unset).cloned().collect();
     let path = app_path(app, what.path());
     let (stage, message, upon) = (how.stage, how.message.clone(), change.upon);
@@ -148,6 +151,12 @@ async fn send(
     match (&answer.staged, answer.versions.is_empty()) {
         (_, true) => cx.printer.say(format!("no changes: {app} runs on as it is")),
         (Some(why), false) => cx.printer.say(format!("kept: {}", harmless(why))),
+        (None, false) if !unset.is_empty() && unset.iter().all(|n| answer.versions.contains_key(n)) => {
+            let names = unset.join(", ");
+            cx.printer.say(format!(
+                "no longer staged: {names}; nothing that runs is concerned, and {app} runs on as it is"
+            ));
+        }
         (None, false) => {
             cx.printer.say(format!("done: nothing that runs is concerned, {app} runs on as it is"));
         }
@@ -158,8 +167,34 @@ async fn send(
     Ok(ExitStatus::Done)
 }
 
+/// Of which values one speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum At {
+    /// Those that the running release has.
+    Serving,
+    /// Those that the next release gets.
+    Next,
+}
+
 /// Asks for all values that people gave.
-async fn reveal(what: What, app: &Placement, client: &Client) -> Result<Revealed, Failure> {
+async fn reveal(what: What, at: At, app: &Placement, client: &Client) -> Result<Revealed, Failure> {
     let path = app_path(app, &format!("{}/reveal", what.path()));
-    client.call(Method::POST, &path, &json!({})).await
+    let body = RevealRequest { names: Vec::new(), runs: at == At::Serving };
+    client.call(Method::POST, &path, &body).await
+}
+
+/// What waits for the next release: the release that runs, and the names whose value it has not or has otherwise.
+async fn staged(what: What, app: &Placement, client: &Client) -> Result<(Option<u64>, Vec<String>), Failure> {
+    let path = app_path(app, what.path());
+    Ok(match what {
+        What::Env => {
+            let list: EnvList = client.get(&path).await?;
+            (list.release, list.env.into_iter().filter(|v| v.staged).map(|v| v.name).collect())
+        }
+        What::Secret => {
+            let list: SecretList = client.get(&path).await?;
+            let is_staged = |v: &SecretView| v.kind == SecretType::User && v.staged;
+            (list.release, list.secrets.into_iter().filter(is_staged).map(|v| v.name).collect())
+        }
+    })
 }

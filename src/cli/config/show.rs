@@ -1,12 +1,12 @@
 //! Listing what is set: masked, unless the person asks to see it.
 
-use std::collections::BTreeMap;
-
 use super::{
-    Context, ExitStatus, Failure, Ran, Revealed, What, app_path, harmless, local, printer, reveal, waiting,
+    At, Context, ExitStatus, Failure, Ran, Revealed, What, app_path, give, harmless, local, printer, reveal,
+    waiting,
 };
 use crate::cli::args::ConfigListArgs;
 use crate::cli::client::{Client, escaped};
+use crate::cli::site;
 use crate::model::Placement;
 use crate::model::wire::{ConfigHistory, EnvList, EnvOrigin, EnvView, SecretList, SecretType, SecretView};
 
@@ -21,19 +21,23 @@ pub(super) fn env(args: &ConfigListArgs, cx: &Context) -> Ran {
     let client = cx.client()?;
     waiting(async {
         let list: EnvList = client.get(&app_path(&app, "/env")).await?;
-        let shown = shown(What::Env, args, &app, &client).await?;
+        let is_staged = |v: &EnvView| v.staged && v.serving.is_some();
+        let shown = shown(What::Env, args, list.env.iter().any(is_staged), &app, &client).await?;
         if args.json {
             let mut json = serde_json::to_value(&list).map_err(|e| cannot(&e))?;
             let entries = json.get_mut("env").and_then(serde_json::Value::as_array_mut);
             for entry in entries.into_iter().flatten() {
                 let name = entry["name"].as_str().unwrap_or_default().to_owned();
-                if let Some(value) = shown.as_ref().and_then(|s| s.values.get(&name))
-                    && entry["origin"] == "set"
-                {
-                    entry["value"] = value.expose().into();
+                if let Some(shown) = shown.as_ref().filter(|_| entry["origin"] == "set") {
+                    shown.put(&name, entry);
                 }
             }
             cx.printer.json(&json)?;
+            return Ok(ExitStatus::Done);
+        }
+        if list.env.is_empty() && site::is_site(&app, &client).await {
+            cx.printer
+                .say(format!("{app} is a static site: it has no process that could read an environment"));
             return Ok(ExitStatus::Done);
         }
         if list.env.is_empty() {
@@ -49,15 +53,37 @@ pub(super) fn env(args: &ConfigListArgs, cx: &Context) -> Ran {
     })
 }
 
-fn env_row(v: &EnvView, shown: Option<&Revealed>) -> Vec<String> {
+/// Values that may be shown.
+struct Shown {
+    /// What the next release gets.
+    next: Revealed,
+    /// What runs, where that is something else.
+    runs: Option<Revealed>,
+}
+
+impl Shown {
+    /// Puts the values of one name into its entry.
+    fn put(&self, name: &str, entry: &mut serde_json::Value) {
+        if let Some(value) = self.next.values.get(name) {
+            entry["value"] = value.expose().into();
+        }
+        if entry["staged"] == true
+            && let Some(value) = self.runs.as_ref().and_then(|r| r.values.get(name))
+        {
+            entry["serving_value"] = value.expose().into();
+        }
+    }
+}
+
+fn env_row(v: &EnvView, shown: Option<&Shown>) -> Vec<String> {
     let value = match v.origin {
-        EnvOrigin::Set if v.unset => String::new(),
-        EnvOrigin::Set => masked(&v.name, shown),
+        EnvOrigin::Set => masked(&v.name, v.staged, shown),
         EnvOrigin::Descriptor => one_line(v.value.as_deref().unwrap_or_default()),
         EnvOrigin::Platform => String::new(),
     };
     let mut origin = match v.origin {
-        EnvOrigin::Set if v.unset => "unset".to_owned(),
+        // It runs on until then.
+        EnvOrigin::Set if v.unset => "set (unset, staged)".to_owned(),
         EnvOrigin::Set => "set".to_owned(),
         EnvOrigin::Descriptor => "descriptor".to_owned(),
         EnvOrigin::Platform => "platform".to_owned(),
@@ -65,7 +91,7 @@ fn env_row(v: &EnvView, shown: Option<&Revealed>) -> Vec<String> {
     if let Some(process) = &v.process {
         origin = format!("{origin} ({})", harmless(process));
     }
-    if v.staged {
+    if v.staged && !v.unset {
         origin.push_str(", staged");
     }
     if v.hidden_by_set {
@@ -86,14 +112,15 @@ pub(super) fn secrets(args: &ConfigListArgs, cx: &Context) -> Ran {
     let client = cx.client()?;
     waiting(async {
         let list: SecretList = client.get(&app_path(&app, "/secrets")).await?;
-        let shown = shown(What::Secret, args, &app, &client).await?;
+        let is_staged = |v: &SecretView| v.kind == SecretType::User && v.staged && v.serving.is_some();
+        let shown = shown(What::Secret, args, list.secrets.iter().any(is_staged), &app, &client).await?;
         if args.json {
             let mut json = serde_json::to_value(&list).map_err(|e| cannot(&e))?;
             let entries = json.get_mut("secrets").and_then(serde_json::Value::as_array_mut);
             for entry in entries.into_iter().flatten() {
                 let name = entry["name"].as_str().unwrap_or_default().to_owned();
-                if let Some(value) = shown.as_ref().and_then(|s| s.values.get(&name)) {
-                    entry["value"] = value.expose().into();
+                if let Some(shown) = &shown {
+                    shown.put(&name, entry);
                 }
             }
             cx.printer.json(&json)?;
@@ -106,11 +133,14 @@ pub(super) fn secrets(args: &ConfigListArgs, cx: &Context) -> Ran {
         let rows: Vec<Vec<String>> = list.secrets.iter().map(|v| secret_row(v, shown.as_ref())).collect();
         cx.printer
             .data(printer::table(&["NAME", "VALUE", "TYPE", "VERSION", "WHEN", "WHO", "WHAT"], &rows))?;
+        if list.secrets.iter().any(|v| v.staged) {
+            cx.printer.hint(format!("what is staged comes with the next release: terreau deploy {app}"));
+        }
         Ok(ExitStatus::Done)
     })
 }
 
-fn secret_row(v: &SecretView, shown: Option<&Revealed>) -> Vec<String> {
+fn secret_row(v: &SecretView, shown: Option<&Shown>) -> Vec<String> {
     let kind = match v.kind {
         SecretType::User => "user",
         SecretType::Generated => "generated",
@@ -119,7 +149,7 @@ fn secret_row(v: &SecretView, shown: Option<&Revealed>) -> Vec<String> {
     let kind = if v.staged { format!("{kind}, staged") } else { kind.to_owned() };
     let value = match (v.version, v.kind) {
         (None, _) => String::new(),
-        (Some(_), SecretType::User) => masked(&v.name, shown),
+        (Some(_), SecretType::User) => masked(&v.name, v.staged, shown),
         (Some(_), _) => MASK.to_owned(),
     };
     let version = match (v.version, v.serving) {
@@ -204,9 +234,13 @@ pub(super) fn history(
 async fn nothing_of(what: What, name: &str, app: &Placement, client: &Client) -> String {
     if what == What::Secret
         && let Ok(list) = client.get::<SecretList>(&app_path(app, "/secrets")).await
-        && list.secrets.iter().any(|s| s.name == name && s.kind != SecretType::User)
+        && let Some(found) = list.secrets.iter().find(|s| s.name == name && s.kind != SecretType::User)
     {
-        return format!("the value of secret {name} of {app} is made by the server: nobody sets it");
+        let made = format!("the value of secret {name} of {app} is made by the server: nobody sets it");
+        return match found.kind {
+            SecretType::Generated => format!("{made}; {}", give::anew(name)),
+            _ => made,
+        };
     }
     let how = match what {
         What::Env => format!("{name}=VALUE"),
@@ -218,18 +252,27 @@ async fn nothing_of(what: What, name: &str, app: &Placement, client: &Client) ->
 async fn shown(
     what: What,
     args: &ConfigListArgs,
+    is_staged: bool,
     app: &Placement,
     client: &Client,
-) -> Result<Option<Revealed>, Failure> {
-    if args.show { reveal(what, app, client).await.map(Some) } else { Ok(None) }
+) -> Result<Option<Shown>, Failure> {
+    if !args.show {
+        return Ok(None);
+    }
+    let next = reveal(what, At::Next, app, client).await?;
+    let runs = if is_staged { Some(reveal(what, At::Serving, app, client).await?) } else { None };
+    Ok(Some(Shown { next, runs }))
 }
 
-fn masked(name: &str, shown: Option<&Revealed>) -> String {
-    let none = BTreeMap::new();
-    let values = shown.map_or(&none, |s| &s.values);
-    match values.get(name) {
-        Some(value) => one_line(value.expose()),
-        None => MASK.to_owned(),
+/// A value, or what stands for it; of one that is staged also what runs.
+fn masked(name: &str, staged: bool, shown: Option<&Shown>) -> String {
+    let Some(shown) = shown else { return MASK.to_owned() };
+    let of = |r: &Revealed| r.values.get(name).map(|v| one_line(v.expose()));
+    let runs = shown.runs.as_ref().filter(|_| staged).and_then(of);
+    match (of(&shown.next), runs) {
+        (Some(next), Some(runs)) => format!("{next} ({runs} runs)"),
+        (Some(value), None) | (None, Some(value)) => value,
+        (None, None) => MASK.to_owned(),
     }
 }
 

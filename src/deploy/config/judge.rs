@@ -118,8 +118,16 @@ impl Deployer {
             (Some(_), When::Now, Wanted::Running) => None,
         };
         if let Some(why) = why {
+            let running = head.release.as_ref().map(|r| r.number);
+            let runs =
+                |n: &EnvName| scene.release.as_ref().is_some_and(|r| r.bindings.env_versions.contains_key(n));
+            let is_unstaged = given.env.is_empty() && given.secrets.is_empty();
             let decided = if given.is_empty() {
-                Decided::Nothing(head.release.as_ref().map(|r| r.number))
+                Decided::Nothing(running)
+            } else if is_unstaged && !given.unset.iter().any(|(n, _)| runs(n)) {
+                // What was only staged never ran: nothing is left for the next release to bring.
+                let course = ConfigCourse::Unchanged(running);
+                Decided::Stage { head: Box::new(after), given, course }
             } else {
                 Decided::Stage { head: Box::new(after), given, course: ConfigCourse::Staged(why) }
             };
@@ -234,7 +242,10 @@ fn fits(app: &Placement, project: &Project, input: &ConfigInput) -> Result<(), E
         let why = match project.secrets.iter().find(|s| s.name == *name).map(|s| &s.kind) {
             Some(SecretKind::User { .. }) => continue,
             Some(SecretKind::Generated { .. }) => {
-                format!("secret {name} is generated: its value is made by the server, not given")
+                format!(
+                    "secret {name} is generated: its value is made by the server, not given; {}",
+                    anew(name)
+                )
             }
             None if project.uses.iter().any(|u| u.secret_name() == *name) => {
                 format!(
@@ -266,6 +277,14 @@ fn fits(app: &Placement, project: &Project, input: &ConfigInput) -> Result<(), E
         return Err(Error::Invalid(why));
     }
     Ok(())
+}
+
+/// How a generated secret comes to another value.
+fn anew(name: &SecretName) -> String {
+    format!(
+        "for another value declare it under another name, which gets one with the next deploy, or as `type = \"user\"`: then \
+         `terreau secret set {name}` gives it"
+    )
 }
 
 /// The record of an app stays small: it is read at every request.

@@ -22,6 +22,15 @@ use crate::store::{ConfigChange, EnvMade, keys};
 /// The most releases that are looked at for one that took what was staged.
 const LOOKED_AT: usize = 100;
 
+/// Of which values one is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum At {
+    /// Those that the running release has.
+    Serving,
+    /// The current ones, staged ones among them: the next release gets them.
+    Next,
+}
+
 /// Values with the version of each, by name.
 pub type Values = BTreeMap<String, (u64, SecretString)>;
 
@@ -165,42 +174,53 @@ impl Deployer {
         served
     }
 
-    /// Current values of the environment that were set: those named, or all. Written down in the audit first.
+    /// Values of the environment that were set: those named, or all. Written down in the audit first.
     pub async fn reveal_env(
         &self,
         by: &By,
         app: &Placement,
         of: &BTreeSet<EnvName>,
+        at: At,
     ) -> Result<Values, Error> {
         let head = self.head(app).await?.value;
-        if let Some(name) = of.iter().find(|n| !head.env.contains_key(*n)) {
-            let all: Vec<&str> = head.env.keys().map(EnvName::as_str).collect();
+        let set = match at {
+            At::Next => head.env.clone(),
+            At::Serving => self.current(&head).await?.map(|r| r.bindings.env_versions).unwrap_or_default(),
+        };
+        if let Some(name) = of.iter().find(|n| !set.contains_key(*n)) {
+            let all: Vec<&str> = set.keys().map(EnvName::as_str).collect();
             return Err(Error::Absent {
                 why: format!("{app} has no value set for {name}"),
                 hint: see(name.as_str(), &all, "env"),
             });
         }
-        let wanted = head.env.iter().filter(|(n, _)| of.is_empty() || of.contains(*n));
-        let wanted: BTreeMap<EnvName, u64> = wanted.map(|(n, v)| (n.clone(), *v)).collect();
+        let wanted = set.into_iter().filter(|(n, _)| of.is_empty() || of.contains(n));
+        let wanted: BTreeMap<EnvName, u64> = wanted.collect();
         self.seen(by, (app, &head.uid), "env", wanted.keys().map(EnvName::as_str)).await?;
         let values = env::read(&self.runner.hands().consul, app, &wanted).await?;
         let version = |n: &EnvName| wanted.get(n).copied().unwrap_or_default();
         Ok(values.into_iter().map(|(n, value)| (n.to_string(), (version(&n), value))).collect())
     }
 
-    /// Current values of `user` secrets: those named, or all. Written down in the audit first.
+    /// Values of `user` secrets: those named, or all. Written down in the audit first.
     pub async fn reveal_secrets(
         &self,
         by: &By,
         app: &Placement,
         of: &BTreeSet<SecretName>,
+        at: At,
     ) -> Result<Values, Error> {
         let scene = self.scene(app).await?;
         let project = scene.project(app)?;
         let given =
             project.iter().flat_map(|p| &p.secrets).filter(|s| matches!(s.kind, SecretKind::User { .. }));
+        let nothing = BTreeMap::new();
+        let kept = match at {
+            At::Next => &scene.head.value.secrets,
+            At::Serving => scene.release.as_ref().map_or(&nothing, |r| &r.bindings.secret_versions),
+        };
         let all: BTreeMap<&SecretName, u64> =
-            given.filter_map(|s| Some((&s.name, *scene.head.value.secrets.get(&s.name)?))).collect();
+            given.filter_map(|s| Some((&s.name, *kept.get(&s.name)?))).collect();
         let meant = all.iter().filter(|(n, _)| of.is_empty() || of.contains(**n));
         let wanted: BTreeMap<SecretName, u64> = meant.map(|(n, v)| ((*n).clone(), *v)).collect();
         if let Some(name) = of.iter().find(|n| !wanted.contains_key(*n)) {

@@ -20,7 +20,7 @@ use crate::store::records::{By, Verb};
 use crate::store::{ConfigMade, Versioned};
 
 use judge::{Decided, with};
-pub use look::Values;
+pub use look::{At, Values};
 
 /// A change of an app's configuration.
 #[derive(Debug, Default)]

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use futures::Stream;
 use jiff::Timestamp;
 
+use super::error::not_of_a_site;
 use super::{Deployer, Error, no_part};
 use crate::engines::EngineError;
 use crate::model::head::Wanted;
@@ -71,7 +72,8 @@ impl Deployer {
         let head = self.head(app).await?;
         let what = if query.previous { "ended " } else { "" };
         let mut query = query;
-        let mut job = JobLogs { namespace: app.namespace().to_owned(), job: app.flat(), uid: head.value.uid };
+        let mut job =
+            JobLogs { namespace: app.namespace().to_owned(), job: app.flat(), uid: head.value.uid.clone() };
         if let Some(run) = &query.run {
             job.job = run_job(&job.job, run);
             let found = self.runner.hands().nomad.job(&job.namespace, &job.job).await?;
@@ -91,6 +93,7 @@ impl Deployer {
         if let Some(tail) = tail {
             return Ok(tail.chunks());
         }
+        not_of_a_site(&head.value, "no process of it writes any log")?;
         let known: Vec<&str> = head.value.processes.keys().map(ProcessName::as_str).collect();
         if let Some(process) = process.filter(|p| !known.is_empty() && !known.contains(&p.as_str())) {
             return Err(no_part(app, "process", &process, &known));

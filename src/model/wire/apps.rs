@@ -170,6 +170,9 @@ pub struct InstanceView {
     /// Whether it is a canary: beside the instances that serve, and not one of them yet.
     #[serde(default)]
     pub canary: bool,
+    /// Whether it is a canary that is held until a person decides.
+    #[serde(default)]
+    pub held: bool,
     /// Since when it runs, or when it ended (RFC 3339, UTC).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
@@ -266,14 +269,37 @@ impl ProcessStatus {
     }
 
     /// `2/2 healthy, 1 canary`: how many of those wanted are well, and what stands beside them.
-    pub fn words(&self) -> String {
-        let beside = match (self.canaries, self.healthy_canaries) {
-            (0, _) => String::new(),
-            (1, 1) => ", 1 canary".to_owned(),
-            (1, _) => ", 1 canary that is not healthy".to_owned(),
-            (n, h) if n == h => format!(", {n} canaries"),
-            (n, h) => format!(", {n} canaries ({h} healthy)"),
+    pub fn words(&self, beside: Beside) -> String {
+        let beside = match (beside, self.canaries, self.healthy_canaries) {
+            (_, 0, _) => String::new(),
+            (Beside::Coming, n, h) => new_ones(h, n),
+            (Beside::Held, 1, 1) => ", 1 canary".to_owned(),
+            (Beside::Held, 1, _) => ", 1 canary that is not healthy".to_owned(),
+            (Beside::Held, n, h) if n == h => format!(", {n} canaries"),
+            (Beside::Held, n, h) => format!(", {n} canaries ({h} healthy)"),
         };
         format!("{}/{} healthy{beside}", self.healthy, self.wanted)
+    }
+
+    /// The same while a release is rolled out of whose instances so many are healthy: `3/3 healthy, 1 of 3 new instances healthy`.
+    pub fn words_with(&self, healthy: u32, of: u32) -> String {
+        format!("{}/{} healthy{}", self.healthy, self.wanted, new_ones(healthy, of))
+    }
+}
+
+/// What instances beside those that serve are there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beside {
+    /// They take over by themselves as soon as they are healthy.
+    Coming,
+    /// They are canaries that a person decides on.
+    Held,
+}
+
+fn new_ones(healthy: u32, of: u32) -> String {
+    match (healthy, of) {
+        (1, 1) => ", 1 new instance healthy".to_owned(),
+        (_, 1) => ", 1 new instance not healthy yet".to_owned(),
+        (h, n) => format!(", {h} of {n} new instances healthy"),
     }
 }

@@ -50,6 +50,15 @@ pub struct DeployRequest {
     pub secrets: BTreeMap<String, Hidden>,
 }
 
+/// `GET /v1/apps/{app}/deletion`: what a delete would come to, were it asked for now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Deletion {
+    /// Which app.
+    pub app: String,
+    /// When its name would be free again (RFC 3339, UTC).
+    pub free_at: String,
+}
+
 /// 202: an operation began.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Accepted {

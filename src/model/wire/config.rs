@@ -188,9 +188,12 @@ pub struct RevealRequest {
     /// Whose values; none: every one that a person gave.
     #[serde(default)]
     pub names: Vec<String>,
+    /// The values that the running release has, without what is staged; else those that the next release gets.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub runs: bool,
 }
 
-/// Current values. That they were asked for is in the audit.
+/// Values. That they were asked for is in the audit.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Revealed {
     /// By name.

@@ -23,6 +23,24 @@ async fn pt_67_what_is_staged_comes_with_the_next_release() {
     let told = audits.values().filter(|a| a.contains(&w.name) && a.contains("staged: set KEPT, NEW")).count();
     assert_eq!(told, 1, "a stage is in the audit");
 
+    // What runs is exported, and what is staged is named; both are there for who asks.
+    let runs = w.expect(0, &["env", "export"]);
+    assert_eq!(runs.out, "GONE=1\nKEPT=1\n", "{}", runs.err);
+    assert!(runs.err.contains("not in it: GONE, KEPT, NEW") && runs.err.contains("--staged"), "{}", runs.err);
+    let next = w.expect(0, &["env", "export", "--staged"]);
+    assert_eq!(next.out, "KEPT=2\nNEW=1\n", "{}", next.err);
+    let shown = w.expect(0, &["env", "list", "--show"]);
+    let row = |name: &str| shown.out.lines().find(|l| l.starts_with(name)).unwrap_or_default().to_owned();
+    assert!(row("KEPT").contains("2 (1 runs)"), "{}", shown.out);
+    let gone = row("GONE").split_whitespace().take(2).collect::<Vec<_>>().join(" ");
+    assert_eq!(gone, "GONE 1", "the value that runs: {}", shown.out);
+    let masked = list.out.lines().find(|l| l.starts_with("GONE")).unwrap_or_default();
+    assert!(masked.contains("****"), "there is a value: {}", list.out);
+    let json = w.json(&["env", "list", "--show", "--json"]);
+    let all = json["env"].as_array().unwrap();
+    let kept = all.iter().find(|v| v["name"] == "KEPT").unwrap();
+    assert_eq!((&kept["value"], &kept["serving_value"]), (&json!("2"), &json!("1")), "{json}");
+
     // A deploy of the very same content has something to do.
     w.expect(0, &["deploy"]);
     w.comes_to_have("KEPT", Some("2")).await;
@@ -33,7 +51,11 @@ async fn pt_67_what_is_staged_comes_with_the_next_release() {
     w.expect(0, &["env", "set", "--stage", "SHORT=1"]);
     let release = w.head().await["release"]["number"].clone();
     let unset = w.expect(0, &["env", "unset", "SHORT"]);
-    assert!(unset.err.contains("nothing that runs is concerned"), "{}", unset.err);
+    assert!(unset.err.contains("no longer staged: SHORT; nothing that runs is concerned"), "{}", unset.err);
+    w.expect(0, &["env", "set", "--stage", "SHORT=1"]);
+    let unset = w.expect(0, &["env", "unset", "--stage", "SHORT"]);
+    assert!(unset.err.contains("no longer staged: SHORT; nothing that runs is concerned"), "{}", unset.err);
+    assert!(!unset.err.contains("the next release takes it"), "{}", unset.err);
     assert_eq!((&w.head().await["release"]["number"], w.listed("SHORT", "set")), (&release, None));
 
     // At once takes along what is staged.

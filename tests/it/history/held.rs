@@ -118,6 +118,8 @@ async fn healthy_canaries_are_held_until_a_person_lets_them_go_on_or_takes_them_
     says("three");
     let back = person.expect(0, app.path(), &["deploy", "--revert"]);
     assert!(back.err.contains("the canaries are gone; release 2 serves on"), "{}", back.err);
+    // The old instances were healthy all the time.
+    assert!(!back.err.contains("not healthy yet"), "{}", back.err);
     eventually("the canary is gone", PATIENCE, async || {
         (living(stack, &app.name).await == second).then_some(())
     })

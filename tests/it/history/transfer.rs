@@ -54,11 +54,20 @@ async fn an_exported_release_comes_back_as_the_same_job_and_a_file_that_lies_is_
     let looked = person.expect(0, dir, &["release", "import", path]);
     assert!(looked.err.contains("its hashes hold, and it renders to the same job"), "{}", looked.err);
     assert!(looked.out.contains("env SAYS\n") && looked.out.contains("artifact ("), "{}", looked.out);
+    // What it takes away is said before anything is changed.
+    let text = std::fs::read_to_string(dir.join("terreau.hcl")).unwrap();
+    let more = text.replace("SAYS = ", "MORE = \"1\", SAYS = ");
+    std::fs::write(dir.join("terreau.hcl"), more).unwrap();
+    person.expect(0, dir, &["deploy"]);
     let back = person.expect(0, dir, &["release", "import", path, "--deploy"]);
-    assert!(back.err.contains("release 3 runs"), "{}", back.err);
-    let same = person.expect(0, dir, &["diff", "1", "3", "--job"]);
+    assert!(back.err.contains("release 4 runs"), "{}", back.err);
+    let (said, done) =
+        (back.err.find("takes away what the app has now: env MORE removed"), back.err.find("[1/"));
+    assert!(said.is_some() && said < done, "{}", back.err);
+    assert!(back.err.contains("\n  env SAYS\n"), "{}", back.err);
+    let same = person.expect(0, dir, &["diff", "1", "4", "--job"]);
     assert!(same.out.is_empty() && same.err.contains("nothing differs"), "{}{}", same.out, same.err);
-    let again: Value = serde_json::from_str(&person.expect(0, dir, &["release", "export", "3"]).out).unwrap();
+    let again: Value = serde_json::from_str(&person.expect(0, dir, &["release", "export", "4"]).out).unwrap();
     let first: Value = serde_json::from_str(&file).unwrap();
     for field in ["job", "descriptor", "bindings"] {
         assert_eq!(again[field], first[field], "{field}");
@@ -66,7 +75,7 @@ async fn an_exported_release_comes_back_as_the_same_job_and_a_file_that_lies_is_
     let listed = person.json(dir, &["releases", "--json"]);
     assert_eq!(listed["releases"][0]["message"], "as it was", "{listed}");
     let none = person.expect(0, dir, &["release", "import", path, "--deploy"]);
-    assert!(none.err.contains("no changes: release 3"), "{}", none.err);
+    assert!(none.err.contains("no changes: release 4"), "{}", none.err);
 
     // Files that lie.
     let good: Exported = serde_json::from_str(&file).unwrap();
@@ -103,7 +112,7 @@ async fn an_exported_release_comes_back_as_the_same_job_and_a_file_that_lies_is_
         assert!(refused.err.contains(why), "{what}: {}", refused.err);
         assert!(!refused.err.contains(&secret), "{what}");
     }
-    assert_eq!(person.json(dir, &["releases", "--json"])["releases"].as_array().unwrap().len(), 3);
+    assert_eq!(person.json(dir, &["releases", "--json"])["releases"].as_array().unwrap().len(), 4);
 
     // One of a cluster with other settings says which.
     let elsewhere = dir.join("elsewhere.json");

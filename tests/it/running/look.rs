@@ -240,3 +240,42 @@ async fn two_checks_that_fail_take_no_app_from_its_visitors_and_three_do() {
     let body = it.until_page(503).await;
     assert!(body.contains("is not running"), "{body}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_static_site_is_told_as_one_wherever_somebody_looks_for_its_instances() {
+    let it = App::new(stack().await, "leaf");
+    let name = &it.name;
+    std::fs::create_dir(it.path().join("public")).unwrap();
+    std::fs::write(it.path().join("public/index.html"), "<h1>leaf</h1>").unwrap();
+    let text = format!(
+        "project \"{name}\" {{\n  build \"static\" {{\n    dir = \"public\"\n  }}\n  route \"{name}.example.org\" {{}}\n}}\n"
+    );
+    std::fs::write(it.path().join("terreau.hcl"), text).unwrap();
+    it.expect(0, &["deploy"]);
+    for (code, words) in [
+        (0, &["ps"][..]),
+        (0, &["ps", "--all"]),
+        (0, &["top", "--once"]),
+        (0, &["env", "list"]),
+        (6, &["logs"]),
+        (6, &["logs", "--previous"]),
+        (6, &["proxy", "http"]),
+        (6, &["cp", ":x", "."]),
+        (125, &["exec", "--", "true"]),
+        (125, &["run", "--", "true"]),
+        (1, &["stop"]),
+        (1, &["scale", "web=2"]),
+    ] {
+        let said = it.expect(code, words);
+        assert_eq!(said.out, "", "{words:?}");
+        assert!(said.err.contains(&format!("{name} is a static site")), "{words:?}: {}", said.err);
+        assert!(
+            !said.err.contains("--previous") && !said.err.contains("ended instance"),
+            "{words:?}: {}",
+            said.err
+        );
+    }
+    let instances: Value = serde_json::from_str(&it.expect(0, &["ps", "--json"]).out).unwrap();
+    assert_eq!(instances, json!({ "instances": [], "runs": [] }));
+    it.expect(0, &["delete", "--yes"]);
+}
