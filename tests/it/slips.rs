@@ -212,7 +212,7 @@ fn the_history_of_a_name_that_nobody_set_says_so_of_that_name() {
     let r = home.run(&["secret", "history", "key", "--app", "carnet"]);
     server.join().unwrap();
     assert!(r.code == 0 && r.err.contains("secret key of carnet is made by the server"), "{}", r.err);
-    assert!(r.err.contains("for another value declare it under another name"), "{}", r.err);
+    assert!(r.err.contains("for another value declare the secret under another name"), "{}", r.err);
 }
 
 #[test]

@@ -56,8 +56,8 @@ pub enum SecretCommand {
     /// List the secrets of an app, without their values
     ///
     /// Values that people gave are not shown; with --show they are, and that they were looked at is written down. `2 (1 runs)` is
-    /// version 2, staged, where version 1 runs. A `generated` value is made by the server once: for another one declare the secret under
-    /// another name, or as `type = "user"`, and then `terreau secret set` it.
+    /// version 2, staged, where version 1 runs. A `generated` value is made by the server, once: for another one declare the secret under
+    /// another name, and deploy.
     #[command(
         after_help = "Examples:\n  terreau secret list\n  terreau secret list --app carnet@preproduction --json"
     )]

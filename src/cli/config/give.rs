@@ -108,7 +108,7 @@ async fn declared(name: &str, app: &Placement, client: &Client) -> Result<(), Fa
         Some(kind) => {
             let failure =
                 Failure::failed(format!("secret {name}: its value is made by the server, not given"));
-            Err(if kind == SecretType::Generated { failure.hint(anew(name)) } else { failure })
+            Err(if kind == SecretType::Generated { failure.hint(ANEW) } else { failure })
         }
         None => {
             let failure = Failure::new(
@@ -124,12 +124,7 @@ async fn declared(name: &str, app: &Placement, client: &Client) -> Result<(), Fa
 }
 
 /// How a secret whose value the server makes comes to another one.
-pub(super) fn anew(name: &str) -> String {
-    format!(
-        "for another value declare it under another name, which gets one with the next deploy, or as `type = \"user\"`: then \
-         `terreau secret set {name}` gives it"
-    )
-}
+pub(super) const ANEW: &str = "for another value declare the secret under another name, and deploy";
 
 /// A secret's value from a file, byte for byte, or from standard input (`-`).
 pub(in crate::cli) fn secret_value(file: &Path) -> Result<Hidden, Failure> {
@@ -189,9 +184,10 @@ pub(super) fn export(what: What, args: &ConfigExportArgs, cx: &Context) -> Ran {
         }
         if !staged.is_empty() {
             let names = harmless(&staged.join(", "));
-            if at == At::Serving {
-                cx.printer
-                    .say(format!("this is what runs; staged for the next release, and not in it: {names}"));
+            if let (At::Serving, Some(number)) = (at, release) {
+                cx.printer.say(format!(
+                    "this is what release {number} has; staged for the next one, and not in it: {names}"
+                ));
                 cx.printer.hint(format!(
                     "`{} export --app {app} --staged` prints what the next release gets",
                     what.command()

@@ -196,22 +196,24 @@ pub(super) fn history(
             cx.printer.say(why);
             return Ok(ExitStatus::Done);
         }
+        let runs = |name: &str| list.versions.iter().any(|v| v.name == name && v.serving);
         let rows: Vec<Vec<String>> = list
             .versions
             .iter()
             .map(|v| {
                 let state = match (v.current, v.serving) {
                     (true, true) => "runs",
-                    (true, false) if v.what == "unset" && v.release.is_some() => "",
+                    // There is nothing left for a release to take away.
+                    (true, false) if v.what == "unset" && (v.release.is_some() || !runs(&v.name)) => "",
                     (true, false) => "staged",
                     (false, true) => "runs still",
                     (false, false) => "",
                 };
                 let came = match (v.release, v.current) {
                     (Some(r), _) => format!("release {r}"),
-                    (None, true) => "staged".to_owned(),
-                    // Another value took its place before any release.
-                    (None, false) => "none".to_owned(),
+                    (None, true) if v.what != "unset" || runs(&v.name) => "staged".to_owned(),
+                    // Another value took its place before any release, or what it was to end never ran.
+                    (None, _) => "none".to_owned(),
                 };
                 vec![
                     harmless(&v.name),
@@ -238,7 +240,7 @@ async fn nothing_of(what: What, name: &str, app: &Placement, client: &Client) ->
     {
         let made = format!("the value of secret {name} of {app} is made by the server: nobody sets it");
         return match found.kind {
-            SecretType::Generated => format!("{made}; {}", give::anew(name)),
+            SecretType::Generated => format!("{made}; {}", give::ANEW),
             _ => made,
         };
     }

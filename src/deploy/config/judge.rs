@@ -242,10 +242,7 @@ fn fits(app: &Placement, project: &Project, input: &ConfigInput) -> Result<(), E
         let why = match project.secrets.iter().find(|s| s.name == *name).map(|s| &s.kind) {
             Some(SecretKind::User { .. }) => continue,
             Some(SecretKind::Generated { .. }) => {
-                format!(
-                    "secret {name} is generated: its value is made by the server, not given; {}",
-                    anew(name)
-                )
+                format!("secret {name} is generated: its value is made by the server, not given; {ANEW}")
             }
             None if project.uses.iter().any(|u| u.secret_name() == *name) => {
                 format!(
@@ -280,12 +277,7 @@ fn fits(app: &Placement, project: &Project, input: &ConfigInput) -> Result<(), E
 }
 
 /// How a generated secret comes to another value.
-fn anew(name: &SecretName) -> String {
-    format!(
-        "for another value declare it under another name, which gets one with the next deploy, or as `type = \"user\"`: then \
-         `terreau secret set {name}` gives it"
-    )
-}
+const ANEW: &str = "for another value declare the secret under another name, and deploy";
 
 /// The record of an app stays small: it is read at every request.
 fn bounded(app: &Placement, head: &Head) -> Result<(), Error> {

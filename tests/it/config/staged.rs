@@ -56,6 +56,8 @@ async fn pt_67_what_is_staged_comes_with_the_next_release() {
     let unset = w.expect(0, &["env", "unset", "--stage", "SHORT"]);
     assert!(unset.err.contains("no longer staged: SHORT; nothing that runs is concerned"), "{}", unset.err);
     assert!(!unset.err.contains("the next release takes it"), "{}", unset.err);
+    let history = w.expect(0, &["env", "history", "SHORT"]).out;
+    assert!(!history.contains("staged"), "nothing of it is: {history}");
     assert_eq!((&w.head().await["release"]["number"], w.listed("SHORT", "set")), (&release, None));
 
     // At once takes along what is staged.
