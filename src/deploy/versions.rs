@@ -93,7 +93,7 @@ impl Deployer {
 /// A number that no version of this secret ever had.
 pub(super) fn next(head: &Head, existing: &Existing, name: &SecretName) -> u64 {
     let written = existing.get(name).and_then(|v| v.last().copied());
-    let known = [written, head.dropped.get(name).copied(), head.secrets.get(name).copied()];
+    let known = [written, head.dropped.get(name).copied(), head.secrets.get(name).copied(), Some(head.spent)];
     known.into_iter().flatten().max().unwrap_or(0) + 1
 }
 

@@ -52,6 +52,10 @@ pub struct Head {
     /// taken its values, so that no release of before finds another value under the number of its own.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub dropped: BTreeMap<SecretName, u64>,
+    /// The highest version of any value whose operation was undone, or which no record came to name, or which went with a
+    /// delete: numbers up to it are not given again, whatever is left to be seen of them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub spent: u64,
     /// The node that holds its volumes.
     pub node: Option<String>,
     /// The hosts that it answers at, as its descriptor orders them; among its names are also those that it redirects.
@@ -120,6 +124,7 @@ impl Head {
             names: Vec::new(),
             secrets: BTreeMap::new(),
             dropped: BTreeMap::new(),
+            spent: 0,
             node: None,
             fronts: Vec::new(),
             wanted: Wanted::Running,
@@ -132,6 +137,11 @@ impl Head {
             held: None,
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde asks for it")]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// What people want of a live app.

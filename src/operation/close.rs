@@ -53,6 +53,8 @@ pub fn close(head: &Head, record: &OpRecord, outcome: Outcome, at: &str, summary
             done(&mut next, record, registered);
         }
         Outcome::Undone => {
+            // Their values are gone, and their records go: nothing else would say that they were given out.
+            next.spent = record.steps.iter().filter_map(|s| given_out(&s.spec)).fold(next.spent, u64::max);
             let left: Vec<_> = record.steps.iter().filter(|s| s.evidence.contains_key("left")).collect();
             if left.is_empty() {
                 let freed = minus(&after.names, &head.names);
@@ -210,6 +212,15 @@ fn made(spec: &StepSpec) -> Option<(Kind, &str)> {
         StepSpec::BucketSet { alias, .. } => Some((Kind::Bucket, alias)),
         StepSpec::KeyImport { id, .. } => Some((Kind::Key, id)),
         StepSpec::JobRegister { id, .. } => Some((Kind::Job, id)),
+        _ => None,
+    }
+}
+
+/// The highest version of a value that a step makes, or keeps.
+fn given_out(spec: &StepSpec) -> Option<u64> {
+    match spec {
+        StepSpec::SecretGenerate { version, .. } | StepSpec::SecretGiven { version, .. } => Some(*version),
+        StepSpec::EnvGiven { values } => values.values().copied().max(),
         _ => None,
     }
 }

@@ -96,7 +96,17 @@ async fn sweep_one(
         TxnOp::CheckIndex { key: keys::doomed(&d.id), index: doomed.index },
     ];
     let mut freed: Vec<&Name> = Vec::new();
+    let (mut early, mut spent) = (Vec::new(), 0);
     for thing in &d.things {
+        // Values that no record came to name go together with their list: a list that outlived them would take away what is
+        // given their numbers.
+        if thing.kind == Kind::Secret && thing.id.contains('/') {
+            early.push(format!("{}{}", work.app.secrets_prefix(), thing.id));
+            continue;
+        }
+        if thing.kind == Kind::Secret && thing.id == DoomedThing::ENV {
+            spent = highest(&hands.consul.kv_keys(&work.app.env_prefix()).await?);
+        }
         // What has come back into use since is not swept, and holds its names.
         let in_use = head.as_ref().is_some_and(|h| {
             h.value.uid == d.uid
@@ -114,9 +124,12 @@ async fn sweep_one(
     let [session, _] = still;
     let mut ops = vec![session, TxnOp::DeleteCas { key: keys::doomed(&d.id), index: doomed.index }];
     ops.extend(freed.iter().map(|n| TxnOp::Delete { key: keys::name(n.space, &n.name) }));
+    spent = spent.max(highest(&early));
+    ops.extend(early.into_iter().map(|key| TxnOp::Delete { key }));
     if let Some(head) = head.filter(|h| h.value.uid == d.uid) {
         let mut next = head.value;
         next.names.retain(|n| !freed.contains(&n));
+        next.spent = next.spent.max(spent);
         let key = keys::head(&d.app);
         let is_over = next.state == AppState::Deleted && next.owned.is_empty() && next.names.is_empty();
         ops.push(if is_over {
@@ -125,7 +138,13 @@ async fn sweep_one(
             TxnOp::Cas { key, value: encode(&next)?, index: head.index }
         });
     }
+    points::pass("sweep.end.before");
     hands.consul.txn(&ops).await.map(|_| ())
+}
+
+/// The highest version among the keys of values.
+fn highest(keys: &[String]) -> u64 {
+    keys.iter().filter_map(|key| key.rsplit('/').next()?.parse().ok()).max().unwrap_or(0)
 }
 
 async fn remove(
@@ -168,8 +187,6 @@ async fn remove_values(work: &Work<'_>, thing: &DoomedThing, still: &[TxnOp]) ->
     let mut keys_of = Vec::new();
     match thing.id.as_str() {
         "" => return Ok(()),
-        // One value, which no record has come to name.
-        path if path.contains('/') => keys_of.push(format!("{prefix}{path}")),
         DoomedThing::ENV => {
             // Who set what goes with it.
             for folder in [work.app.env_prefix(), keys::config(work.app)] {

@@ -40,7 +40,8 @@ impl Scene {
     fn next_env(&self, name: &EnvName) -> u64 {
         let written = self.env.get(name).and_then(|v| v.last().copied());
         let told = self.changes.iter().filter_map(|c| c.made.env.get(name)).map(|m| m.version());
-        told.chain(written).chain(self.head.value.env.get(name).copied()).max().unwrap_or(0) + 1
+        let head = &self.head.value;
+        told.chain(written).chain(head.env.get(name).copied()).chain([head.spent]).max().unwrap_or(0) + 1
     }
 
     fn next_secret(&self, name: &SecretName) -> u64 {
