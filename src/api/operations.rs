@@ -158,7 +158,9 @@ pub(super) async fn show(
     Id(id): Id,
 ) -> Answer<Json<OperationView>> {
     let course = course(&api, &mut caller, &id).await?;
+    let waits = if course.end.is_none() { Box::pin(api.deployer.waits(&id)).await } else { None };
     Ok(Json(OperationView {
+        waits,
         id: course.id.to_string(),
         app: course.app.to_string(),
         verb: course.verb,

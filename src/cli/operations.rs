@@ -12,7 +12,7 @@ use super::printer::{table, when};
 use super::{local, waiting};
 use crate::model::Placement;
 use crate::model::head::Outcome;
-use crate::model::wire::{Accepted, OperationLine, OperationView, Operations};
+use crate::model::wire::{Accepted, OperationLine, OperationView, Operations, Waits};
 
 /// Above a list.
 const HEADER: [&str; 6] = ["OPERATION", "APP", "WHAT", "WHO", "SINCE", "STATE"];
@@ -169,7 +169,10 @@ fn show(args: &OperationArgs, view: &OperationView, cx: &Context) -> Ran {
         cx.printer.data(format!("turning back: {}", harmless(why)))?;
     }
     match &view.end {
-        None => cx.printer.data("under way")?,
+        None => {
+            cx.printer.data("under way")?;
+            waits(view.waits.as_ref(), &view.id).into_iter().try_for_each(|line| cx.printer.data(line))?;
+        }
         Some(end) => {
             cx.printer.data(harmless(&end.summary))?;
             for line in end.why.iter().flat_map(|w| w.lines()) {
@@ -178,6 +181,20 @@ fn show(args: &OperationArgs, view: &OperationView, cx: &Context) -> Ran {
         }
     }
     Ok(ExitStatus::Done)
+}
+
+/// What a change that is under way waits for, a line each, and until when.
+pub fn waits(waits: Option<&Waits>, id: &str) -> Vec<String> {
+    let Some(it) = waits else { return Vec::new() };
+    let mut lines: Vec<String> = it.why.iter().map(|w| format!("  waits: {}", harmless(w))).collect();
+    if let Some(until) = &it.until {
+        lines.push(format!(
+            "  given up at {} by the app's healthy deadline; terreau operations cancel {} gives it up at once",
+            when(until),
+            harmless(id)
+        ));
+    }
+    lines
 }
 
 /// Cancels, and watches it turn back. Done is what was asked for: that nothing has changed, or that a rollout was given up.

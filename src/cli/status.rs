@@ -8,7 +8,7 @@ use super::context::Context;
 use super::exit::ExitStatus;
 use super::failure::{Failure, Ran, harmless};
 use super::printer::{DIM, GREEN, RED, YELLOW, age, table, when};
-use super::{local, ps, waiting};
+use super::{local, operations, ps, waiting};
 use crate::model::wire::{AppCondition, AppStatus, Apps, Beside, InstanceState, InstanceView, ProcessStatus};
 
 /// Runs it.
@@ -122,6 +122,8 @@ fn one(a: &AppStatus, cx: &Context) -> Result<(), Failure> {
     }
     if let Some(id) = &a.operation {
         cx.printer.data(format!("  a change is under way: terreau operations follow {}", harmless(id)))?;
+        let lines = operations::waits(a.waits.as_ref(), id);
+        lines.into_iter().try_for_each(|line| cx.printer.data(format!("  {line}")))?;
     }
     if let Some(last) = &a.last_change {
         let by = last.by.as_deref().map(|b| format!(" by {}", harmless(b))).unwrap_or_default();

@@ -7,7 +7,7 @@ use super::prepare::DryRuns;
 use super::source::Source;
 use super::{DeployInput, Deployer, Error};
 use crate::model::{Bindings, Placement, Project, ReleaseNumber};
-use crate::plan::compare::{Side, differences};
+use crate::plan::compare::{Side, Values, differences};
 use crate::render;
 use crate::store::records::By;
 
@@ -71,6 +71,7 @@ impl Deployer {
         let words = differences(
             Side { project: &a.project, bindings: &a.bindings },
             Side { project: &b.project, bindings: &b.bindings },
+            Values::Shown,
         );
         let job = if jobs == Jobs::Left {
             None

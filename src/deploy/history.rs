@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::{Deployer, Error};
 use crate::model::head::{Outcome, ReleaseRef};
 use crate::model::{Head, Placement, Project, Release, ReleaseNumber, Sha256Hex};
-use crate::plan::compare::{Side, differences};
+use crate::plan::compare::{Side, Values, differences};
+use crate::resources::settle;
 use crate::store::records::Ended;
 
 /// The most releases that are listed.
@@ -79,6 +80,26 @@ pub(super) fn newest(head: &Head) -> Option<&ReleaseRef> {
     }
 }
 
+/// Who or what ended a release that never served, and why.
+fn end_in_words(ended: &Ended) -> String {
+    // The first line says most: what failed, before the log lines.
+    let first = ended.why.first().cloned();
+    let is_late = ended.why.iter().any(|line| line.contains("deadline"));
+    let given_up = ended.record.steps.iter().find_map(|s| s.evidence.get(settle::GIVEN_UP));
+    let who = match (&ended.record.cancel, given_up, ended.outcome) {
+        (Some(cancel), _, Outcome::Undone) => format!("cancelled by {}", cancel.by.login),
+        (_, Some(login), _) => format!("given up by {login}"),
+        (_, None, Outcome::Reverted | Outcome::Failed) if is_late => {
+            "timed out, given up by the app's healthy deadline".to_owned()
+        }
+        _ => return first.unwrap_or_else(|| ended.summary.clone()),
+    };
+    match first.filter(|first| !first.contains(&who)) {
+        Some(first) => format!("{who}: {first}"),
+        None => who,
+    }
+}
+
 impl Deployer {
     /// An app's releases, newest first: all of them, those that never served and the one that is being made included.
     pub async fn releases(&self, app: &Placement) -> Result<Vec<Told>, Error> {
@@ -114,7 +135,7 @@ impl Deployer {
             {
                 let was = Side { project: a, bindings: &old.bindings };
                 let is = Side { project: b, bindings: &found[n].release.bindings };
-                found[n].differs = Some(differences(was, is));
+                found[n].differs = Some(differences(was, is, Values::Named));
             }
         }
         Ok(found)
@@ -144,8 +165,7 @@ impl Deployer {
         Ok(match ended {
             // Its canaries were healthy, and somebody took them back or replaced them.
             Some(e) if e.outcome == Outcome::Held => Fate::TakenBack,
-            // The first line says most: what failed, before the log lines.
-            Some(e) => Fate::Never(e.outcome, e.why.first().cloned().unwrap_or(e.summary)),
+            Some(e) => Fate::Never(e.outcome, end_in_words(&e)),
             None => Fate::Unknown,
         })
     }

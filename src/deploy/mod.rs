@@ -39,6 +39,7 @@ mod tickets;
 pub mod transfer;
 mod uploads;
 mod versions;
+mod waits;
 
 use std::collections::BTreeMap;
 

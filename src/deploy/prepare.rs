@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::history::newest;
+use super::config::notes;
+use super::history::{newest, project};
 use super::source::Source;
 use super::versions::{self, Chosen};
 use super::{Deployer, Error};
@@ -154,9 +155,17 @@ impl Deployer {
                 format!("release {number} waits with canaries: this replaces it")
             });
         }
-        if dry_runs == DryRuns::Wanted {
-            let notes = self.config_notes(&head.value, &source.project, &plan).await;
+        // Garage being away is no reason to withhold the plan for a note.
+        if dry_runs == DryRuns::Wanted
+            && let Ok(release) = self.current(&head.value).await
+        {
+            let notes = notes::config_notes(&head.value, release.as_ref(), &source.project, &plan);
             plan.notes.extend(notes);
+            let before = release.as_ref().and_then(project);
+            let front = |c: &&mut plan::Change| matches!(c.kind, Kind::Job | Kind::Site);
+            if let Some(change) = plan.changes.iter_mut().find(front) {
+                change.details.extend(plan::answers(before.as_ref(), &source.project));
+            }
         }
         plan.obstacles.extend(missing.into_iter().chain(lost));
         let given = Given { secrets, env: source.env_given.clone(), unset: source.env_unset.clone() };

@@ -40,8 +40,15 @@ impl Deployer {
         status.resources =
             owned.map(|o| ResourceView { kind: o.kind.as_str().to_owned(), id: o.id.clone() }).collect();
         let release = tokio::time::timeout(GARAGE, self.current(&head));
-        let (release, looked) = tokio::join!(release, self.in_depth(&head, &mut status));
+        let waits = async {
+            match &head.operation {
+                Some(id) => Box::pin(self.waits(id)).await,
+                None => None,
+            }
+        };
+        let (release, waits, looked) = tokio::join!(release, waits, self.in_depth(&head, &mut status));
         looked?;
+        status.waits = waits;
         match release {
             Ok(Ok(Some(release))) => {
                 let urls = self.urls_of(&release);

@@ -16,7 +16,7 @@ use crate::model::origin::Origin;
 use crate::model::{
     Bindings, Placement, Project, Release, ReleaseNumber, Sha256Hex, canonical_json, sha256_hex,
 };
-use crate::plan::compare::{Side, differences, settings};
+use crate::plan::compare::{Side, Values, differences, settings};
 use crate::render;
 use crate::store::records::{By, Verb};
 
@@ -196,7 +196,8 @@ impl Deployer {
                 bindings.env_versions.clone_from(&c.bindings.env_versions);
                 bindings.secret_versions.clone_from(&c.bindings.secret_versions);
             }
-            Some(differences(was, Side { project: &project, bindings: &bindings }))
+            let is = Side { project: &project, bindings: &bindings };
+            Some(differences(was, is, Values::Named))
         });
         let mut imported = Imported { from: it.app, number: it.number, settings, differs, accepted: None };
         if then == Then::Deploy {

@@ -1,4 +1,5 @@
-//! What differs between two releases, in words: names and numbers, never a value of the environment, never a secret. Pure.
+//! What differs between two releases, in words: names and numbers, what the descriptor says of routes, and its values of
+//! the environment for those alone who may read it. Never a secret, and never what a person set. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -6,9 +7,16 @@ use std::fmt::Display;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::pairs::{named, pairs, set};
+use super::routes::{by_place, routes};
 use crate::model::Bindings;
 use crate::model::artifact::Artifact;
-use crate::model::project::{Owner, Process, Project, Route};
+use crate::model::names::EnvName;
+use crate::model::project::{Owner, Process, Project};
+use crate::model::text::{Piece, Text};
+
+/// The most characters of a value that are told.
+const LONGEST: usize = 80;
 
 /// A release, or what would be one.
 #[derive(Debug, Clone, Copy)]
@@ -19,8 +27,17 @@ pub struct Side<'a> {
     pub bindings: &'a Bindings,
 }
 
+/// Whether values of the descriptor's environment are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Values {
+    /// Their names alone.
+    Named,
+    /// What they were and are: to those who may read the descriptor.
+    Shown,
+}
+
 /// What differs, one thing a line, as `memory of web 64 → 128 MiB`; empty: nothing.
-pub fn differences(old: Side<'_>, new: Side<'_>) -> Vec<String> {
+pub fn differences(old: Side<'_>, new: Side<'_>, values: Values) -> Vec<String> {
     let mut out = Vec::new();
     artifact(old.bindings.artifact.as_ref(), new.bindings.artifact.as_ref(), &mut out);
     let (a, b) = (old.project, new.project);
@@ -36,8 +53,10 @@ pub fn differences(old: Side<'_>, new: Side<'_>) -> Vec<String> {
     }
     named("host", "", &set(a.site_routes.iter()), &set(b.site_routes.iter()), &mut out);
     let (was, is) = (by(&a.processes, |p| p.name.to_string()), by(&b.processes, |p| p.name.to_string()));
-    each(&was, &is, "process", "", &mut out, |name, (was, is), out| process(name, was, is, out));
-    changed("env", "", &texts(&a.env), &texts(&b.env), &mut out);
+    each(&was, &is, "process", "", &mut out, |name, (was, is), out| {
+        process(name, (was, is), (values, new.bindings), out);
+    });
+    env("", (&a.env, &b.env), (values, new.bindings), &mut out);
     versions("env", "", &old.bindings.env_versions, &new.bindings.env_versions, &mut out);
     changed("secret", "", &by_json(&a.secrets, "name"), &by_json(&b.secrets, "name"), &mut out);
     let both = |name: &str| {
@@ -123,15 +142,6 @@ fn artifact(old: Option<&Artifact>, new: Option<&Artifact>, out: &mut Vec<String
     }
 }
 
-/// What each side has under a key.
-type Pair<'a, T> = (Option<&'a T>, Option<&'a T>);
-
-/// Keys of either side, in order, with what each side has.
-fn pairs<'a, T>(old: &'a BTreeMap<String, T>, new: &'a BTreeMap<String, T>) -> Vec<(String, Pair<'a, T>)> {
-    let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-    keys.into_iter().map(|k| (k.clone(), (old.get(k), new.get(k)))).collect()
-}
-
 fn by<T>(list: &[T], key: impl Fn(&T) -> String) -> BTreeMap<String, &T> {
     list.iter().map(|t| (key(t), t)).collect()
 }
@@ -139,20 +149,6 @@ fn by<T>(list: &[T], key: impl Fn(&T) -> String) -> BTreeMap<String, &T> {
 fn by_json<T: Serialize>(list: &[T], key: &str) -> BTreeMap<String, Value> {
     let values = list.iter().map(json);
     values.map(|v| (v.get(key).and_then(Value::as_str).unwrap_or_default().to_owned(), v)).collect()
-}
-
-fn texts<K: Display, T: Serialize>(map: &BTreeMap<K, T>) -> BTreeMap<String, Value> {
-    map.iter().map(|(k, v)| (k.to_string(), json(v))).collect()
-}
-
-fn set<T: Display>(list: impl Iterator<Item = T>) -> BTreeSet<String> {
-    list.map(|t| t.to_string()).collect()
-}
-
-/// `host added x`, `host removed x`.
-fn named(what: &str, of: &str, old: &BTreeSet<String>, new: &BTreeSet<String>, out: &mut Vec<String>) {
-    out.extend(new.difference(old).map(|n| format!("{what} added {n}{of}")));
-    out.extend(old.difference(new).map(|n| format!("{what} removed {n}{of}")));
 }
 
 /// Additions and removals by name; what is on both sides goes to `both`.
@@ -212,7 +208,53 @@ fn versions<K: Ord + Display>(
     }
 }
 
-fn process(name: &str, old: &Process, new: &Process, out: &mut Vec<String>) {
+/// `env LOG_LEVEL of web "info" → "debug"`, or without the values; of a name that a person has set: that it is not used.
+fn env(
+    of: &str,
+    (old, new): (&BTreeMap<EnvName, Text>, &BTreeMap<EnvName, Text>),
+    (values, bindings): (Values, &Bindings),
+    out: &mut Vec<String>,
+) {
+    let names: BTreeSet<&EnvName> = old.keys().chain(new.keys()).collect();
+    for name in names {
+        let (was, is) = (old.get(name), new.get(name));
+        let what = match (was, is) {
+            (Some(was), Some(is)) if was == is => continue,
+            (None, _) => " added",
+            (_, None) => " removed",
+            (Some(_), Some(_)) => "",
+        };
+        let told: Vec<String> = [was, is].into_iter().flatten().map(shown).collect();
+        let told = match values {
+            Values::Named => String::new(),
+            Values::Shown => format!(" {}", told.join(" → ")),
+        };
+        let set =
+            if bindings.env_versions.contains_key(name) { " (covered by `env set`, not used)" } else { "" };
+        out.push(format!("env {name}{of}{what}{told}{set}"));
+    }
+}
+
+/// A value as the descriptor writes it: a reference stands for what it refers to.
+fn shown(text: &Text) -> String {
+    let piece = |p: &Piece| match p {
+        Piece::Literal(text) => text.clone(),
+        Piece::Ref(r) => format!("${{{r}}}"),
+    };
+    let whole: String = text.0.iter().map(piece).collect();
+    let mut some: String = whole.chars().take(LONGEST).collect();
+    if some.len() < whole.len() {
+        some.push('…');
+    }
+    format!("{some:?}")
+}
+
+fn process(
+    name: &str,
+    (old, new): (&Process, &Process),
+    (values, bindings): (Values, &Bindings),
+    out: &mut Vec<String>,
+) {
     let of = format!(" of {name}");
     let (Value::Object(was), Value::Object(is)) = (json(old), json(new)) else { return };
     let (was, is): (BTreeMap<_, _>, BTreeMap<_, _>) = (was.into_iter().collect(), is.into_iter().collect());
@@ -222,35 +264,21 @@ fn process(name: &str, old: &Process, new: &Process, out: &mut Vec<String>) {
             continue;
         }
         match key.as_str() {
-            "env" => changed("env", &of, &texts(&old.env), &texts(&new.env), out),
+            "env" => env(&of, (&old.env, &new.env), (values, bindings), out),
             "ports" => changed("port", &of, &by_json(&old.ports, "name"), &by_json(&new.ports, "name"), out),
             "volumes" => {
                 changed("volume", &of, &by_json(&old.volumes, "name"), &by_json(&new.volumes, "name"), out);
             }
-            "routes" => routes(&old.routes, &new.routes, out),
+            "routes" => {
+                let of = |p: &Process| by_place(&p.routes, "");
+                routes(&of(old), &of(new), out);
+            }
             _ => out.push(match (a, b) {
                 (Some(a), Some(b)) if is_plain(a) && is_plain(b) => {
                     format!("{key}{of} {a} → {b}{}", unit(&key))
                 }
                 _ => format!("{key}{of}"),
             }),
-        }
-    }
-}
-
-/// Where a route leads from: host and path.
-fn place(r: &Route) -> String {
-    format!("{}{}", r.host, r.path.as_deref().unwrap_or_default())
-}
-
-fn routes(old: &[Route], new: &[Route], out: &mut Vec<String>) {
-    let (was, is) = (by(old, place), by(new, place));
-    for (place, found) in pairs(&was, &is) {
-        match found {
-            (None, Some(_)) => out.push(format!("route added {place}")),
-            (Some(_), None) => out.push(format!("route removed {place}")),
-            (Some(a), Some(b)) if json(a) != json(b) => out.push(format!("route changed {place}")),
-            _ => {}
         }
     }
 }
@@ -274,7 +302,7 @@ mod tests {
     use crate::model::Placement;
     use crate::render::placeholders;
 
-    fn words(old: &str, new: &str) -> Vec<String> {
+    fn told(old: &str, new: &str, values: Values) -> Vec<String> {
         let project = |text: &str| {
             crate::descriptor::parse("terreau.hcl", &format!("project \"carnet\" {{\n{text}\n}}\n")).unwrap()
         };
@@ -282,7 +310,11 @@ mod tests {
         let app = Placement::production(a.name.clone());
         let bindings = |p: &Project| placeholders(p, &app, &crate::model::Cluster::default()).0;
         let (old, new) = (bindings(&a), bindings(&b));
-        differences(Side { project: &a, bindings: &old }, Side { project: &b, bindings: &new })
+        differences(Side { project: &a, bindings: &old }, Side { project: &b, bindings: &new }, values)
+    }
+
+    fn words(old: &str, new: &str) -> Vec<String> {
+        told(old, new, Values::Named)
     }
 
     #[test]
@@ -360,6 +392,44 @@ mod tests {
                 "route added b.example.org/x",
                 "process worker added",
                 "secret key added",
+            ]
+        );
+    }
+
+    #[test]
+    fn who_may_read_the_descriptor_sees_what_its_values_were_and_are_and_references_stand_for_secrets() {
+        let with = |env: &str| {
+            format!("{}\n secret \"key\" {{ type = \"generated\" }}", WEB.replace("OLD = \"1\"", env))
+        };
+        let new = with("KEY = \"a-${secret.key}\"").replace("\"info\"", &format!("{:?}", "x".repeat(100)));
+        let said = told(&with("OLD = \"1\""), &new, Values::Shown);
+        let long = format!("env LOG_LEVEL of web \"info\" → \"{}…\"", "x".repeat(80));
+        assert_eq!(said, ["env KEY of web added \"a-${secret.key}\"", &long, "env OLD of web removed \"1\""]);
+    }
+
+    #[test]
+    fn of_a_route_it_is_said_which_and_what_differs_in_it() {
+        let route = "route \"carnet.example.org\" {}";
+        let with = |route: &str| WEB.replace("route \"carnet.example.org\" {}", route);
+        let one = with(
+            "route \"carnet.example.org\" {\n priority = 5\n headers = { X-Frame-Options = \"DENY\" }\n redirect \"www.example.org\" {}\n }",
+        );
+        let said = words(&with(route), &one);
+        let of = "route changed carnet.example.org: ";
+        assert_eq!(
+            said,
+            [
+                format!("{of}header X-Frame-Options added (DENY)"),
+                format!("{of}redirect from www.example.org added (301)"),
+                format!("{of}priority the default → 5"),
+            ]
+        );
+        let two = one.replace("DENY", "SAMEORIGIN").replace("redirect \"www.example.org\" {}", "");
+        assert_eq!(
+            words(&one, &two),
+            [
+                format!("{of}header X-Frame-Options DENY → SAMEORIGIN"),
+                format!("{of}redirect from www.example.org removed (301)"),
             ]
         );
     }

@@ -7,7 +7,10 @@ mod build;
 pub mod compare;
 mod document;
 mod names;
+mod pairs;
+mod routes;
 mod steps;
 
 pub use build::{Data, DeleteInput, Input, delete, deploy};
 pub use document::{Action, Change, Guard, Impact, Obstacle, Plan};
+pub use routes::answers;

@@ -130,7 +130,7 @@ pub fn until(seen: &Snapshot, registered: u64) -> Option<jiff::Timestamp> {
     jiff::Timestamp::from_nanosecond(first.into()).ok()
 }
 
-fn of_version(seen: &Snapshot, registered: u64) -> impl Iterator<Item = &Allocation> {
+pub(super) fn of_version(seen: &Snapshot, registered: u64) -> impl Iterator<Item = &Allocation> {
     let version = seen.versions.get(&registered).copied();
     seen.allocations.iter().filter(move |a| version.is_some() && a.version() == version)
 }

@@ -17,6 +17,7 @@ pub mod observed;
 pub mod secret;
 pub mod settle;
 pub mod site;
+pub mod waits;
 
 use std::collections::BTreeMap;
 

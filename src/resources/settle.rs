@@ -7,12 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::judge::{Failure, Judgement, Snapshot, given_up, judge, not_yet_healthy, short, until};
-use super::{Evidence, Work, counts, evidence, job};
+use super::{Evidence, Hands, Work, counts, evidence, job};
 use crate::engines::consul::Check;
-use crate::engines::nomad::{JobView, Purge};
+use crate::engines::nomad::{JobView, Nomad, Purge};
 use crate::engines::{Engine, EngineError, Fault};
 use crate::model::Placement;
-use crate::store::records::{First, StepSpec};
+use crate::store::records::{First, Step, StepSpec};
 
 /// The key of the verdict in evidence.
 pub const VERDICT: &str = "verdict";
@@ -32,8 +32,7 @@ const PATIENT: Duration = Duration::from_secs(20);
 /// Of so many instances: more of them say the same.
 const EXPLAINED: usize = 3;
 
-async fn look(work: &Work<'_>, namespace: &str, id: &str) -> Result<Snapshot, EngineError> {
-    let nomad = &work.hands.nomad;
+pub(super) async fn look(nomad: &Nomad, namespace: &str, id: &str) -> Result<Snapshot, EngineError> {
     // First: an evaluation that is complete has made its deployment, so a deployment that is looked for afterwards and
     // is not there was not needed.
     let evaluations = nomad.job_evaluations(namespace, id).await?;
@@ -57,8 +56,8 @@ async fn look(work: &Work<'_>, namespace: &str, id: &str) -> Result<Snapshot, En
     Ok(seen)
 }
 
-fn registered_index(work: &Work<'_>) -> Option<u64> {
-    work.steps
+pub(super) fn registered_index(steps: &[Step]) -> Option<u64> {
+    steps
         .iter()
         .find(|s| matches!(s.spec, StepSpec::JobRegister { .. } | StepSpec::JobPromote { .. }))
         .and_then(|s| s.evidence.get(job::INDEX))
@@ -73,7 +72,7 @@ pub(super) async fn settle(
 ) -> Result<Evidence, EngineError> {
     let namespace = work.app.namespace();
     let doing = format!("wait for job {id}");
-    let registered = registered_index(work).ok_or_else(|| {
+    let registered = registered_index(work.steps).ok_or_else(|| {
         EngineError::new(Engine::Nomad, Fault::Invalid, doing.clone(), "the record names no registration")
     })?;
     let mut follower = work.hands.world.subscribe().await;
@@ -83,7 +82,7 @@ pub(super) async fn settle(
     let begun = tokio::time::Instant::now();
     let mut is_told = false;
     loop {
-        let seen = look(work, namespace, id).await?;
+        let seen = look(&work.hands.nomad, namespace, id).await?;
         let judgement = judge(&seen, registered);
         if let (Judgement::Waiting(_) | Judgement::Held, Some(cancel)) = (&judgement, work.cancel)
             && let Some((deployment, failure)) = given_up(&seen, registered)
@@ -154,7 +153,7 @@ pub(super) async fn settle(
         while tokio::time::timeout(EXPLAIN, follower.changed(namespace, id)).await.is_err() {
             tell();
             for allocation in &waiting {
-                for line in checks_of(work, allocation).await {
+                for line in checks_of(work.hands, allocation).await {
                     if said.insert(line.clone()) {
                         work.note(format!("instance {}: {line}", short(allocation)));
                     }
@@ -190,12 +189,12 @@ pub fn was_stopped(counts: &BTreeMap<String, u64>) -> bool {
 /// not hang on it.
 async fn failing_checks(work: &Work<'_>, failure: &mut Failure) {
     let Some((allocation, _)) = &failure.logs else { return };
-    failure.why.extend(checks_of(work, allocation).await);
+    failure.why.extend(checks_of(work.hands, allocation).await);
 }
 
 /// A line for each check of an instance that does not pass.
-async fn checks_of(work: &Work<'_>, allocation: &str) -> Vec<String> {
-    let checks = work.hands.consul.failing_checks(allocation).await.unwrap_or_default();
+pub(super) async fn checks_of(hands: &Hands, allocation: &str) -> Vec<String> {
+    let checks = hands.consul.failing_checks(allocation).await.unwrap_or_default();
     let line = |check: &Check| {
         let said: String = check.output.split_whitespace().collect::<Vec<_>>().join(" ");
         let said: String = said.chars().take(200).collect();
@@ -240,7 +239,7 @@ async fn ended(
         (None, First::No) => {
             // Nomad goes back to no job of the same specification. Where nothing ran before, nothing is left to run.
             if was_stopped(counts) {
-                let known = registered_index(work);
+                let known = registered_index(work.steps);
                 match counts::set(work.hands, work.app, work.uid, counts, known).await {
                     Ok(counted) => {
                         let index =

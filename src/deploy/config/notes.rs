@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::deploy::{Deployer, Error};
+use crate::deploy::{Error, history};
 use crate::model::head::Head;
 use crate::model::names::EnvName;
 use crate::model::project::{Process, Project, SecretKind};
@@ -11,29 +11,52 @@ use crate::model::text::Text;
 use crate::model::{Placement, Release, nearest};
 use crate::plan::Plan;
 
-impl Deployer {
-    /// Notes of a deploy's plan: the staged values that it takes, and set ones that hide what only the descriptor can know.
-    pub(in crate::deploy) async fn config_notes(
-        &self,
-        head: &Head,
-        project: &Project,
-        plan: &Plan,
-    ) -> Vec<String> {
-        // Garage being away is no reason to withhold the plan for a note.
-        let Ok(release) = self.current(head).await else { return Vec::new() };
-        let mut notes = Vec::new();
-        if let Some(names) = staged(head, release.as_ref(), project, |_| true) {
-            notes.push(if plan.is_empty() {
-                // Else there would be a change.
-                format!("staged values that nothing which runs reads wait for the next release: {names}")
-            } else {
-                format!("staged values come with it: {names}")
-            });
-        }
-        let hides = |n: &&EnvName| hidden(project, n).iter().any(|h| h.is_ours);
-        notes.extend(head.env.keys().filter(hides).flat_map(|n| wins(project, n)));
-        notes
+/// Notes of a deploy's plan: the staged values that it takes, set ones that hide what only the descriptor can know, and what
+/// changes in the descriptor and is not used, as another value is set. `release`: the one that runs.
+pub(in crate::deploy) fn config_notes(
+    head: &Head,
+    release: Option<&Release>,
+    project: &Project,
+    plan: &Plan,
+) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(names) = staged(head, release, project, |_| true) {
+        notes.push(if plan.is_empty() {
+            // Else there would be a change.
+            format!("staged values that nothing which runs reads wait for the next release: {names}")
+        } else {
+            format!("staged values come with it: {names}")
+        });
     }
+    let before = release.and_then(history::project);
+    for name in head.env.keys() {
+        if hidden(project, name).iter().any(|h| h.is_ours) {
+            notes.extend(wins(project, name));
+        } else {
+            notes.extend(covered(before.as_ref(), project, name));
+        }
+    }
+    notes
+}
+
+/// Says of a value that is set that another one is new in the descriptor, and not used.
+fn covered(before: Option<&Project>, project: &Project, name: &EnvName) -> Option<String> {
+    let of = |project: &Project, process: &Process| {
+        process.env.get(name).or_else(|| project.env.get(name)).cloned()
+    };
+    let was = |process: &Process| {
+        let before = before?;
+        of(before, before.processes.iter().find(|p| p.name == process.name)?)
+    };
+    let new = project.processes.iter().filter(|p| of(project, p).is_some_and(|is| was(p) != Some(is)));
+    let new: Vec<&str> = new.map(|p| p.name.as_str()).collect();
+    (!new.is_empty()).then(|| {
+        format!(
+            "env {name} of process {} is covered by `env set`; the descriptor's value is not used: terreau env unset {name} \
+             takes it back",
+            new.join(", ")
+        )
+    })
 }
 
 /// The names of what is staged, where something is: what the next release has another version of than the one that runs.

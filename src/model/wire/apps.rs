@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::operations::Waits;
 use crate::model::head::Outcome;
 use crate::model::origin::Origin;
 
@@ -71,6 +72,9 @@ pub struct AppStatus {
     /// The open operation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<String>,
+    /// What the open operation waits for: of one app only, not in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits: Option<Waits>,
     /// How the last one ended, in one line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_operation: Option<String>,

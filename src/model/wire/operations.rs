@@ -66,9 +66,22 @@ pub struct OperationView {
     /// Who cancelled it, where somebody did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancelled_by: Option<String>,
+    /// What it waits for at this moment, where it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits: Option<Waits>,
     /// How it ended; absent while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<OperationEnd>,
+}
+
+/// What a change that is under way waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Waits {
+    /// One thing a line: `web: 1 of 2 instances healthy; last: exited 1, restarted 3 times`.
+    pub why: Vec<String>,
+    /// When it is given up by the app's healthy deadline, where nothing changes (RFC 3339, UTC).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
 }
 
 /// One step of an operation.

@@ -168,3 +168,64 @@ async fn a_plan_names_what_is_staged_the_history_the_release_that_took_it_and_a_
     w.expect(0, &["deploy"]);
     assert_eq!(came("env", "NEW"), [3, 2]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_names_the_hosts_that_change_and_what_of_the_descriptor_is_not_used() {
+    let w = World::new("").await;
+    let host = format!("{}.example.org", w.name);
+    let first = w.expect(10, &["plan"]);
+    assert!(first.out.contains(&format!("route added {host}\n")), "{}", first.out);
+    w.expect(0, &["deploy"]);
+    w.expect(0, &["env", "set", "GREETING=canary-set"]);
+    let change = |from: &str, to: &str| {
+        let file = w.path().join("terreau.hcl");
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.contains(from), "{from} in {text}");
+        std::fs::write(file, text.replace(from, to)).unwrap();
+    };
+    let before = format!("route \"{host}\" {{}}");
+    let richer = format!(
+        "route \"{host}\" {{\n      headers = {{ X-Frame-Options = \"DENY\" }}\n      redirect \"www.{host}\" {{}}\n    }}\n    \
+         route \"api.{host}\" {{ path = \"/v1\" }}"
+    );
+    change("GREETING = \"hello\"", "GREETING = \"hi\"\n      COLOUR = \"red\"");
+    let plan = w.expect(10, &["plan"]);
+    let covered =
+        "note: env GREETING of process web is covered by `env set`; the descriptor's value is not used";
+    assert!(plan.out.contains(covered) && !plan.out.contains("route "), "{}", plan.out);
+    change(&before, &richer);
+    let plan = w.expect(10, &["plan"]);
+    for wanted in [
+        covered.to_owned(),
+        format!("route added api.{host}/v1\n"),
+        format!("route changed {host}: header X-Frame-Options added (DENY)"),
+        format!("route changed {host}: redirect from www.{host} added (301)"),
+    ] {
+        assert!(plan.out.contains(&wanted), "{wanted} in {}", plan.out);
+    }
+    w.expect(0, &["deploy"]);
+    let plan = w.expect(0, &["plan"]);
+    assert!(!plan.out.contains("covered") && !plan.out.contains("route "), "{}", plan.out);
+
+    // Who may read the descriptor sees its values; what a person set is nobody's to see here.
+    let diff = w.expect(0, &["diff", "2", "3"]);
+    for wanted in [
+        "env GREETING of web \"hello\" → \"hi\" (covered by `env set`, not used)",
+        "env COLOUR of web added \"red\"",
+    ] {
+        assert!(diff.out.contains(wanted), "{wanted} in {}", diff.out);
+    }
+    let set = w.expect(0, &["diff", "1", "2"]);
+    assert!(set.out.contains("env GREETING set (version 1)"), "{}", set.out);
+    for said in [&diff.out, &set.out, &plan.out, &w.expect(0, &["releases"]).out] {
+        assert!(!said.contains("canary-"), "{said}");
+    }
+    change(&richer, &before);
+    let plan = w.expect(10, &["plan"]);
+    for wanted in [
+        format!("route removed api.{host}/v1\n"),
+        format!("route changed {host}: header X-Frame-Options removed (DENY)"),
+    ] {
+        assert!(plan.out.contains(&wanted), "{wanted} in {}", plan.out);
+    }
+}

@@ -127,6 +127,10 @@ async fn a_cancelled_operation_is_undone_by_the_agent_that_runs_it_though_anothe
     assert_eq!(world.cancels(&world.leader, &open.id).await.unwrap().0, 202);
     agent.signal(Signal::CONT);
     let head = world.rest(&app, "a cancelled redeploy").await;
+    let (_, told) =
+        world.ask(&world.leader, Method::GET, &format!("/v1/apps/{app}/releases"), None).await.unwrap();
+    let newest = &told["releases"][0];
+    assert_eq!((&newest["state"], &newest["why"]), (&json!("undone"), &json!("cancelled by me")), "{told}");
     assert_as_before(&world, &app, head, Some(&one), "a cancelled redeploy").await;
     let head = world.done(&Change::deploy(&app, &two)).await;
     world.assert_runs(&app, head, 3, &two, "a cancelled redeploy").await;
@@ -231,6 +235,24 @@ async fn a_release_that_hangs_says_why_and_is_given_up_at_once_by_any_agent() {
     // Until when it is waited is said once, and how it is ended before.
     let how = format!("`terreau operations cancel --app {}` gives it up at once", project.name);
     first.until(PATIENCE, |l| l.contains("UTC, it is given up") && l.contains(&how)).await.unwrap();
+    // Whoever looks at it from outside is told the same.
+    for args in [&["operations", "show", &id][..], &["status"]] {
+        let shown = other.expect(0, dir, args).out;
+        for wanted in [
+            "waits: web: 0 of 1 instances healthy",
+            "the check of hangs",
+            "given up at ",
+            "by the app's healthy deadline",
+            &format!("terreau operations cancel {id}"),
+        ] {
+            assert!(shown.contains(wanted), "{wanted} in {args:?}: {shown}");
+        }
+    }
+    for args in [&["operations", "show", &id, "--json"][..], &["status", "--json"]] {
+        let told = other.json(dir, args);
+        let until: jiff::Timestamp = told["waits"]["until"].as_str().unwrap().parse().unwrap();
+        assert!(until > jiff::Timestamp::now(), "{told}");
+    }
     // Which operation need not be said: there is one.
     let gave = other.expect(0, dir, &["operations", "cancel"]);
     assert!(gave.err.contains(&format!("operation {id}")), "{}", gave.err);
@@ -259,14 +281,23 @@ async fn a_release_that_hangs_says_why_and_is_given_up_at_once_by_any_agent() {
     assert_eq!((&status["release"], &status["status"]), (&json!(2), &json!("running")), "{status}");
     let releases = person.json(dir, &["releases", "--json"]);
     assert_eq!(releases["releases"][0]["state"], "reverted", "{releases}");
+    let why = |n: usize| releases["releases"][n]["why"].as_str().unwrap().to_owned();
+    assert!(why(0).starts_with("given up by me") && why(2).starts_with("given up by me"), "{releases}");
     // Nothing stands in the way of the next one.
     project.says("four", 0);
     person.expect(0, dir, &["deploy"]);
 
+    // Or nobody gives it up, and its time is over.
+    let soon = "update {\n min_healthy_time = \"1s\"\n healthy_deadline = \"6s\"\n }";
+    project.writes("env = { SAYS = \"late\" }", soon, 3600);
+    person.expect(1, dir, &["deploy"]);
+    let releases = person.expect(0, dir, &["releases"]).out;
+    assert!(releases.contains("timed out, given up by the app's healthy deadline"), "{releases}");
+
     // One that nomad is not to take back: the answer says what runs now, and what to do.
     for (n, update, runs) in [
-        (5, "", "1 instance of release 4 and 0 of release 5 run now"),
-        (7, "canary = 0", "0 instances of release 6 and 1 of release 7 run now"),
+        (6, "", "1 instance of release 4 and 0 of release 6 run now"),
+        (8, "canary = 0", "0 instances of release 7 and 1 of release 8 run now"),
     ] {
         let update = format!("update {{\n auto_revert = false\n {update}\n }}");
         project.writes(&format!("env = {{ SAYS = \"{n}\" }}"), &update, 3600);
@@ -275,10 +306,11 @@ async fn a_release_that_hangs_says_why_and_is_given_up_at_once_by_any_agent() {
         hangs.until(PATIENCE, |l| l.contains("not healthy yet")).await.unwrap();
         let gave = other.expect(0, dir, &["operations", "cancel", &id]);
         let said = format!("release {n} was given up by me before it got healthy; {runs}");
-        let todo = format!("`terreau rollback {}` goes back", n - 1);
+        let old = if n == 6 { 4 } else { n - 1 };
+        let todo = format!("`terreau rollback {old}` goes back");
         assert!(gave.err.contains(&said) && gave.err.contains(&todo), "{}", gave.err);
         assert_eq!(hangs.end(PATIENCE).await.code, 1);
-        let back = person.expect(0, dir, &["rollback", &(n - 1).to_string()]);
+        let back = person.expect(0, dir, &["rollback", &old.to_string()]);
         assert!(back.err.contains(&format!("release {} runs", n + 1)), "{}", back.err);
         eventually("it is alone again", PATIENCE, async || {
             let status = person.json(dir, &["status", "--json"]);

@@ -136,15 +136,15 @@ async fn releases_are_compared_with_each_other_with_what_runs_and_with_the_folde
     describe("A = \"2\"", "memory = 64");
     person.expect(0, dir, &["deploy"]);
     let both = person.expect(0, dir, &["diff", "1", "2"]);
-    assert_eq!(both.out, "env A\n");
+    assert_eq!(both.out, "env A \"1\" → \"2\"\n");
     assert!(both.err.contains("from release 1 to release 2"), "{}", both.err);
-    assert_eq!(person.expect(0, dir, &["diff", "1"]).out, "env A\n");
+    assert_eq!(person.expect(0, dir, &["diff", "1"]).out, both.out);
     let none = person.expect(0, dir, &["diff", "2"]);
     assert!(none.out.is_empty() && none.err.contains("nothing differs"), "{none:?}", none = none.err);
 
     describe("A = \"2\", B = \"1\"", "memory = 65");
     let here = person.expect(0, dir, &["diff", "--job"]);
-    assert!(here.out.starts_with("memory of web 64 → 65 MiB\nenv B added\n"), "{}", here.out);
+    assert!(here.out.starts_with("memory of web 64 → 65 MiB\nenv B added \"1\"\n"), "{}", here.out);
     let lines: Vec<&str> =
         here.out.lines().filter(|l| l.starts_with(['+', '-'])).map(str::trim_end).collect();
     assert_eq!(lines[..2], ["--- release 2", "+++ terreau.hcl"], "{}", here.out);
@@ -154,7 +154,7 @@ async fn releases_are_compared_with_each_other_with_what_runs_and_with_the_folde
         assert!(changed.iter().any(|c| c.starts_with(line)), "{line}: {changed:?}");
     }
     let json = person.json(dir, &["diff", "1", "2", "--json"]);
-    assert_eq!(json, json!({"from": "release 1", "to": "release 2", "differs": ["env A"]}));
+    assert_eq!(json, json!({"from": "release 1", "to": "release 2", "differs": ["env A \"1\" → \"2\""]}));
     person.expect(6, dir, &["diff", "1", "7"]);
     person.expect(6, dir, &["diff", "1", "--app", "nobodys"]);
 }
