@@ -114,7 +114,8 @@ impl People {
         Ok(person)
     }
 
-    async fn fetch(&self, dn: &str) -> Result<Option<Arc<Person>>, EngineError> {
+    /// Asks now, and remembers nothing.
+    pub(super) async fn fetch(&self, dn: &str) -> Result<Option<Arc<Person>>, EngineError> {
         tokio::time::timeout(PATIENCE, self.read(dn))
             .await
             .unwrap_or_else(|_| Err(directory_away(format!("no answer within {} s", PATIENCE.as_secs()))))

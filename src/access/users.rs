@@ -57,6 +57,13 @@ impl Access {
         Ok(self.inner.directory.get(&dn).await?.as_ref().and_then(|e| self.user_of(e)))
     }
 
+    /// The group of those who may log in, where somebody of the directory is not in it: looked at as their login would be.
+    pub async fn missing_group(&self, login: &Login) -> Result<Option<&str>, EngineError> {
+        let dn = self.inner.directory.people_dn(login.as_str())?;
+        let Some(person) = self.inner.people.fetch(&dn).await? else { return Ok(None) };
+        Ok(self.inner.config.login_group.as_deref().filter(|_| !self.may_log_in(&person.groups)))
+    }
+
     /// Whether there is such a group.
     pub async fn is_group(&self, name: &Login) -> Result<bool, EngineError> {
         let dn = self.inner.directory.group_dn(name.as_str())?;

@@ -75,7 +75,7 @@ pub(super) async fn owners(
     (status = 401, body = Problem, content_type = "application/problem+json"),
     (status = 403, body = Problem, content_type = "application/problem+json"),
     (status = 404, body = Problem, content_type = "application/problem+json"),
-    (status = 409, body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "Who comes may not log in, or the app is being changed", body = Problem, content_type = "application/problem+json"),
     (status = 422, description = "The last owner cannot go, or the descriptor names the owners", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn change_owners(
@@ -95,8 +95,9 @@ pub(super) async fn change_owners(
             remove: request.remove.iter().map(|o| owner("remove", o)).collect::<Answer<_>>()?,
         },
     };
-    let (by, on, deployer) = (caller.by(), app.clone(), api.deployer.clone());
-    let owners = super::deploys::whole(async move { deployer.change_owners(&by, &on, &new).await }).await?;
+    let (by, on, deployer, access) = (caller.by(), app.clone(), api.deployer.clone(), api.access.clone());
+    let owners =
+        super::deploys::whole(async move { deployer.change_owners(&access, &by, &on, &new).await }).await?;
     Ok(Json(Owners { app: app.to_string(), owners: owners.iter().map(ToString::to_string).collect() }))
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Reads only, and decides nothing: who may read it was decided before.
 
+use std::collections::HashSet;
 use std::str::FromStr;
 
 use jiff::Timestamp;
@@ -77,25 +78,27 @@ impl Deployer {
         let mut page = AuditPage { entries: Vec::new(), next: None, torn: None };
         let mut before = query.from.as_ref().map_or(u64::MAX, |f| f.before);
         let mut at = query.from.as_ref().and_then(|f| f.at.clone());
+        let mut records = store.consul().kv_list(keys::ALL_AUDIT).await?;
+        // A record is known by its key and its bytes: where Consul was built anew its indexes are others, and those that the
+        // chain knows say nothing of what is told of Consul's part.
+        let told: HashSet<String> =
+            records.iter().map(|r| Entry::of(&r.key, 0, &r.value).identity()).collect();
         if at.is_none() {
             // The head is the later one: what was exported and taken out of Consul in between stands below it.
-            let mut records = store.consul().kv_list(keys::ALL_AUDIT).await?;
             let head = store.chain(AUDIT).await?;
             let through = chain::through(head.as_ref());
             records.sort_by_key(|r| std::cmp::Reverse(r.modify_index));
             for r in records.iter().filter(|r| r.modify_index < before) {
                 if is_enough(&page, query.limit, r.modify_index) {
-                    page.next = place(&page, None);
+                    page.next = Some(place(r.modify_index, None));
                     return Ok(page);
                 }
                 let is_chained = r.modify_index <= through;
                 let entry = Entry::of(&r.key, r.modify_index, &r.value);
                 page.entries.extend(line(&entry, is_chained).filter(|l| query.wants(l)));
             }
-            // Consul has the newest: what is older stands in the chain alone.
-            let is_of_here = head.as_ref().is_none_or(chain::is_of_here);
-            let oldest = records.last().map(|r| r.modify_index).filter(|_| is_of_here);
-            before = oldest.map_or(before, |oldest| oldest.min(before));
+            // Consul has the newest: what it does not have stands in the chain alone.
+            before = u64::MAX;
             at = head.map(|h| (h.value.last, h.value.entries));
         }
         for _ in 0..SEGMENTS {
@@ -106,11 +109,14 @@ impl Deployer {
             };
             for entry in segment.entries.iter().rev().filter(|e| e.index < before) {
                 if is_enough(&page, query.limit, entry.index) {
-                    page.next = place(&page, Some((link, total)));
+                    page.next = Some(place(entry.index, Some((link, total))));
                     return Ok(page);
                 }
-                page.entries.extend(line(entry, true).filter(|l| query.wants(l)));
+                let is_new = !told.contains(&entry.identity());
+                page.entries.extend(line(entry, true).filter(|l| is_new && query.wants(l)));
             }
+            // Within a segment alone indexes grow: what is before it may have been written by another Consul.
+            before = u64::MAX;
             // What stands in a segment was written before it, by agents whose clocks may differ.
             if query.since.is_some_and(|since| {
                 is_older(&segment.head.at, since.saturating_sub(CLOCKS).unwrap_or(since))
@@ -210,9 +216,9 @@ fn is_enough(page: &AuditPage, limit: usize, next: u64) -> bool {
     page.entries.len() >= limit && page.entries.last().is_some_and(|l| l.index != next)
 }
 
-fn place(page: &AuditPage, at: Option<(Link, u64)>) -> Option<String> {
-    let before = page.entries.last()?.index;
-    Some(AuditPlace { before, at }.to_string())
+/// The place at which the entry of this index comes next.
+fn place(next: u64, at: Option<(Link, u64)>) -> String {
+    AuditPlace { before: next.saturating_add(1), at }.to_string()
 }
 
 fn is_older(at: &str, since: Timestamp) -> bool {
@@ -231,6 +237,7 @@ fn line(entry: &Entry, chained: bool) -> Option<AuditLine> {
             address: a.by.address,
             app: None,
             person: Some(a.person.to_string()),
+            about: Vec::new(),
             verb: a.verb,
             outcome: None,
             summary: a.summary,
@@ -246,6 +253,7 @@ fn line(entry: &Entry, chained: bool) -> Option<AuditLine> {
         address: a.by.address,
         app: Some(a.app.to_string()),
         person: None,
+        about: a.about,
         verb: a.verb,
         outcome: Some(a.outcome),
         summary: a.summary,
@@ -257,7 +265,8 @@ fn line(entry: &Entry, chained: bool) -> Option<AuditLine> {
 impl AuditQuery {
     fn wants(&self, l: &AuditLine) -> bool {
         let of = |app: &Placement| l.app.as_ref() == Some(&app.to_string());
-        let by = |login: &String| l.login == *login || l.person.as_ref() == Some(login);
+        let by =
+            |login: &String| l.login == *login || l.person.as_ref() == Some(login) || l.about.contains(login);
         self.app.as_ref().is_none_or(of)
             && self.login.as_ref().is_none_or(by)
             && self.since.is_none_or(|since| !is_older(&l.at, since))

@@ -302,6 +302,7 @@ mod tests {
             by: By { login: "alice".into(), address: "a".into() },
             app: Placement::production(ProjectName::new("carnet").unwrap()),
             uid: None,
+            about: Vec::new(),
             verb: "deploy".into(),
             operation: fresh_uid(began),
             outcome: Outcome::Done,

@@ -94,6 +94,10 @@ impl Deployer {
                 }));
             }
         }
+        // Before anything is changed: whoever leaves is out before their apps are somebody else's.
+        if let Fate::Transfer(to) = fate {
+            self.may_own(access, to).await?;
+        }
         self.tell_of_person(by, login, "remove", fate, &alone).await?;
         points::pass("users.out.before");
         let left = access.take_out(login).await?;
@@ -113,7 +117,7 @@ impl Deployer {
                         _ => None,
                     };
                     let new = NewOwners::Instead { of: login.clone(), to };
-                    self.change_owners(by, &app, &new).await?;
+                    self.replace_owners(by, &app, &new).await?;
                     if alone { Became::Transferred } else { Became::Left }
                 }
             };

@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 
 use super::source::Source;
 use super::{Deployer, Error, prepare};
+use crate::access::Access;
 use crate::model::head::AppState;
 use crate::model::project::Owner;
 use crate::model::{Head, Login, Placement};
+use crate::operation::other_owners;
 use crate::store::Versioned;
 use crate::store::records::{By, Verb};
 
@@ -60,14 +62,28 @@ impl Deployer {
         Ok(owned.into_iter().map(|h| Owned { alone: h.owners.len() == 1, app: h.app }).collect())
     }
 
-    /// Changes who owns an app; gives its owners. One Consul transaction under the app's lock.
+    /// Changes who owns an app; gives its owners. One Consul transaction under the app's lock. Refuses who is not in the
+    /// directory, and who may not log in.
     pub async fn change_owners(
+        &self,
+        access: &Access,
+        by: &By,
+        app: &Placement,
+        new: &NewOwners,
+    ) -> Result<Vec<Owner>, Error> {
+        for owner in new.come() {
+            self.may_own(access, owner).await?;
+        }
+        self.replace_owners(by, app, new).await
+    }
+
+    /// The same, of owners who were looked at before.
+    pub(super) async fn replace_owners(
         &self,
         by: &By,
         app: &Placement,
         new: &NewOwners,
     ) -> Result<Vec<Owner>, Error> {
-        self.are_there(new).await?;
         let lock = self.runner.lock(app, by, Verb::Transfer).await?;
         let (head, before) = match self.with_owners(app, new).await {
             Ok(found) => found,
@@ -82,7 +98,8 @@ impl Deployer {
             return Ok(owners);
         }
         let summary = format!("owners {} (were {})", words(&owners), words(&before));
-        self.runner.amend(lock, head, by, Verb::Transfer, summary).await?;
+        let told = (summary, other_owners(&before, &owners));
+        self.runner.amend(lock, head, (by, Verb::Transfer), told).await?;
         Ok(owners)
     }
 
@@ -138,30 +155,42 @@ impl Deployer {
         )))
     }
 
-    /// Refuses an owner whom the directory does not know.
-    async fn are_there(&self, new: &NewOwners) -> Result<(), Error> {
-        let come: Vec<&Owner> = match new {
-            NewOwners::Change { add, .. } => add.iter().collect(),
-            NewOwners::Only(one) => vec![one],
-            NewOwners::Instead { to, .. } => to.iter().collect(),
+    /// Refuses an owner whom the directory does not know, or who could do nothing with what they own.
+    pub(super) async fn may_own(&self, access: &Access, owner: &Owner) -> Result<(), Error> {
+        let absent = |what: &str, name: &Login| Error::Absent {
+            why: format!("there is no {what} {name} in the directory"),
+            hint: "look at how it is written; a group is named as group:NAME".to_owned(),
         };
-        let directory = &self.runner.hands().directory;
-        for owner in come {
-            let (dn, what) = match owner {
-                Owner::User(login) => (directory.people_dn(login.as_str())?, "person"),
-                Owner::Group(name) => (directory.group_dn(name.as_str())?, "group"),
-            };
-            if directory.get(&dn).await?.is_none() {
-                let name = match owner {
-                    Owner::User(n) | Owner::Group(n) => n,
-                };
-                return Err(Error::Absent {
-                    why: format!("there is no {what} {name} in the directory"),
-                    hint: "look at how it is written; a group is named as group:NAME".to_owned(),
-                });
-            }
+        match owner {
+            Owner::Group(name) if access.is_group(name).await? => Ok(()),
+            Owner::Group(name) => Err(absent("group", name)),
+            Owner::User(login) => match access.user(login).await? {
+                None => Err(absent("person", login)),
+                Some(_) => match access.missing_group(login).await? {
+                    None => Ok(()),
+                    Some(group) => Err(Error::Refused {
+                        why: format!(
+                            "{login} may not log in here, so it would be nobody's: they are in the directory, and not in its group \
+                             {group}, whose members may use Terreau"
+                        ),
+                        hint: format!(
+                            "whoever administers the directory can put {login} into the group {group}; then ask again"
+                        ),
+                    }),
+                },
+            },
         }
-        Ok(())
+    }
+}
+
+impl NewOwners {
+    /// Who comes.
+    fn come(&self) -> Vec<&Owner> {
+        match self {
+            Self::Change { add, .. } => add.iter().collect(),
+            Self::Only(one) => vec![one],
+            Self::Instead { to, .. } => to.iter().collect(),
+        }
     }
 }
 

@@ -5,9 +5,18 @@ use super::{OpenError, points};
 use crate::engines::consul::TxnOp;
 use crate::engines::{EngineError, Fault};
 use crate::model::head::Outcome;
+use crate::model::project::Owner;
 use crate::model::{Placement, Uid};
 use crate::store::keys;
 use crate::store::records::{Audit, By, SCHEMA};
+
+/// Who is among the owners before or after, and not both: whom a change of them is about.
+pub fn other_owners(before: &[Owner], after: &[Owner]) -> Vec<String> {
+    let of = |these: &[Owner], those: &[Owner]| -> Vec<String> {
+        these.iter().filter(|o| !those.contains(o)).map(ToString::to_string).collect()
+    };
+    [of(after, before), of(before, after)].concat()
+}
 
 impl Runner {
     /// Writes an audit record; gives its id. Where it cannot be written, what it would tell must not be done.
@@ -62,6 +71,7 @@ impl Runner {
             by: by.clone(),
             app: app.clone(),
             uid: Some(uid.clone()),
+            about: Vec::new(),
             verb: verb.to_owned(),
             operation: fresh_uid(self.now()),
             outcome: Outcome::Done,

@@ -53,7 +53,7 @@ impl Runner {
             let summary = "ordered the change back".to_owned();
             let ops = [
                 TxnOp::Cas { key: keys::intent(id), value: encode(&open)?, index: found.index },
-                self.told_cancel(&open.app, None, id, by, summary)?,
+                self.told_cancel(&open.app, (None, None), id, by, summary)?,
             ];
             let consul = self.inner.hands.consul.clone().with_gate(lease.gate());
             points::pass("cancel.intent.before");
@@ -75,7 +75,7 @@ impl Runner {
     fn told_cancel(
         &self,
         app: &Placement,
-        uid: Option<Uid>,
+        (uid, whose): (Option<Uid>, Option<&str>),
         operation: &Uid,
         by: &By,
         summary: String,
@@ -86,6 +86,7 @@ impl Runner {
             by: by.clone(),
             app: app.clone(),
             uid,
+            about: whose.filter(|login| *login != by.login).map(str::to_owned).into_iter().collect(),
             verb: "cancel".to_owned(),
             operation: operation.clone(),
             outcome: Outcome::Done,
@@ -116,7 +117,8 @@ impl Runner {
             } else {
                 format!("turned the {verb} of {login} back")
             };
-            let told = self.told_cancel(&record.app, Some(record.uid.clone()), id, by, summary)?;
+            let of = (Some(record.uid.clone()), Some(login.as_str()));
+            let told = self.told_cancel(&record.app, of, id, by, summary)?;
             let ops =
                 [TxnOp::Cas { key: keys::operation(id), value: encode(&record)?, index: found.index }, told];
             let consul = self.inner.hands.consul.clone().with_gate(lease.gate());

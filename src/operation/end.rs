@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Progress;
+use super::audit::other_owners;
 use super::close::{Closing, close};
 use super::lock::Lock;
 use super::run::{Runner, backoff, encode, is_final, pass};
@@ -178,6 +179,7 @@ impl Runner {
             by: op.by.clone(),
             app: op.app.clone(),
             uid: Some(op.uid.clone()),
+            about: changed_owners(&head.value, closing),
             verb: op.verb.as_str().to_owned(),
             operation: op.id.clone(),
             outcome,
@@ -353,6 +355,11 @@ impl Runner {
         let of_this = all.iter().filter(|a| a.version() == Some(version)).count();
         Ok((all.len() - of_this, of_this))
     }
+}
+
+/// Who owns an app after an operation and did not before, or the other way round.
+fn changed_owners(head: &Head, closing: &Closing) -> Vec<String> {
+    closing.head.as_ref().map(|next| other_owners(&head.owners, &next.owners)).unwrap_or_default()
 }
 
 fn instances(n: usize) -> String {

@@ -2,8 +2,9 @@
 //!
 //! Never in the way of a change: a record is safe in Consul, and its export may wait for Garage. Which records stand in
 //! the chain is said by Consul's own index, which only grows: whatever was written later than the head's `through` waits. So
-//! no record is taken twice, and none is passed over, wherever an agent dies; only where the head itself is gone, or came from
-//! another Consul, what Consul still has is taken once more.
+//! no record is taken twice, and none is passed over, wherever an agent dies. Where Consul was built anew, all that it has
+//! bears new indexes: of a head that this agent has not written itself it is looked what of that stands in its segments.
+//! Only where the head itself is gone, what Consul still has is taken once more.
 
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
@@ -15,13 +16,13 @@ use tokio_util::sync::CancellationToken;
 use super::points;
 use super::run::{Runner, encode, made_at};
 use super::session::Lease;
-use crate::engines::consul::{KvEntry, TXN_OPS, TxnOp};
+use crate::engines::consul::{Consul, KvEntry, TXN_OPS, TxnOp};
 use crate::engines::{Engine, EngineError, Fault};
 use crate::loops::{Beat, Kind};
 use crate::model::Uid;
-use crate::store::chain::{self, AUDIT, ChainHead, ENTRIES, Entry, Segment, SegmentHead};
-use crate::store::keys;
+use crate::store::chain::{self, AUDIT, ChainHead, ENTRIES, Entry, ReadError, Segment, SegmentHead};
 use crate::store::records::SCHEMA;
+use crate::store::{Objects, keys};
 
 /// How often it is looked for what waits.
 const LOOK: Duration = Duration::from_mins(1);
@@ -33,6 +34,8 @@ const WAIT: SignedDuration = SignedDuration::from_mins(10);
 const MANY: usize = 200;
 /// How often everything is looked at, also what bears a name that was seen before: a record's outcome is written later.
 const WHOLE: SignedDuration = SignedDuration::from_hours(1);
+/// How much clocks may differ: a record stands in no segment that is older than it by more.
+const CLOCKS: SignedDuration = SignedDuration::from_mins(10);
 /// Bytes of records in a segment, at most, but for those that were written at once.
 const BYTES: usize = 4 << 20;
 /// How many records stay in Consul besides, so that `events` and `operations` need no Garage.
@@ -41,13 +44,15 @@ pub const KEPT: usize = 2_000;
 pub const FULL: usize = 10_000;
 
 /// What takes something away is never refused for want of room.
-const TAKES_AWAY: [&str; 4] = ["stop", "delete", "remove", "token-revoke"];
+const TAKES_AWAY: [&str; 6] = ["stop", "delete", "remove", "token-revoke", "run-stop", "hook-remove"];
 
 /// What an exporter remembers between two looks. Losing it costs a look at everything.
 #[derive(Debug, Default)]
 pub struct Exporter {
     seen: HashSet<String>,
     whole: Option<Timestamp>,
+    /// The head that it wrote last, by Consul's index.
+    head: Option<u64>,
 }
 
 /// Exports, until `stop`.
@@ -85,8 +90,8 @@ impl Runner {
         }
         let why = format!(
             "{FULL} audit records wait in Consul for their export, and no change is made that would not be told; \
-             it goes on by itself once Garage takes them (see /readyz, and the agent's log). Stopping, deleting and \
-             revoking go on"
+             it goes on by itself once Garage takes them (see /readyz, and the agent's log). Stopping, deleting, \
+             removing and revoking go on"
         );
         Err(EngineError::new(Engine::Garage, Fault::Away, "write down what is changed", why))
     }
@@ -126,7 +131,15 @@ impl Exporter {
         records.sort_by(|a, b| (a.modify_index, &a.key).cmp(&(b.modify_index, &b.key)));
         let through = chain::through(head.as_ref());
         let waiting = records.partition_point(|r| r.modify_index <= through);
-        let mut rest = &records[waiting..];
+        let chained = match &head {
+            Some(head) if self.head != Some(head.index) => {
+                among(&objects, &head.value, &records[waiting..]).await?
+            }
+            _ => HashSet::new(),
+        };
+        let is_new = |r: &&KvEntry| !chained.contains(&Entry::of(&r.key, 0, &r.value).identity());
+        let fresh: Vec<KvEntry> = records[waiting..].iter().filter(is_new).cloned().collect();
+        let mut rest = fresh.as_slice();
         // Segments that no head leads to: the chain goes on beside them, and says so for good.
         let newest = if rest.is_empty() { None } else { objects.newest_segment(AUDIT).await? };
         while !rest.is_empty() {
@@ -167,24 +180,64 @@ impl Exporter {
                 through,
                 beyond: beyond.unwrap_or(known),
             };
-            let key = keys::chain(AUDIT);
-            let index = head.as_ref().map_or(0, |h| h.index);
-            let ops = [
-                TxnOp::CheckSession { key: keys::LEADER.to_owned(), session: lease.id.clone() },
-                TxnOp::Cas { key, value: encode(&next)?, index },
-            ];
             points::pass("audit.head.before");
-            consul.txn(&ops).await?;
+            write_head(&consul, lease, next, head.as_ref().map_or(0, |h| h.index)).await?;
             points::pass("audit.head.after");
             head = runner.store().chain(AUDIT).await?;
             rest = later;
         }
-        let exported = records.len() - waiting;
+        // What stood in the chain already does not wait either.
+        if let (Some(known), Some(last)) = (&head, records.last())
+            && last.modify_index > chain::through(Some(known))
+        {
+            let next = ChainHead { through: last.modify_index, ..known.value.clone() };
+            write_head(&consul, lease, next, known.index).await?;
+            head = runner.store().chain(AUDIT).await?;
+        }
+        self.head = head.as_ref().map(|h| h.index);
+        let exported = fresh.len();
         self.seen = records.iter().map(|r| r.key.clone()).collect();
         trim(runner, lease, &records).await?;
         runner.inner.audit_is_full.store(false, Ordering::Relaxed);
         Ok(exported)
     }
+}
+
+async fn write_head(consul: &Consul, lease: &Lease, head: ChainHead, index: u64) -> Result<(), EngineError> {
+    let ops = [
+        TxnOp::CheckSession { key: keys::LEADER.to_owned(), session: lease.id.clone() },
+        TxnOp::Cas { key: keys::chain(AUDIT), value: encode(&head)?, index },
+    ];
+    consul.txn(&ops).await.map(|_| ())
+}
+
+/// Which of these records stand in the chain, by their identity: those that may, as they were begun before its head was
+/// written. A segment that is not whole tells nothing.
+async fn among(
+    objects: &Objects,
+    head: &ChainHead,
+    records: &[KvEntry],
+) -> Result<HashSet<String>, EngineError> {
+    let time = |at: &str| at.parse::<Timestamp>().unwrap_or(Timestamp::MAX);
+    let may_stand_in = |at: Timestamp, r: &&KvEntry| {
+        began(&r.key).is_some_and(|began| began.saturating_sub(CLOCKS).is_ok_and(|began| began <= at))
+    };
+    let written = time(&head.at);
+    let oldest = records.iter().filter(|r| may_stand_in(written, r)).filter_map(|r| began(&r.key)).min();
+    let Some(oldest) = oldest.and_then(|at| at.checked_sub(CLOCKS).ok()) else { return Ok(HashSet::new()) };
+    let mut there = HashSet::new();
+    let mut at = Some((head.last.clone(), head.entries));
+    while let Some((link, total)) = at {
+        let segment = match objects.segment(AUDIT, &link, total).await {
+            Ok(segment) if time(&segment.head.at) >= oldest => segment,
+            Ok(_) | Err(ReadError::Torn(_)) => break,
+            Err(ReadError::Engine(e)) => return Err(e),
+        };
+        there.extend(segment.entries.iter().map(Entry::identity));
+        let total = segment.head.total - segment.head.entries;
+        at = segment.head.before.map(|link| (link, total));
+    }
+    Ok(there)
 }
 
 /// How many records go into the next segment. What was written at once is not torn apart: the index between them would

@@ -155,22 +155,25 @@ impl Runner {
         given: &Given,
         summary: String,
     ) -> Result<(), OpenError> {
-        let done = self.write_stage(&lock, head, (by, Verb::Configure), given, summary, Vec::new()).await;
+        let told = (summary, Vec::new());
+        let done = self.write_stage(&lock, head, (by, Verb::Configure), given, told, Vec::new()).await;
         self.unlock(lock).await;
         done
     }
 
     /// Writes a head that was changed under the lock, with the audit's record, and nothing else: what concerns no
-    /// engine but Consul. As [`Runner::stage`].
+    /// engine but Consul. As [`Runner::stage`]. `about`: whom it concerns, for the audit.
     pub async fn amend(
         &self,
         lock: Lock,
         head: Versioned<Head>,
-        by: &By,
-        verb: Verb,
-        summary: String,
+        (by, verb): (&By, Verb),
+        (summary, about): (String, Vec<String>),
     ) -> Result<(), OpenError> {
-        self.amend_with(lock, head, (by, verb), summary, Vec::new()).await
+        let told = (summary, about);
+        let done = self.write_stage(&lock, head, (by, verb), &Given::default(), told, Vec::new()).await;
+        self.unlock(lock).await;
+        done
     }
 
     /// The same, and more in the same transaction.
@@ -182,7 +185,8 @@ impl Runner {
         summary: String,
         more: Vec<TxnOp>,
     ) -> Result<(), OpenError> {
-        let done = self.write_stage(&lock, head, (by, verb), &Given::default(), summary, more).await;
+        let told = (summary, Vec::new());
+        let done = self.write_stage(&lock, head, (by, verb), &Given::default(), told, more).await;
         self.unlock(lock).await;
         done
     }
@@ -193,7 +197,7 @@ impl Runner {
         head: Versioned<Head>,
         (by, verb): (&By, Verb),
         given: &Given,
-        summary: String,
+        (summary, about): (String, Vec<String>),
         more: Vec<TxnOp>,
     ) -> Result<(), OpenError> {
         let id = lock.operation.clone();
@@ -203,6 +207,7 @@ impl Runner {
             by: by.clone(),
             app: lock.app.clone(),
             uid: Some(head.value.uid.clone()),
+            about,
             verb: verb.as_str().to_owned(),
             operation: id.clone(),
             outcome: Outcome::Done,

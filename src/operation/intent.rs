@@ -139,6 +139,7 @@ impl Runner {
             by,
             app: head.app.clone(),
             uid: Some(head.uid.clone()),
+            about: Vec::new(),
             verb: intent.verb.clone(),
             operation: intent.id.clone(),
             outcome,

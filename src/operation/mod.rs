@@ -28,6 +28,7 @@ pub mod sweep;
 pub mod turning;
 
 pub use agents::{Announced, announce};
+pub use audit::other_owners;
 pub use cancel::CancelError;
 pub use end::GRACE;
 pub use given::Given;

@@ -127,6 +127,11 @@ impl Entry {
         );
         Self { key: key.to_owned(), index, record }
     }
+
+    /// What it is known by wherever it stands: its key and its bytes. Its index is another one where Consul was built anew.
+    pub fn identity(&self) -> String {
+        format!("{} {}", self.key, self.record.get())
+    }
 }
 
 fn raw(value: &Value) -> Box<RawValue> {

@@ -286,6 +286,9 @@ pub struct Audit {
     /// That app's identity: another one may bear its name later. `None` where an older agent wrote it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<Uid>,
+    /// About whom, besides: who became or ceased to be an owner, whose change was cancelled. A group as `group:NAME`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub about: Vec<String>,
     /// What.
     pub verb: String,
     /// The operation.

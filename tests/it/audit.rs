@@ -235,6 +235,13 @@ async fn while_too_many_wait_no_change_is_taken_and_it_goes_on_by_itself() {
     runner.tell(&me(), (&app, &uid), "exec", "no".into()).await.unwrap_err();
     let stopping = runner.lock_for(&app, uid.clone(), &me(), "stop").await.unwrap();
     runner.unlock(stopping).await;
+    // What takes away goes on: a run that is ended, a hook that is removed.
+    for verb in ["run-stop", "delete", "remove", "token-revoke"] {
+        runner.tell(&me(), (&app, &uid), verb, "goes on".into()).await.unwrap();
+    }
+    runner.write_told(&me(), (&app, &uid), "hook-remove", "goes on".into(), Vec::new()).await.unwrap();
+    runner.write_told(&me(), (&app, &uid), "hook-add", "no".into(), Vec::new()).await.unwrap_err();
+    let all = FULL + 5;
 
     it.stack.start_part(Part::Sandbox).await;
     let looks = async {
@@ -244,12 +251,66 @@ async fn while_too_many_wait_no_change_is_taken_and_it_goes_on_by_itself() {
         }
     };
     let (exported, ()) = tokio::join!(it.exporter.pass(&runner), looks);
-    assert_eq!(exported.unwrap(), Some(FULL));
+    assert_eq!(exported.unwrap(), Some(all));
     assert_eq!(runner.store().consul().kv_keys(keys::AUDIT).await.unwrap().len(), KEPT);
     let lock = runner.lock(&app, &me(), Verb::Deploy).await.unwrap();
     runner.unlock(lock).await;
-    assert_eq!(it.all(1_000).await.len(), FULL, "those in Consul, and those that are in the chain alone");
-    assert_eq!(it.verify().await.head.unwrap().entries, FULL as u64);
+    assert_eq!(it.all(1_000).await.len(), all, "those in Consul, and those that are in the chain alone");
+    assert_eq!(it.verify().await.head.unwrap().entries, all as u64);
+}
+
+/// What a backup of Consul brings back bears new indexes: higher ones where it was the same Consul, lower ones where it was
+/// built anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consul_that_came_back_by_an_import_tells_no_entry_twice_and_exports_none_again() {
+    let mut it = Leader::start().await;
+    let consul = it.bare.hands.consul.clone();
+    for n in 0..500 {
+        consul.kv_put("test/higher", n.to_string()).await.unwrap();
+    }
+    let mut wanted = Vec::new();
+    for is_anew in [false, true] {
+        it.change(3, &format!("chained {is_anew}")).await;
+        it.bare.clock.advance(Duration::from_hours(2));
+        it.export().await;
+        it.change(2, &format!("waiting {is_anew}")).await;
+        wanted.extend(words(&format!("chained {is_anew}"), 3).chain(words(&format!("waiting {is_anew}"), 2)));
+
+        let mut all = consul.kv_list(keys::ALL_AUDIT).await.unwrap();
+        all.sort_by_key(|e| e.modify_index);
+        let last = all.last().unwrap().modify_index;
+        all.extend(consul.kv_get(&keys::chain(AUDIT)).await.unwrap());
+        if is_anew {
+            it.stack.kill(Part::Consul).await;
+            std::fs::remove_dir_all(it.stack.dir().join("consul")).unwrap();
+            it.stack.start_part(Part::Consul).await;
+        } else {
+            for entry in &all {
+                consul.kv_delete(&entry.key).await.unwrap();
+            }
+        }
+        for entry in &all {
+            consul.kv_put(&entry.key, entry.value.clone()).await.unwrap();
+        }
+        let now = consul.kv_list(keys::ALL_AUDIT).await.unwrap();
+        assert!(now.iter().all(|e| (e.modify_index < last) == is_anew), "{last}: {now:?}");
+        for limit in [1, 4, 100] {
+            assert_eq!(it.all(limit).await, wanted, "{limit} at a time, anew: {is_anew}");
+        }
+        // Whoever leads then.
+        eventually("it leads", PATIENCE, async || {
+            it.bare.deployer.runner().leads().await.unwrap_or(false).then_some(())
+        })
+        .await;
+        it.exporter = Exporter::default();
+        assert_eq!(it.export().await, 2, "what waited, and nothing again; anew: {is_anew}");
+        let whole = it.verify().await;
+        assert_eq!((whole.torn, whole.waiting, whole.head.unwrap().entries), (None, 0, wanted.len() as u64));
+        for limit in [1, 4, 100] {
+            assert_eq!(it.all(limit).await, wanted, "{limit} at a time, anew: {is_anew}");
+        }
+        assert!(it.listed(100).await.entries.iter().all(|l| l.chained));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

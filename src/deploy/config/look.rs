@@ -259,6 +259,7 @@ impl Deployer {
             by: by.clone(),
             app: app.clone(),
             uid: Some(uid.clone()),
+            about: Vec::new(),
             verb: "reveal".to_owned(),
             operation: id.clone(),
             outcome: Outcome::Done,

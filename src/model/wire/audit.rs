@@ -35,6 +35,10 @@ pub struct AuditLine {
     /// About whom.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub person: Option<String>,
+    /// Whom a change of an app is about, besides who made it: who became an owner of it or is none any more, whose change
+    /// was cancelled. A group as `group:NAME`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub about: Vec<String>,
     /// What: `deploy`, `stop`, `reveal`…
     pub verb: String,
     /// How it ended, where it was an operation.

@@ -1,6 +1,7 @@
 //! The HTTP door of a real agent process, on real engines.
 
 pub mod agent;
+mod audited;
 mod changes;
 mod door;
 mod hostile;

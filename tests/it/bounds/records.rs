@@ -87,6 +87,7 @@ async fn what_happened_to_an_app_of_the_same_name_before_is_not_its_successors()
             by: By { login: "bob".into(), address: String::new() },
             app: app.clone(),
             uid,
+            about: Vec::new(),
             verb: "exec".to_owned(),
             operation: id.clone(),
             outcome: Outcome::Done,

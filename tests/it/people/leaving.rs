@@ -53,9 +53,12 @@ async fn pt_10_an_admin_lists_people_and_removes_one_whose_apps_go_to_somebody_e
     for (body, wanted) in [
         (json!({ "transfer_to": "nobody" }), 404),
         (json!({ "transfer_to": "alice" }), 422),
+        (json!({ "transfer_to": "guest" }), 409),
+        (json!({ "transfer_to": "group:nobodies" }), 404),
         (json!({ "transfer_to": "bob", "cascade": true }), 422),
     ] {
         assert_eq!(post(&agent, remove, &root, body).await.0, wanted);
+        assert_eq!(agent.get("/v1/whoami", &alice).await.0, 200, "nothing was changed");
     }
     assert_eq!(
         post(&agent, "/v1/users/root/remove", &root, json!({})).await.0,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{agent, owners, post, token_for};
 use crate::access::leave;
@@ -95,7 +95,7 @@ async fn a_token_may_no_more_than_its_maker_and_ends_with_their_account() {
     agent.own(stack, &app, vec![user("alice"), user("bob")]).await;
     agent.own(stack, &foreign, vec![user("bob")]).await;
     let (alice, bob) = (agent.login("alice").await, agent.login("bob").await);
-    let of = |apps: serde_json::Value, verbs: serde_json::Value, expires_in: u64| json!({ "name": "ci", "apps": apps, "verbs": verbs, "expires_in": expires_in });
+    let of = |apps: Value, verbs: Value, expires_in: u64| json!({ "name": "ci", "apps": apps, "verbs": verbs, "expires_in": expires_in });
     for (body, wanted) in [
         (of(json!([foreign]), json!(["read"]), 3_600), 404),
         (of(json!([app]), json!(["rawJob"]), 3_600), 403),
@@ -139,6 +139,14 @@ async fn owners_come_and_go_and_the_last_one_stays() {
         assert_eq!((status, &answer["code"]), (404, &json!("not_found")), "{answer}");
         assert!(answer["detail"].as_str().unwrap().contains("in the directory"), "{answer}");
     }
+    // In the directory, and not in the group whose members may use Terreau.
+    for body in [json!({ "add": ["guest"] }), json!({ "only": "guest" })] {
+        let (status, answer) = post(&agent, &path, &alice, body).await;
+        assert_eq!((status, &answer["code"]), (409, &json!("conflict")), "{answer}");
+        let said = answer["detail"].as_str().unwrap();
+        assert!(said.contains("guest may not log in here") && said.contains("its group login"), "{said}");
+        assert!(answer["hint"].as_str().unwrap().contains("can put guest into the group login"), "{answer}");
+    }
     let (status, all) =
         post(&agent, &path, &alice, json!({ "add": ["group:devs", "bob"], "remove": ["alice"] })).await;
     assert_eq!((status, &all["owners"]), (200, &json!(["bob", "group:devs"])));
@@ -150,4 +158,17 @@ async fn owners_come_and_go_and_the_last_one_stays() {
     let (status, all) = post(&agent, &path, &bob, json!({ "only": "alice" })).await;
     assert_eq!((status, &all["owners"]), (200, &json!(["alice"])));
     assert_eq!(agent.get(&path, &bob).await.0, 404);
+
+    // The log knows whom a change was about, whoever made it.
+    let root = agent.login("root").await;
+    let (_, told) = agent.get(&format!("/v1/audit?login=bob&app={app}"), &root).await;
+    let entries = told["entries"].as_array().unwrap();
+    let seen: Vec<(&Value, &Value)> = entries.iter().map(|e| (&e["login"], &e["about"])).collect();
+    assert_eq!(
+        seen,
+        [
+            (&json!("bob"), &json!(["alice", "bob", "group:devs"])),
+            (&json!("alice"), &json!(["bob", "group:devs", "alice"])),
+        ]
+    );
 }
