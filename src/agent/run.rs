@@ -19,7 +19,7 @@ use crate::access::Access;
 use crate::api::{self, Prepared};
 use crate::clock;
 use crate::deploy::hooks::{Courier, Teller};
-use crate::deploy::{Deployer, Keeper};
+use crate::deploy::{Deployer, DriftWatch, Keeper};
 use crate::engines::EngineError;
 use crate::engines::consul::Consul;
 use crate::engines::directory::Directory;
@@ -141,6 +141,7 @@ pub async fn run_until(config: Config, stop: CancellationToken) -> Result<(), Ru
     leader::start(&runner, address.to_string(), background.clone());
     export::start(&runner, background.clone());
     Keeper::start(&runner, background.clone());
+    let drift = DriftWatch::start(&runner, background.clone());
     Teller::start(&runner, courier, background.clone());
     announce(&runner, Announced { address: address.to_string(), pages: pages_at }, background.clone());
     let tidied = Arc::new(Tidied { access: access.clone(), deployer: deployer.clone() });
@@ -166,7 +167,7 @@ pub async fn run_until(config: Config, stop: CancellationToken) -> Result<(), Ru
         deployer,
         probes,
         shares: api::Shares::default(),
-        metrics: api::Metrics::new(loops),
+        metrics: api::Metrics::new(loops, drift),
         metrics_token: config.metrics_token.clone(),
         cluster: config.cluster.name.clone(),
         stop: stop.clone(),

@@ -1,5 +1,6 @@
 //! The agent's figures. No label names an app or a person: their number is bounded by the routes.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,6 +13,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use crate::deploy::DriftFigures;
 use crate::loops::Loops;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -42,9 +44,9 @@ pub struct Metrics {
 
 impl Metrics {
     /// None yet, of an agent that does these in the background.
-    pub fn new(loops: Loops) -> Self {
+    pub fn new(loops: Loops, drift: DriftFigures) -> Self {
         let mut registry = Registry::with_prefix("terreau");
-        registry.register_collector(Box::new(Background(loops)));
+        registry.register_collector(Box::new(Background { loops, drift }));
         let requests = Family::default();
         let seconds = Family::new_with_constructor(
             (|| Histogram::new(exponential_buckets(0.001, 2.0, 16))) as fn() -> Histogram,
@@ -79,13 +81,16 @@ impl Metrics {
     }
 }
 
-/// What the agent does in the background: when each last went well, and how often it failed.
+/// What the agent does in the background: when each last went well, how often it failed, and what it saw.
 #[derive(Debug)]
-struct Background(Loops);
+struct Background {
+    loops: Loops,
+    drift: DriftFigures,
+}
 
 impl Collector for Background {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
-        let seen = self.0.seen();
+        let seen = self.loops.seen();
         let help = "When a loop last went round; absent where it rests";
         let gauge = ConstGauge::new(0_i64);
         let mut family = encoder.encode_descriptor(
@@ -104,6 +109,13 @@ impl Collector for Background {
         let mut family = encoder.encode_descriptor("loop_failures", help, None, counter.metric_type())?;
         for l in &seen {
             ConstCounter::new(l.failures).encode(family.encode_family(&[("loop", &*l.name)])?)?;
+        }
+        let drift = self.drift.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let help = "How many things of apps are not as they were left; told by the agent that leads";
+        let mut family = encoder.encode_descriptor("drift", help, None, gauge.metric_type())?;
+        for (kind, count) in drift {
+            ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX))
+                .encode(family.encode_family(&[("kind", kind)])?)?;
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ mod body;
 mod caller;
 mod config;
 mod deploys;
+mod drift;
 mod feed;
 mod graph;
 mod health;
@@ -128,6 +129,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(operations::show))
         .routes(routes!(operations::cancel))
         .routes(routes!(operations::events))
+        .routes(routes!(drift::drift))
         .routes(routes!(loops::list))
         .routes(routes!(audit::list))
         .routes(routes!(audit::verify))

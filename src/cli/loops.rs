@@ -45,7 +45,7 @@ fn headline(agent: &AgentView, now: jiff::Timestamp) -> String {
     let leads = if agent.leads { ", leads" } else { "" };
     let told = agent.at.as_deref().map(|at| format!(", as of {} ago", age(at, now))).unwrap_or_default();
     harmless(&format!(
-        "agent {} at {}, {}, since {}{leads}{told}",
+        "agent {} at {}, {}, up {}{leads}{told}",
         agent.id,
         agent.address,
         agent.version,

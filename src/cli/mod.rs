@@ -27,6 +27,7 @@ mod delete;
 mod deploy;
 mod diff;
 mod dotenv;
+mod drift;
 mod events;
 mod exec;
 mod follow;
@@ -149,6 +150,7 @@ fn dispatch(command: Command, cx: &Context) -> Result<ExitCode, Failure> {
         Command::Secret(command) => config::secret(&command, cx),
         Command::Hook(command) => hook::run(&command, cx),
         Command::Operations(command) => operations::run(&command, cx),
+        Command::Drift(args) => drift::run(&args, cx),
         Command::Loops(args) => loops::run(&args, cx),
         Command::Audit(command) => audit::run(&command, cx),
         Command::Completions(args) => completions::run(&args, cx),

@@ -137,7 +137,7 @@ impl Deployer {
 }
 
 /// The job of a release that has run, from its own record, with the counts of today.
-fn rendered_again(head: &Head, old: &Release) -> Result<JobWanted, Error> {
+pub(super) fn rendered_again(head: &Head, old: &Release) -> Result<JobWanted, Error> {
     let lost = |why: String| {
         Error::Invalid(format!(
             "release {} cannot be rendered again: {why}; deploy what shall serve instead",

@@ -44,6 +44,17 @@ pub(super) struct Prepared {
 }
 
 impl Deployer {
+    /// The keys of an app that Garage has no more.
+    async fn gone_keys(&self, head: &Head) -> Result<BTreeSet<String>, Error> {
+        let garage = &self.runner.hands().garage;
+        let owned = head.owned.iter().filter(|o| o.kind == Kind::Key).map(|o| &o.id);
+        let looks = owned.map(|id| async move {
+            let key = garage.key(id).await?;
+            Ok::<_, EngineError>(key.is_none().then(|| id.clone()))
+        });
+        Ok(futures::future::try_join_all(looks).await?.into_iter().flatten().collect())
+    }
+
     pub(super) async fn prepare(
         &self,
         by: &By,
@@ -66,6 +77,7 @@ impl Deployer {
         let env = source.env.clone().unwrap_or_else(|| head.value.env.clone());
         let lost = self.lost_env(app, source, &env).await?;
         let node = self.node(&source.project, &head.value).await?;
+        let gone = self.gone_keys(&head.value).await?;
         let processes: BTreeMap<ProcessName, u32> =
             source.project.processes.iter().map(|p| (p.name.clone(), p.instances)).collect();
         // What somebody scaled stays scaled, until the descriptor says the same.
@@ -81,7 +93,7 @@ impl Deployer {
             counts: counts.clone(),
             node,
             uses: render::resolve_uses(&source.project, app, &hands.cluster, |u| {
-                key_id(&head.value, &u.name)
+                key_id(&head.value, &u.name, &gone)
             }),
         };
         let desired =
@@ -318,9 +330,10 @@ fn owners(project: &Project, head: &Head, by: &By) -> Vec<Owner> {
 
 /// The id of the key of a bucket: the one that the app holds, or the one that its next release brings. It follows
 /// from the app, the use and the release, so that a reviewed plan and its deploy agree, and an id that was used once
-/// never comes back.
-fn key_id(head: &Head, of: &PartName) -> String {
-    let owned = |id: &String| head.owned.iter().any(|o| o.kind == Kind::Key && o.id == *id);
+/// never comes back: one that somebody has deleted in Garage is not made again.
+fn key_id(head: &Head, of: &PartName, gone: &BTreeSet<String>) -> String {
+    let owned =
+        |id: &String| !gone.contains(id) && head.owned.iter().any(|o| o.kind == Kind::Key && o.id == *id);
     let id_of = |n| render::access_key_id(&head.uid, of, n);
     let known = (1..=head.last_number).rev().map(id_of).find(owned);
     known.unwrap_or_else(|| id_of(head.last_number + 1))

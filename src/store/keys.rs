@@ -31,6 +31,8 @@ pub const CHAINS: &str = "terreau/v1/chain/";
 pub const CONFIG: &str = "terreau/v1/config/";
 /// Maintenance pages.
 pub const MAINTENANCE: &str = "terreau/v1/maintenance/";
+/// What is not on the engines as it was left.
+pub const DRIFT: &str = "terreau/v1/drift/";
 /// Live agents.
 pub const AGENTS: &str = "terreau/v1/agent/";
 
@@ -116,6 +118,10 @@ pub fn doomed(id: &Uid) -> String {
 /// The maintenance page of an app.
 pub fn maintenance(app: &Placement) -> String {
     format!("{MAINTENANCE}{}", app.path())
+}
+/// How an app drifts.
+pub fn drift(app: &Placement) -> String {
+    format!("{DRIFT}{}", app.path())
 }
 /// A live agent, held by its session.
 pub fn agent(id: &Uid) -> String {

@@ -27,8 +27,8 @@ pub use config::{ConfigChange, ConfigMade, EnvMade};
 pub use kept::{KeptInstance, KeptStream};
 pub use objects::Objects;
 pub use records::{
-    AgentRecord, Audit, Direction, Doomed, LeaderRecord, LockHolder, MaintenancePage, NameRecord, OpRecord,
-    OpenIntent, Step, StepSpec, StepState,
+    AgentRecord, Audit, Direction, Doomed, DriftRecord, LeaderRecord, LockHolder, MaintenancePage,
+    NameRecord, OpRecord, OpenIntent, Step, StepSpec, StepState,
 };
 
 /// How many records that were passed over are remembered.
@@ -114,6 +114,16 @@ impl Store {
     /// Every maintenance page.
     pub async fn maintenance(&self) -> Result<Vec<Versioned<MaintenancePage>>, EngineError> {
         self.readable(keys::MAINTENANCE).await
+    }
+
+    /// What is known to differ of every app.
+    pub async fn drifts(&self) -> Result<Vec<Versioned<DriftRecord>>, EngineError> {
+        self.readable(keys::DRIFT).await
+    }
+
+    /// What is known to differ of an app.
+    pub async fn drift_of(&self, app: &Placement) -> Result<Option<Versioned<DriftRecord>>, EngineError> {
+        self.read(&keys::drift(app)).await
     }
 
     /// The agents that live.

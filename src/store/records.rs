@@ -350,6 +350,19 @@ pub struct MaintenancePage {
     pub page: Option<String>,
 }
 
+/// What of an app is not on the engines as it was left (`terreau/v1/drift/<app>`), as the leader saw it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DriftRecord {
+    /// Schema version: 1.
+    pub v: u32,
+    /// Of which app.
+    pub app: Placement,
+    /// Its identity.
+    pub uid: Uid,
+    /// Since when each thing differs (RFC 3339, UTC), by `<kind>/<id>`.
+    pub since: BTreeMap<String, String>,
+}
+
 /// A live agent, as others find it (`terreau/v1/agent/<ulid>`, held by its session).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentRecord {

@@ -103,6 +103,7 @@ const TABLE: &[(&str, &[&str], Needs)] = &[
     ("operations show", &["OPERATION"], Needs::ToRead),
     ("operations list", &[], Needs::Person),
     ("operations cancel", &["OPERATION"], Needs::ToRead),
+    ("drift", &["--app", "APP"], Needs::ToRead),
     ("loops", &[], Needs::Person),
     ("audit list", &[], Needs::Person),
     ("audit verify", &[], Needs::Person),

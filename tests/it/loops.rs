@@ -9,10 +9,11 @@ use crate::api::agent::Agent;
 use crate::harness::{Part, Stack, StackOptions, eventually};
 
 /// Every loop of an agent, and whether only the one that leads goes round.
-const LOOPS: [(&str, bool); 10] = [
+const LOOPS: [(&str, bool); 11] = [
     ("agent-record", false),
     ("audit-export", true),
     ("consul-checks", false),
+    ("drift", true),
     ("leader", true),
     ("log-keeper", true),
     ("nomad-events", false),

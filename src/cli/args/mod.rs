@@ -5,6 +5,7 @@ mod app;
 mod audit;
 mod changes;
 mod config;
+mod drift;
 mod history;
 mod hook;
 mod logs;
@@ -26,6 +27,7 @@ pub use config::{
     ConfigEditArgs, ConfigExportArgs, ConfigImportArgs, ConfigListArgs, EnvCommand, EnvSetArgs, EnvUnsetArgs,
     HowArgs, SecretCommand, SecretSetArgs,
 };
+pub use drift::DriftArgs;
 pub use history::{DiffArgs, GraphArgs, GraphFormat, ReleaseCommand, ReleaseExportArgs, ReleaseImportArgs};
 pub use hook::{HookAddArgs, HookCommand, HookIdArgs, HookListArgs, HookTestArgs};
 pub use logs::{LogsArgs, Stream};
@@ -166,6 +168,9 @@ pub enum Command {
     /// List, follow and cancel changes
     #[command(subcommand, aliases = ["ops", "op", "operation"])]
     Operations(OperationsCommand),
+    #[command(about = "Show what was changed outside of Terreau")]
+    #[allow(missing_docs)] // A doc comment would hide the long text of the arguments.
+    Drift(DriftArgs),
     #[command(about = "List the agents, and how what they do in the background fares (admins)")]
     #[allow(missing_docs)] // A doc comment would hide the long text of the arguments.
     Loops(LoopsArgs),

@@ -177,6 +177,7 @@ pub fn json_line(path: &str) -> Option<&'static str> {
         "secret edit" => "EDITOR=nano terreau secret edit --stage --json",
         "secret history" => "terreau secret history --json",
         "operations list" => "terreau operations list --json",
+        "drift" => "terreau drift --json",
         "loops" => "terreau loops --json",
         "audit list" => "terreau audit list --json",
         "audit verify" => "terreau audit verify --json",
