@@ -168,11 +168,7 @@ pub enum Command {
     /// List, follow and cancel changes
     #[command(subcommand, aliases = ["ops", "op", "operation"])]
     Operations(OperationsCommand),
-    #[command(about = "Show what was changed outside of Terreau")]
-    #[allow(missing_docs)] // A doc comment would hide the long text of the arguments.
     Drift(DriftArgs),
-    #[command(about = "List the agents, and how what they do in the background fares (admins)")]
-    #[allow(missing_docs)] // A doc comment would hide the long text of the arguments.
     Loops(LoopsArgs),
     /// Read the log of every change, and look whether it is whole (admins)
     #[command(subcommand)]
