@@ -164,6 +164,7 @@ async fn note(
             operation: fresh_uid(runner.now()),
             outcome: Outcome::Done,
             summary,
+            about: Vec::new(),
         };
         ops.push(TxnOp::Create { key: keys::audit(&audit.operation), value: encode(&audit)? });
     }
