@@ -21,7 +21,8 @@ pub const SESSIONS: &str = "terreau/v1/login/";
 const ID_BYTES: usize = 16;
 const SECRET_BYTES: usize = 32;
 /// Said for a token that never was, that has ended or that was revoked alike.
-const UNKNOWN: AccessError = AccessError::NotLoggedIn("this session has ended or never was: log in");
+const UNKNOWN: AccessError =
+    AccessError::NotLoggedIn("this session or token has ended, or never was: log in");
 
 /// One session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

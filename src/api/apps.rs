@@ -8,12 +8,14 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use super::Api;
-use super::caller::{App, Caller, Query};
+use super::caller::{App, Caller, Query, reads};
 use super::problem::{Answer, Fail};
 use super::share::{self, Kind};
-use crate::access::{Decision, Object, Verb, decide};
+use crate::access::Verb;
 use crate::deploy::history::{Fate, Told};
 use crate::deploy::{LogForm, LogQuery, LogStreamName};
+use crate::model::Placement;
+use crate::model::project::Owner;
 use crate::model::wire::{AppStatus, Apps, LogLine, Problem, ReleaseView, Releases};
 
 /// Every app that the person may read.
@@ -22,16 +24,11 @@ use crate::model::wire::{AppStatus, Apps, LogLine, Problem, ReleaseView, Release
     (status = 401, body = Problem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn list(State(api): State<Api>, caller: Caller) -> Answer<Json<Apps>> {
-    // A list hides instead of refusing, so there is no second look later: groups are asked now.
-    let session = api.access.look_again(&caller.session).await?.unwrap_or(caller.session);
-    let apps = api
-        .deployer
-        .status_all(|app, owners| {
-            // Whose it is cannot be read: only who may read everything hears of it.
-            let object = Object::App { app, owners: Some(owners.unwrap_or_default()) };
-            decide(&session.subject, Verb::Read, &object) == Decision::Allowed
-        })
-        .await?;
+    let subject = caller.looked_again(&api).await?;
+    // Whose it is cannot be read: only who may read everything hears of it.
+    let may_see =
+        |app: &Placement, owners: Option<&[Owner]>| reads(&subject, app, owners.unwrap_or_default());
+    let apps = api.deployer.status_all(may_see).await?;
     Ok(Json(Apps { apps }))
 }
 

@@ -8,11 +8,14 @@ use axum::extract::{FromRequestParts, Path};
 use axum::http::header;
 use axum::http::request::Parts as RequestParts;
 use secrecy::SecretString;
+use serde::Deserialize;
 
 use super::Api;
 use super::problem::{Answer, Fail};
-use crate::access::{AccessError, Decision, Object, Session, Standing, Verb, decide};
+use crate::access::{AccessError, Decision, Object, Session, Standing, Subject, Verb, decide};
 use crate::deploy::Old;
+use crate::model::names::NameError;
+use crate::model::project::Owner;
 use crate::model::wire::ProblemCode;
 use crate::model::{Placement, Sha256Hex, Uid};
 use crate::store::records::By;
@@ -113,6 +116,11 @@ impl Caller {
         }
     }
 
+    /// Who it is, asked now: a list hides instead of refusing, so there is no second look later.
+    pub(super) async fn looked_again(self, api: &Api) -> Answer<Subject> {
+        Ok(api.access.look_again(&self.session).await?.unwrap_or(self.session).subject)
+    }
+
     /// Lets nobody through who comes by a token: it is for apps, and makes no tokens.
     pub(super) fn in_person(&self) -> Answer<()> {
         match &self.session.subject.scope {
@@ -187,7 +195,7 @@ impl FromRequestParts<Api> for App {
 
     async fn from_request_parts(parts: &mut RequestParts, _: &Api) -> Result<Self, Fail> {
         let text = segment(parts, "app").await?;
-        text.parse().map(Self).map_err(|e: crate::model::names::NameError| Fail::field("app", e.to_string()))
+        text.parse().map(Self).map_err(|e: NameError| Fail::field("app", e.to_string()))
     }
 }
 
@@ -283,6 +291,30 @@ async fn segments(parts: &mut RequestParts) -> Result<Vec<(String, String)>, Fai
         .await
         .map_err(|_| Fail::new(ProblemCode::Invalid, "the path is not UTF-8"))?;
     Ok(segments)
+}
+
+/// Whether somebody may read an app of these owners.
+pub(super) fn reads(who: &Subject, app: &Placement, owners: &[Owner]) -> bool {
+    decide(who, Verb::Read, &Object::App { app, owners: Some(owners) }) == Decision::Allowed
+}
+
+/// One app, or every one that may be read.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub(super) struct OneApp {
+    /// Of this app alone.
+    app: Option<String>,
+}
+
+impl OneApp {
+    /// The app that is asked for, where one is, and whether it may be read.
+    pub(super) async fn asked(self, api: &Api, caller: &mut Caller) -> Answer<Option<Placement>> {
+        let Some(app) = self.app else { return Ok(None) };
+        let app: Placement = app.parse().map_err(|e: NameError| Fail::field("app", e.to_string()))?;
+        caller.may(api, Verb::Read, &app).await?;
+        Ok(Some(app))
+    }
 }
 
 /// A query, whose unknown or wrong parts are refused.

@@ -10,16 +10,16 @@ use axum::response::sse::Event;
 use futures::{Stream, StreamExt};
 
 use super::Api;
-use super::caller::{Caller, Id, Query};
+use super::caller::{Caller, Id, Query, reads};
 use super::deploys::whole;
 use super::problem::{Answer, Fail};
 use super::share::{self, Kind};
-use crate::access::{Decision, Object, Verb, decide};
+use crate::access::Verb;
 use crate::deploy::{Course, Line};
 use crate::model::wire::{
     Accepted, OperationEnd, OperationLine, OperationView, Operations, Problem, ProblemCode,
 };
-use crate::model::{Placement, Uid};
+use crate::model::{Head, Placement, Uid};
 use crate::operation::Progress;
 
 /// The operation, if its app may be read; otherwise the words of one that never was.
@@ -90,15 +90,9 @@ pub(super) async fn list(
         caller.may(&api, Verb::Read, app).await?;
     }
     let old = caller.old();
-    // A list hides instead of refusing, so there is no second look later: groups are asked now.
-    let session = api.access.look_again(&caller.session).await?.unwrap_or(caller.session);
-    let listed = api
-        .deployer
-        .operations(app.as_ref(), ended, old, |head| {
-            let object = Object::App { app: &head.app, owners: Some(&head.owners) };
-            decide(&session.subject, Verb::Read, &object) == Decision::Allowed
-        })
-        .await?;
+    let subject = caller.looked_again(&api).await?;
+    let may_see = |head: &Head| reads(&subject, &head.app, &head.owners);
+    let listed = api.deployer.operations(app.as_ref(), ended, old, may_see).await?;
     Ok(Json(Operations {
         open: listed.open.into_iter().map(line).collect(),
         ended: listed.ended.into_iter().map(line).collect(),

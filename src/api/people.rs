@@ -7,9 +7,9 @@ use axum::response::{IntoResponse, Response};
 
 use super::Api;
 use super::body;
-use super::caller::{App, Caller, Segment};
+use super::caller::{App, Caller, Segment, reads};
 use super::problem::{Answer, Fail};
-use crate::access::{Decision, Left, Object, Standing, User, Verb, decide};
+use crate::access::{Left, Standing, User, Verb};
 use crate::deploy::leave::{Became, Fate, LeaveError};
 use crate::deploy::owners::NewOwners;
 use crate::model::head::AppState;
@@ -26,15 +26,8 @@ use crate::model::{Login, nearest};
     (status = 401, body = Problem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn projects(State(api): State<Api>, caller: Caller) -> Answer<Json<Projects>> {
-    // A list hides instead of refusing, so there is no second look later: groups are asked now.
-    let session = api.access.look_again(&caller.session).await?.unwrap_or(caller.session);
-    let heads = api
-        .deployer
-        .projects(|head| {
-            let object = Object::App { app: &head.app, owners: Some(&head.owners) };
-            decide(&session.subject, Verb::Read, &object) == Decision::Allowed
-        })
-        .await?;
+    let subject = caller.looked_again(&api).await?;
+    let heads = api.deployer.projects(|head| reads(&subject, &head.app, &head.owners)).await?;
     let state = |state| match state {
         AppState::New => "new",
         AppState::Live => "live",

@@ -54,7 +54,7 @@ async fn list(args: &AuditListArgs, client: &Client, cx: &Context) -> Ran {
     } else {
         all.iter().try_for_each(|l| cx.printer.data(line(l)))?;
         if all.iter().any(|l| !l.chained) {
-            cx.printer.hint("what `(waits)` is not in the chain in Garage yet: that takes some minutes");
+            cx.printer.hint("what `(waits)` is not in the chain in Garage yet: that takes some ten minutes");
         }
     }
     match torn {

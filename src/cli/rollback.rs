@@ -4,7 +4,7 @@
 use http::Method;
 
 use super::args::RollbackArgs;
-use super::client::app_path;
+use super::client::{Client, app_path, escaped};
 use super::context::Context;
 use super::deploy::{Answer, not_kept, unchanged};
 use super::exit::ExitStatus;
@@ -12,7 +12,8 @@ use super::failure::{Ran, harmless};
 use super::follow::{self, Form, Then};
 use super::printer::when;
 use super::{local, turn, waiting};
-use crate::model::wire::{BackTo, RollbackRequest};
+use crate::model::head::Outcome;
+use crate::model::wire::{BackTo, OperationView, RollbackRequest};
 
 /// Runs it.
 pub fn run(args: &RollbackArgs, cx: &Context) -> Ran {
@@ -42,11 +43,19 @@ pub fn run(args: &RollbackArgs, cx: &Context) -> Ran {
             }
         }
         let ran = follow::accepted(cx, &client, &it, then, form).await?;
-        if let (Some(old), ExitStatus::Done, Then::Follow) = (&it.back_to, ran, then) {
+        if let (Some(old), ExitStatus::Done, Then::Follow) = (&it.back_to, ran, then)
+            && serves(&client, &it.operation).await
+        {
             cx.printer.say(format!("{app} is back at {}", words(old)));
         }
         Ok(ran)
     })
+}
+
+/// Whether what an operation that went well brought serves: its canaries may be held instead.
+async fn serves(client: &Client, operation: &str) -> bool {
+    let view = client.get::<OperationView>(&format!("/v1/operations/{}", escaped(operation))).await;
+    view.is_ok_and(|v| v.end.is_some_and(|end| end.outcome == Outcome::Done))
 }
 
 /// `release 3 of 2026-01-31 12:00:00 UTC, by alice: the search was quicker`

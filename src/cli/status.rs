@@ -150,7 +150,8 @@ fn process(p: &ProcessStatus, of: &AppStatus) -> String {
         line = format!("{line} (the descriptor says {described})");
     }
     if p.restarts > 0 {
-        line = format!("{line}, {} restarts", p.restarts);
+        let times = if p.restarts == 1 { "restart" } else { "restarts" };
+        line = format!("{line}, {} {times}", p.restarts);
     }
     if p.oom_killed {
         line += ", last one killed: out of memory";

@@ -90,6 +90,13 @@ fn program(verb: &str, args: &[OsString], error: &Error) -> Option<String> {
     })
 }
 
+/// Whether a command takes an app by `--app`.
+fn takes_app(path: &str) -> bool {
+    let root = Line::command();
+    let command = path.split(' ').try_fold(&root, |at, word| at.find_subcommand(word));
+    command.is_some_and(|c| c.get_arguments().any(|a| a.get_long() == Some("app")))
+}
+
 /// What to write in the place of an option that a command does not have.
 fn option(path: &str, error: &Error) -> Option<String> {
     let Some(ContextValue::String(given)) = error.get(ContextKind::InvalidArg) else { return None };
@@ -97,6 +104,9 @@ fn option(path: &str, error: &Error) -> Option<String> {
         return None;
     }
     let name = given.split('=').next().unwrap_or(given);
+    if !name.starts_with('-') && takes_app(path) {
+        return Some(format!("is {name} an app? `terreau {path}` takes one by --app {name}"));
+    }
     let known = OPTIONS.iter().find(|(of, names, _)| *of == path && names.contains(&name));
     known.map(|(.., words)| (*words).to_owned())
 }
@@ -184,6 +194,9 @@ mod tests {
         }
         assert_eq!(said(&["deploy", "--yes=true"]).as_deref(), Some(OPTIONS[2].2));
         assert_eq!(said(&["open", "--zzzzzz"]), None);
+        let by_option = said(&["env", "list", "shop"]).unwrap_or_default();
+        assert!(by_option.contains("`terreau env list` takes one by --app shop"), "{by_option}");
+        assert_eq!(said(&["loops", "shop"]), None);
     }
 
     #[test]

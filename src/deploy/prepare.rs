@@ -17,6 +17,7 @@ use crate::model::text::Reference;
 use crate::model::{Bindings, Login, Placement, ProcessName, Release, ReleaseNumber, SecretName};
 use crate::operation::run::fresh_uid;
 use crate::operation::{Given, OpenError};
+use crate::plan::compare::{Side, Values, differences};
 use crate::plan::{self, Obstacle, Plan};
 use crate::render;
 use crate::resources::observed::{self, JobSeen, Wanted};
@@ -148,6 +149,9 @@ impl Deployer {
             // Nothing is new: the release that was stopped comes back.
             plan.release = head.value.release.as_ref().map(|r| r.number).or(plan.release);
         }
+        if plan.is_empty() && head.value.held.is_none() {
+            plan.changes.extend(self.kept_alone(&head.value, source, &plan, &bindings).await?);
+        }
         versions::mark(&mut plan.after.doomed, &head.value, &existing);
         plan.notes.extend(notes);
         if head.value.wanted == HeadWanted::Stopped && !plan.is_empty() {
@@ -202,6 +206,31 @@ impl Deployer {
             before: newest(&head.value).map(|r| (r.number, r.object.clone())),
         };
         Ok(Prepared { head, release, desired, plan, given })
+    }
+
+    /// What of a descriptor concerns nothing that runs: owners, how a secret comes to its value. It makes a release all the
+    /// same: what is asked of the app later goes by the descriptor of the release that serves.
+    async fn kept_alone(
+        &self,
+        head: &Head,
+        source: &Source,
+        plan: &Plan,
+        bindings: &Bindings,
+    ) -> Result<Option<plan::Change>, Error> {
+        let Some(before) = self.current(head).await?.as_ref().and_then(project) else { return Ok(None) };
+        // With the same bindings: what is staged or scaled besides is no part of the descriptor.
+        let side = |project| Side { project, bindings };
+        let details = differences(side(&before), side(&source.project), Values::Named);
+        let front = plan.after.owned.iter().find(|o| matches!(o.kind, Kind::Job | Kind::Site));
+        let Some(front) = front.filter(|_| !details.is_empty()) else { return Ok(None) };
+        Ok(Some(plan::Change {
+            kind: front.kind,
+            target: front.id.clone(),
+            action: plan::Action::Update,
+            impact: plan::Impact::InPlace,
+            guard: plan::Guard::Atomic,
+            details: std::iter::once("nothing that runs is touched".to_owned()).chain(details).collect(),
+        }))
     }
 
     /// The head as it is, or as a first deploy makes it (index 0: to be created).

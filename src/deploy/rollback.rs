@@ -74,7 +74,13 @@ impl Deployer {
             // "Back" from what is held, or from what serves beside it? The person says.
             none_held(head)?;
             let Some(current) = runs else {
-                return Err(Error::NotFound(format!("{app} has no release yet")));
+                let why = match newest(head) {
+                    Some(_) => format!(
+                        "no release of {app} has served yet, so there is none to go back to: see `terreau releases`"
+                    ),
+                    None => format!("{app} has no release yet"),
+                };
+                return Err(Error::NotFound(why));
             };
             let Some((before, object)) = &current.previous else {
                 return Err(Error::NotFound(format!("{app} has only one release; there is none before it")));

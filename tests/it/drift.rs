@@ -105,7 +105,10 @@ async fn a_job_that_was_changed_by_hand_is_seen_and_what_the_words_say_sets_it_r
 
     world.scale_by_hand(&app, 3).await;
     let (text_of, details) = world.only(&app, Kind::Job, DriftWhat::Counts).await;
-    assert!(text_of.contains("scaled outside of Terreau; `terreau scale"), "{text_of}");
+    assert!(
+        text_of.contains(&format!("scaled outside of Terreau; `terreau scale --app {app} web=2` sets")),
+        "{text_of}"
+    );
     assert_eq!(details, ["web has 3 where 2 was asked for"]);
     world.scale(&app, 2).await;
     world.none("the scale that was asked for").await;
@@ -166,11 +169,23 @@ async fn what_an_app_owns_elsewhere_is_missed_where_it_is_gone_and_an_engine_tha
     let before = hands.consul.kv_get(&plain).await.unwrap().unwrap().value;
     hands.consul.kv_put(&plain, "canary-of-a-hand").await.unwrap();
     let (text_of, _) = world.only(&app, Kind::Secret, DriftWhat::Changed).await;
-    assert!(text_of.contains("secret session has a value in Consul that Terreau did not write"), "{text_of}");
+    assert!(
+        text_of.contains("in Consul is not what Terreau wrote; what Terreau runs reads its own"),
+        "{text_of}"
+    );
     hands.consul.kv_delete(&plain).await.unwrap();
+    world.only(&app, Kind::Secret, DriftWhat::Changed).await;
+    // Any next release writes it again.
+    let more = text.replace("SESSION = ", "MORE = \"1\"\n    SESSION = ");
+    world.deploy(&app, &more).await;
+    world.none("the next release").await;
+    assert_eq!(hands.consul.kv_get(&plain).await.unwrap().unwrap().value, before);
+    let version = app.secret_version_key(&session, 1);
+    hands.consul.kv_delete(&version).await.unwrap();
     world.only(&app, Kind::Secret, DriftWhat::Gone).await;
-    hands.consul.kv_put(&plain, before).await.unwrap();
-    world.none("the value that was there").await;
+    world.deploy(&app, &more).await;
+    world.none("a deploy makes a generated one anew").await;
+    world.deploy(&app, &text).await;
 
     let dn = owned(Kind::Account);
     let marked = hands.directory.get(&dn).await.unwrap().unwrap();

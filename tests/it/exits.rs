@@ -184,6 +184,7 @@ fn the_documented_exit_codes_are_those_of_the_table() {
          Every command ends with 0 when what was asked for is so, with 1 when it was tried and failed, with 10 when a plan has\n\
          changes. Where a part of an app, a person or an operation that was named is not there, it ends with 6 (and names the one\n\
          that was probably meant); where the app is in a state in which it cannot be done (`restart` of a stopped one), with 5.\n\
+         Ctrl-C while a change is followed leaves it to go on, and ends with 130.\n\
          What may stand in its way:\n\n| command |",
     );
     for (_, words) in WAYS {

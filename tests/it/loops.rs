@@ -22,7 +22,7 @@ const LOOPS: [(&str, bool); 11] = [
     ("sweep", true),
     ("tidy", true),
 ];
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Each loop's state, of one agent.
 fn states(agent: &Value) -> BTreeMap<&str, &str> {

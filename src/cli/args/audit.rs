@@ -18,7 +18,7 @@ pub enum AuditCommand {
 /// List who changed what, from where, newest first
 ///
 /// Every change of an app, every look at its values, every program run in it, and what was done about people and their
-/// tokens. What is marked `waits` is not yet in the chain in Garage: that takes some minutes.
+/// tokens. What is marked `waits` is not yet in the chain in Garage: that takes some ten minutes.
 #[derive(Debug, Clone, Args)]
 #[command(
     mut_arg("app", |a| a.help("Only of this app [default: of all]")),

@@ -85,10 +85,9 @@ fn secrets(head: &Head, there: &BTreeMap<String, Sha256Hex>, found: &mut Vec<Fou
         let versions = format!(".v/{name}/");
         let what = match there.get(name.as_str()) {
             _ if !there.contains_key(&format!("{versions}{version}")) => DriftWhat::Gone,
-            None => DriftWhat::Gone,
             // A value that was staged, or that a rollback took, is one of them too.
             Some(now) if there.iter().any(|(k, v)| k.starts_with(&versions) && v == now) => continue,
-            Some(_) => DriftWhat::Changed,
+            _ => DriftWhat::Changed,
         };
         found.push(Found::new(Kind::Secret, name.as_str(), what));
     }

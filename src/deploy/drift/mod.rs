@@ -16,6 +16,7 @@ use crate::model::head::Kind;
 use crate::model::wire::{Drift, DriftView, DriftWhat};
 use crate::model::{Head, Placement};
 use crate::operation::Runner;
+use crate::operation::intended::counts_of;
 use crate::store::Versioned;
 use crate::store::records::DriftRecord;
 use compare::Found;
@@ -144,10 +145,18 @@ fn view(head: &Head, seen: Seen, known: Option<&DriftRecord>) -> DriftView {
 fn words(head: &Head, found: &Found) -> (String, String) {
     let (kind, target, app) = (found.kind.as_str(), &found.target, &head.app);
     let again = || "`terreau deploy`, or a rollback to the release that runs, writes it again".to_owned();
-    let set = || format!("`terreau secret set {target} --app {app}` sets it");
+    let wanted = || {
+        let counts = counts_of(head).into_iter().map(|(process, count)| format!(" {process}={count}"));
+        counts.collect::<String>()
+    };
     match (found.what, found.kind) {
         (DriftWhat::Gone, Kind::Job) => (format!("job {target} is not in Nomad any more"), again()),
-        (DriftWhat::Gone, Kind::Secret) => (format!("secret {target} is not in Consul any more"), set()),
+        (DriftWhat::Gone, Kind::Secret) => (
+            format!("the value of secret {target} that {app} runs with is not in Consul any more"),
+            "instances that start anew wait for it: `terreau deploy` makes a generated one anew, `terreau secret set` takes \
+             one from you"
+                .to_owned(),
+        ),
         (DriftWhat::Gone, _) => (format!("{kind} {target} is not there any more"), again()),
         (DriftWhat::Stopped, _) => (
             format!("job {target} was stopped outside of Terreau"),
@@ -159,10 +168,11 @@ fn words(head: &Head, found: &Found) -> (String, String) {
         ),
         (DriftWhat::Counts, _) => (
             format!("job {target} was scaled outside of Terreau"),
-            format!("`terreau scale --app {app}` sets the counts"),
+            format!("`terreau scale --app {app}{}` sets the counts", wanted()),
         ),
         (DriftWhat::Changed, Kind::Secret) => {
-            (format!("secret {target} has a value in Consul that Terreau did not write"), set())
+            let what = format!("secrets/{}/{target} in Consul is not what Terreau wrote", app.flat());
+            (what, "what Terreau runs reads its own version, and goes on; the next release writes this again".to_owned())
         }
         (DriftWhat::Changed, _) => (format!("{kind} {target} was changed outside of Terreau"), again()),
         (DriftWhat::Foreign, _) => (

@@ -21,6 +21,8 @@ use crate::store::{Versioned, keys};
 
 /// How often it looks.
 const LOOK: Duration = Duration::from_mins(1);
+/// How often it is looked whether this agent leads now.
+const REST: Duration = Duration::from_secs(5);
 const LOOP: Kind =
     Kind { name: "drift", what: "looks whether what apps own is as Terreau left it", every: LOOK };
 /// Who tells it.
@@ -108,14 +110,23 @@ impl DriftWatch {
 
 async fn run(mut watch: DriftWatch, runner: Runner, beat: Beat, stop: CancellationToken) {
     loop {
-        match watch.pass(&runner).await {
-            Ok(None) => beat.rests(),
-            Ok(Some(_)) => beat.works(),
-            Err(e) => beat.failed(e),
-        }
+        let pause = match watch.pass(&runner).await {
+            Ok(None) => {
+                beat.rests();
+                REST
+            }
+            Ok(Some(_)) => {
+                beat.works();
+                LOOK
+            }
+            Err(e) => {
+                beat.failed(e);
+                LOOK
+            }
+        };
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(LOOK) => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }

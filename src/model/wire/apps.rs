@@ -171,7 +171,7 @@ pub struct InstanceView {
     /// The release that it runs; absent where that is not known any more (of ended ones).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<u64>,
-    /// Whether it is a canary: beside the instances that serve, and not one of them yet.
+    /// Whether it is a canary: it takes its share of the visitors, beside the instances that it is to replace.
     #[serde(default)]
     pub canary: bool,
     /// Whether it is a canary that is held until a person decides.

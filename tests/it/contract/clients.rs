@@ -234,6 +234,8 @@ async fn a_cut_event_stream_ends_with_an_error_after_its_last_whole_line() {
     let (nomad, _) = clients(&liar.addr);
     let mut events = nomad.events(0, &[Topic::all()]).await.unwrap();
     assert_eq!(events.next().await.unwrap().unwrap().index, 7);
+    let heartbeat = events.next().await.unwrap().unwrap();
+    assert!(heartbeat.events.is_empty(), "{heartbeat:?}");
     let cut = events.next().await.unwrap().unwrap_err();
     assert!(cut.is_passing(), "{cut}");
     assert!(events.next().await.is_none());

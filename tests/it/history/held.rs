@@ -137,6 +137,11 @@ async fn healthy_canaries_are_held_until_a_person_lets_them_go_on_or_takes_them_
     assert_eq!(states(&person, &app)[..2], [state(5, "held"), state(4, "taken back")]);
     person.expect(0, app.path(), &["deploy", "--promote"]);
     assert_eq!(states(&person, &app)[..2], [state(5, "running"), state(4, "taken back")]);
+    // A rollback whose canaries are held is not back yet.
+    let held = person.expect(0, app.path(), &["rollback", "1"]);
+    assert!(held.err.contains("held: the canaries of release 6"), "{}", held.err);
+    assert!(!held.err.contains("is back at"), "{}", held.err);
+    person.expect(0, app.path(), &["deploy", "--revert"]);
     // And a delete ends them.
     says("six");
     person.expect(0, app.path(), &["deploy"]);

@@ -2,6 +2,7 @@
 //! graph. The real command line, real agents, the real engines.
 
 mod again;
+mod alone;
 mod cancel;
 mod graph;
 mod held;
