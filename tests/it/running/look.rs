@@ -98,7 +98,7 @@ async fn pt_64_a_process_that_is_killed_is_started_again_and_status_ps_and_event
     );
 
     let words = it.expect(0, &["status"]).out;
-    for part in ["is running", "INSTANCE", "1 restarts", "owns job", "last change: deploy by me"] {
+    for part in ["is running", "INSTANCE", "1 restart,", "owns job", "last change: deploy by me"] {
         assert!(words.contains(part), "{part}: {words}");
     }
     let ps = it.expect(0, &["ps"]).out;
