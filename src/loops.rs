@@ -53,6 +53,17 @@ pub struct Loops {
     fares: Arc<Mutex<BTreeMap<&'static str, Fare>>>,
 }
 
+/// What came of going round once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// It went round.
+    Worked,
+    /// It had nothing to do here.
+    Rested,
+    /// It did not get round.
+    Failed,
+}
+
 /// With what a loop tells how it fares.
 #[derive(Debug, Clone)]
 pub struct Beat {
@@ -164,6 +175,24 @@ impl Beat {
             tracing::warn!(name = self.name, error = why, "a loop fails; it is tried again");
         } else {
             tracing::debug!(name = self.name, error = why, in_a_row, "a loop still fails");
+        }
+    }
+
+    /// It went round (`true`), had nothing to do here (`false`), or did not get round.
+    pub fn turned<E: Display>(&self, went: Result<bool, E>) -> Turn {
+        match went {
+            Ok(true) => {
+                self.works();
+                Turn::Worked
+            }
+            Ok(false) => {
+                self.rests();
+                Turn::Rested
+            }
+            Err(e) => {
+                self.failed(e);
+                Turn::Failed
+            }
         }
     }
 

@@ -56,11 +56,13 @@ pub enum Verb {
     Audit,
     /// Look how the agents fare.
     Inspect,
+    /// Mend what belongs to nobody.
+    Repair,
 }
 
 impl Verb {
     /// Every verb.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Read,
         Self::Logs,
         Self::Plan,
@@ -82,7 +84,13 @@ impl Verb {
         Self::Users,
         Self::Audit,
         Self::Inspect,
+        Self::Repair,
     ];
+
+    /// True of what is done to the cluster as a whole, and to no app.
+    pub fn is_of_cluster(self) -> bool {
+        matches!(self, Self::Metrics | Self::Users | Self::Audit | Self::Inspect | Self::Repair)
+    }
 
     /// The verb of this name.
     pub fn named(name: &str) -> Option<Self> {
@@ -113,6 +121,7 @@ impl Verb {
             Self::Users => "users",
             Self::Audit => "audit",
             Self::Inspect => "inspect",
+            Self::Repair => "repair",
         }
     }
 }
@@ -279,7 +288,7 @@ mod tests {
         let admin = who("root", &["admin"], Standing::Admin);
         for verb in Verb::ALL {
             // These are about the cluster.
-            if matches!(verb, Verb::Metrics | Verb::Users | Verb::Audit | Verb::Inspect) {
+            if verb.is_of_cluster() {
                 continue;
             }
             let owners_get = if verb == Verb::RawJob { NotAllowed } else { Allowed };
@@ -358,12 +367,13 @@ mod tests {
     #[test]
     fn figures_are_for_whoever_is_logged_in_and_other_verbs_do_not_fit_the_cluster() {
         let member = who("bob", &[], Standing::Member);
-        assert_eq!(decide(&member, Verb::Metrics, &Object::Cluster), Allowed);
+        let admin = who("root", &[], Standing::Admin);
         assert_eq!(decide(&member, Verb::Delete, &Object::Cluster), NotAllowed);
-        assert_eq!(decide(&member, Verb::Users, &Object::Cluster), NotAllowed);
-        assert_eq!(decide(&member, Verb::Audit, &Object::Cluster), NotAllowed);
-        assert_eq!(decide(&member, Verb::Inspect, &Object::Cluster), NotAllowed);
-        assert_eq!(decide(&who("root", &[], Standing::Admin), Verb::Users, &Object::Cluster), Allowed);
+        for verb in Verb::ALL.into_iter().filter(|v| v.is_of_cluster()) {
+            let members_get = if verb == Verb::Metrics { Allowed } else { NotAllowed };
+            assert_eq!(decide(&member, verb, &Object::Cluster), members_get, "{verb:?}");
+            assert_eq!(decide(&admin, verb, &Object::Cluster), Allowed, "{verb:?}");
+        }
     }
 
     #[test]

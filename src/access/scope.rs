@@ -39,7 +39,7 @@ pub struct TokenScope {
 
 /// The verbs that a token may be made for: those about one app.
 pub fn token_verbs() -> impl Iterator<Item = Verb> {
-    Verb::ALL.into_iter().filter(|v| !matches!(v, Verb::Metrics | Verb::Users | Verb::Audit | Verb::Inspect))
+    Verb::ALL.into_iter().filter(|v| !v.is_of_cluster())
 }
 
 /// What may be done by a verb, in a few words.
@@ -66,6 +66,7 @@ pub fn meaning(verb: Verb) -> &'static str {
         Verb::Users => "list and remove people",
         Verb::Audit => "the log of every change",
         Verb::Inspect => "how the agents fare",
+        Verb::Repair => "mend what belongs to nobody",
     }
 }
 

@@ -25,7 +25,7 @@ use crate::engines::consul::Consul;
 use crate::engines::directory::Directory;
 use crate::engines::garage::{Admin, S3};
 use crate::engines::nomad::Nomad;
-use crate::loops::{Beat, Kind, Loops};
+use crate::loops::{Beat, Kind, Loops, Turn};
 use crate::operation::run::fresh_uid;
 use crate::operation::{AgentSession, Announced, Runner, announce, export, leader};
 use crate::resources::Hands;
@@ -242,9 +242,8 @@ async fn tell_readiness(probes: api::Probes, beat: Beat, stop: CancellationToken
         }
         told = now;
         beat.works();
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(LOOK) => {}
+        if stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_none() {
+            return;
         }
     }
 }
@@ -259,24 +258,15 @@ async fn tidy(what: Arc<Tidied>, beat: Beat, stop: CancellationToken) {
     let mut cleared: Option<tokio::time::Instant> = None;
     loop {
         let is_due = cleared.is_none_or(|at| at.elapsed() >= CLEAR);
-        let pause = match pass(&what, is_due).await {
-            Ok(true) => {
-                beat.works();
+        let pause = match beat.turned(pass(&what, is_due).await) {
+            Turn::Worked => {
                 cleared = if is_due { Some(tokio::time::Instant::now()) } else { cleared };
                 TIDY
             }
-            Ok(false) => {
-                beat.rests();
-                LOOK
-            }
-            Err(e) => {
-                beat.failed(e);
-                LOOK
-            }
+            Turn::Rested | Turn::Failed => LOOK,
         };
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(pause) => {}
+        if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+            return;
         }
     }
 }

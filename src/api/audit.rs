@@ -6,11 +6,10 @@ use serde::Deserialize;
 
 use super::Api;
 use super::apps::moment;
-use super::caller::{Caller, Query};
+use super::caller::{Caller, Query, placement};
 use super::problem::{Answer, Fail};
 use crate::access::Verb;
 use crate::deploy::{AuditPlace, AuditQuery};
-use crate::model::Placement;
 use crate::model::wire::{AuditPage, AuditVerified, Problem};
 
 /// How many entries are told where nobody says.
@@ -52,11 +51,7 @@ pub(super) async fn list(
     if !(1..=MOST).contains(&limit) {
         return Err(Fail::field("limit", format!("1 to {MOST}")));
     }
-    let app: Option<Placement> = params
-        .app
-        .map(|a| a.parse())
-        .transpose()
-        .map_err(|e: crate::model::names::NameError| Fail::field("app", e.to_string()))?;
+    let app = placement(params.app)?;
     let since = moment("since", params.since.as_deref(), jiff::Timestamp::now())?;
     let query = AuditQuery { app, login: params.login, since, limit, from: place(params.from)? };
     Ok(Json(api.deployer.audit(&query).await?))

@@ -126,6 +126,9 @@ impl Body for wire::ScaleRequest {
 impl Body for wire::RestartRequest {
     const FIELDS: &'static [Field] = &[may("process", Text), may("alloc", Text)];
 }
+impl Body for wire::MendRequest {
+    const FIELDS: &'static [Field] = &[must("targets", Texts)];
+}
 impl Body for wire::MaintenanceRequest {
     const FIELDS: &'static [Field] = &[must("on", Flag), may("message", Text), may("page", Text)];
 }

@@ -182,7 +182,8 @@ fn changes(verb: Verb) -> bool {
         | Verb::Notify
         | Verb::Delete
         | Verb::DeleteData
-        | Verb::Users => true,
+        | Verb::Users
+        | Verb::Repair => true,
     }
 }
 
@@ -298,6 +299,11 @@ pub(super) fn reads(who: &Subject, app: &Placement, owners: &[Owner]) -> bool {
     decide(who, Verb::Read, &Object::App { app, owners: Some(owners) }) == Decision::Allowed
 }
 
+/// The `app` of a query, where it has one.
+pub(super) fn placement(app: Option<String>) -> Answer<Option<Placement>> {
+    app.map(|a| a.parse()).transpose().map_err(|e: NameError| Fail::field("app", e.to_string()))
+}
+
 /// One app, or every one that may be read.
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields, default)]
@@ -310,8 +316,7 @@ pub(super) struct OneApp {
 impl OneApp {
     /// The app that is asked for, where one is, and whether it may be read.
     pub(super) async fn asked(self, api: &Api, caller: &mut Caller) -> Answer<Option<Placement>> {
-        let Some(app) = self.app else { return Ok(None) };
-        let app: Placement = app.parse().map_err(|e: NameError| Fail::field("app", e.to_string()))?;
+        let Some(app) = placement(self.app)? else { return Ok(None) };
         caller.may(api, Verb::Read, &app).await?;
         Ok(Some(app))
     }

@@ -6,6 +6,7 @@ mod body;
 mod caller;
 mod config;
 mod deploys;
+mod doctor;
 mod drift;
 mod feed;
 mod graph;
@@ -128,8 +129,10 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(operations::list))
         .routes(routes!(operations::show))
         .routes(routes!(operations::cancel))
+        .routes(routes!(operations::abandon))
         .routes(routes!(operations::events))
         .routes(routes!(drift::drift))
+        .routes(routes!(doctor::look, doctor::mend))
         .routes(routes!(loops::list))
         .routes(routes!(audit::list))
         .routes(routes!(audit::verify))

@@ -10,7 +10,7 @@ use axum::response::sse::Event;
 use futures::{Stream, StreamExt};
 
 use super::Api;
-use super::caller::{Caller, Id, Query, reads};
+use super::caller::{Caller, Id, Query, placement, reads};
 use super::deploys::whole;
 use super::problem::{Answer, Fail};
 use super::share::{self, Kind};
@@ -19,7 +19,7 @@ use crate::deploy::{Course, Line};
 use crate::model::wire::{
     Accepted, OperationEnd, OperationLine, OperationView, Operations, Problem, ProblemCode,
 };
-use crate::model::{Head, Placement, Uid};
+use crate::model::{Head, Uid};
 use crate::operation::Progress;
 
 /// The operation, if its app may be read; otherwise the words of one that never was.
@@ -81,11 +81,7 @@ pub(super) async fn list(
     if ended > MOST {
         return Err(Fail::field("ended", format!("at most {MOST}")));
     }
-    let app: Option<Placement> = params
-        .app
-        .map(|a| a.parse())
-        .transpose()
-        .map_err(|e: crate::model::names::NameError| Fail::field("app", e.to_string()))?;
+    let app = placement(params.app)?;
     if let Some(app) = &app {
         caller.may(&api, Verb::Read, app).await?;
     }
@@ -116,6 +112,28 @@ fn line(l: Line) -> OperationLine {
         summary,
         ended_at,
     }
+}
+
+/// Ends an operation where it stands, for admins: no step of it is run or taken back any more. What it made stays its app's,
+/// which is `abandoned` until it is deployed or deleted.
+#[utoipa::path(post, path = "/v1/operations/{id}/abandon", tag = "operations", params(("id" = String, Path)), responses(
+    (status = 202, body = Accepted),
+    (status = 401, body = Problem, content_type = "application/problem+json"),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "It has ended, or has one step alone", body = Problem, content_type = "application/problem+json"),
+    (status = 503, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn abandon(
+    State(api): State<Api>,
+    mut caller: Caller,
+    Id(id): Id,
+) -> Answer<(StatusCode, Json<Accepted>)> {
+    course(&api, &mut caller, &id).await?;
+    caller.may_here(&api, Verb::Repair).await?;
+    let (by, deployer, operation) = (caller.by(), api.deployer.clone(), id.to_string());
+    let app = whole(async move { deployer.abandon(&by, &id).await }).await?;
+    Ok((StatusCode::ACCEPTED, Json(Accepted { operation, app: app.to_string(), back_to: None })))
 }
 
 /// Turns an operation back, before anything of it is begun that cannot be taken back (the registration of the job, for

@@ -22,6 +22,9 @@ use crate::model::wire::{
     FieldFault, Hidden, Problem, ProblemCode, TokenAnswer, TokenRequest, TokenView, Tokens,
 };
 
+/// What lists show of an id, and the shortest beginning of one that is taken.
+const SHOWN: usize = 8;
+const SHORTEST: usize = 4;
 /// The longest name, and the most apps, of a token: its record stays small.
 const LONGEST_NAME: usize = 64;
 const MOST_APPS: usize = 50;
@@ -173,9 +176,11 @@ pub(super) async fn revoke(
     let login = &caller.session.subject.login;
     let of = (caller.session.subject.standing != Standing::Admin).then_some(login);
     let mut found = api.access.tokens(of).await?;
+    // Less is too easily another's.
+    let is_meant = |t: &Token| id.len() >= SHORTEST && t.id.starts_with(&id);
     // A name is its maker's own: an admin means nobody else's by it.
     let is_named = |t: &Token| t.login == *login && t.scope.name == id;
-    found.retain(|t| !id.is_empty() && (t.id.starts_with(&id) || is_named(t)));
+    found.retain(|t| is_meant(t) || is_named(t));
     let token = match found.as_slice() {
         [one] => one,
         [] => {
@@ -188,7 +193,7 @@ pub(super) async fn revoke(
                 several.len(),
                 body::brief(&id)
             );
-            let ids: Vec<&str> = several.iter().take(8).map(|t| t.id.get(..8).unwrap_or(&t.id)).collect();
+            let ids: Vec<&str> = several.iter().take(8).map(|t| t.id.get(..SHOWN).unwrap_or(&t.id)).collect();
             return Err(Fail::new(ProblemCode::Conflict, text)
                 .hint(format!("name one by its id: {}", ids.join(", "))));
         }

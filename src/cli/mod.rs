@@ -26,6 +26,7 @@ mod cp;
 mod delete;
 mod deploy;
 mod diff;
+mod doctor;
 mod dotenv;
 mod drift;
 mod events;
@@ -151,6 +152,7 @@ fn dispatch(command: Command, cx: &Context) -> Result<ExitCode, Failure> {
         Command::Hook(command) => hook::run(&command, cx),
         Command::Operations(command) => operations::run(&command, cx),
         Command::Drift(args) => drift::run(&args, cx),
+        Command::Doctor(args) => doctor::run(&args, cx),
         Command::Loops(args) => loops::run(&args, cx),
         Command::Audit(command) => audit::run(&command, cx),
         Command::Completions(args) => completions::run(&args, cx),

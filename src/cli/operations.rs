@@ -38,6 +38,7 @@ pub fn run(command: &OperationsCommand, cx: &Context) -> Ran {
             show(args, &view, cx)
         }),
         OperationsCommand::Cancel(args) => waiting(cancel(args, &client, cx)),
+        OperationsCommand::Abandon(args) => waiting(abandon(&args.which, &client, cx)),
     }
 }
 
@@ -195,6 +196,23 @@ pub fn waits(waits: Option<&Waits>, id: &str) -> Vec<String> {
         ));
     }
     lines
+}
+
+/// Ends it where it stands, and says what is left.
+async fn abandon(args: &OperationArgs, client: &Client, cx: &Context) -> Ran {
+    let path = format!("/v1/operations/{}/abandon", meant(args, client, cx).await?);
+    let it: Accepted = client.read(client.send(client.request(Method::POST, &path)).await?).await?;
+    let end = follow::to_its_end(cx, client, &follow::of_operation(&it.operation)).await?;
+    let Some(end) = end else { return Ok(ExitStatus::Left) };
+    if args.json {
+        cx.printer.json(&end)?;
+    }
+    if end.outcome != Outcome::Abandoned {
+        return Err(Failure::failed(format!("it was over before: {}", end.summary)));
+    }
+    cx.printer.say(harmless(&end.summary));
+    end.why.iter().for_each(|line| cx.printer.say(format!("  {}", harmless(line))));
+    Ok(ExitStatus::Done)
 }
 
 /// Cancels, and watches it turn back. Done is what was asked for: that nothing has changed, or that a rollout was given up.

@@ -20,7 +20,7 @@ pub fn projects(args: &ProjectsArgs, cx: &Context) -> Ran {
         let app = local::app(args.app.app.as_ref(), cx.printer)?;
         let question = format!("{app} will be of {} alone. Go on? [y/N] ", args.to);
         if !args.yes {
-            confirmed(cx, &question, |answer| matches!(answer, "y" | "Y" | "yes"))?;
+            cx.printer.confirmed(&question, |answer| matches!(answer, "y" | "Y" | "yes"))?;
         }
         let request = OwnersRequest { only: Some(args.to.to_string()), ..OwnersRequest::default() };
         return waiting(async { change(cx, &client, &app, &request, args.turn, args.json).await });
@@ -127,14 +127,6 @@ fn tell(cx: &Context, list: &Owners, json: bool) -> Ran {
     Ok(ExitStatus::Done)
 }
 
-/// Asks for a yes; without a terminal there is none.
-fn confirmed(cx: &Context, question: &str, is_yes: impl Fn(&str) -> bool) -> Result<(), Failure> {
-    match cx.printer.ask(question)? {
-        Some(answer) if is_yes(answer.trim()) => Ok(()),
-        _ => Err(Failure::failed("given up: nothing was changed").hint("--yes does it without asking")),
-    }
-}
-
 /// Runs `terreau users`.
 pub fn users(command: &UsersCommand, cx: &Context) -> Ran {
     let client = cx.client()?;
@@ -211,7 +203,7 @@ fn remove(args: &UserRemoveArgs, client: &Client, cx: &Context) -> Ran {
             cx.printer.say(format!("{user} owns {}", harmless(&them.apps.join(", "))));
         }
         let question = format!("{user} will be removed{also}. Type the login to go on: ");
-        confirmed(cx, &question, |answer| answer == user.as_str())?;
+        cx.printer.confirmed(&question, |answer| answer == user.as_str())?;
     }
     waiting(async {
         let request = RemoveRequest {

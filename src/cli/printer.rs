@@ -163,6 +163,14 @@ impl Printer {
             Err(e) => Err(Failure::failed("cannot read the answer").because(e.to_string())),
         }
     }
+
+    /// Asks for a yes; without a terminal there is none.
+    pub fn confirmed(&self, question: &str, is_yes: impl Fn(&str) -> bool) -> Result<(), Failure> {
+        match self.ask(question)? {
+            Some(answer) if is_yes(answer.trim()) => Ok(()),
+            _ => Err(Failure::failed("given up: nothing was changed").hint("--yes does it without asking")),
+        }
+    }
 }
 
 /// A time to the second, in this machine's zone; as it came where it is none.

@@ -7,10 +7,10 @@ use std::str::FromStr;
 
 use jiff::Timestamp;
 
-use super::lineage::CLOCKS;
 use super::{Deployer, Error};
 use crate::model::wire::{AuditHead, AuditLine, AuditPage, AuditSegment, AuditVerified};
 use crate::model::{Placement, Sha256Hex};
+use crate::operation::export::CLOCKS;
 use crate::store::chain::{self, AUDIT, ChainHead, Entry, Link, ReadError, Segment, Torn};
 use crate::store::people::PeopleAudit;
 use crate::store::records::Audit;

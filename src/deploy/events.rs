@@ -192,10 +192,12 @@ impl Moments {
         let ended =
             evaluations.iter().filter(|e| e.status == "complete").map(|e| (e.modify_index, e.modify_time));
         let changed = allocations.iter().map(|a| (a.modify_index, a.modify_time));
-        let ours = audits.iter().filter(|a| a.verb != "cancel").filter_map(|a| {
-            let at = |text: &str| i64::try_from(text.parse::<jiff::Timestamp>().ok()?.as_nanosecond()).ok();
-            Some((at(&began(&a.operation)?)?, at(&a.at)?))
-        });
+        let ours =
+            audits.iter().filter(|a| !matches!(a.verb.as_str(), "cancel" | "abandon")).filter_map(|a| {
+                let at =
+                    |text: &str| i64::try_from(text.parse::<jiff::Timestamp>().ok()?.as_nanosecond()).ok();
+                Some((at(&began(&a.operation)?)?, at(&a.at)?))
+            });
         let ours = ours.collect();
         Self { firm: made.chain(begun).chain(ended).collect(), loose: changed.collect(), ours }
     }

@@ -1,6 +1,7 @@
 //! Whose a record is: an app's name may be another's later, and what happened to the one is not told to the other.
 
 use crate::model::Uid;
+use crate::operation::export::CLOCKS;
 use crate::operation::run::made_at;
 use crate::store::records::Audit;
 
@@ -20,10 +21,8 @@ impl Old {
     }
 }
 
-/// How much clocks may differ: a name is free an hour after its app was deleted, at the soonest.
-pub(super) const CLOCKS: jiff::SignedDuration = jiff::SignedDuration::from_mins(10);
-
-/// When the app with this identity was first deployed: what bears its name and ended before was another's.
+/// When the app with this identity was first deployed: what bears its name and ended before was another's (a name is free an hour
+/// after its app was deleted, at the soonest).
 pub(super) fn born(uid: &Uid) -> jiff::Timestamp {
     made_at(uid).and_then(|at| at.checked_sub(CLOCKS).ok()).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
 }

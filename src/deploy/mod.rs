@@ -9,6 +9,7 @@ mod copy;
 mod course;
 mod delete;
 pub mod diff;
+mod doctor;
 mod drift;
 mod error;
 mod events;

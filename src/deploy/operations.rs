@@ -9,7 +9,7 @@ use super::{Deployer, Error};
 use crate::engines::Fault;
 use crate::model::head::Outcome;
 use crate::model::{Head, Placement, Uid};
-use crate::operation::{CancelError, NoCancel};
+use crate::operation::{CancelError, NoCancel, Order};
 use crate::store::records::{Audit, By, OpRecord, StepState, Verb};
 
 /// How many audit records are looked at for a list, at most.
@@ -208,7 +208,7 @@ impl Deployer {
     /// may be asked.
     pub async fn cancel(&self, by: &By, id: &Uid) -> Result<Placement, Error> {
         let refused = |why: String, hint: String| Err(Error::Refused { why, hint });
-        match self.runner.cancel(id, by).await {
+        match self.runner.cancel(id, by, Order::Back).await {
             Ok(record) => Ok(record.app),
             // It is what was asked for.
             Err(CancelError::Not(record, NoCancel::Cancelled(_))) => Ok(record.app),
@@ -246,6 +246,37 @@ impl Deployer {
                     format!("operation {id} has ended already{summary}"),
                     "`terreau releases` shows what there is to go back to".to_owned(),
                 )
+            }
+            Err(e @ CancelError::NoSession) => Err(Error::Unready(e.to_string())),
+            Err(CancelError::Engine(e)) => Err(e.into()),
+        }
+    }
+}
+
+impl Deployer {
+    /// Ends an operation where it stands: no step of it is run or taken back any more. What it made stays its app's, which is
+    /// `abandoned` until a deploy or a delete.
+    pub async fn abandon(&self, by: &By, id: &Uid) -> Result<Placement, Error> {
+        let refused = |why: String, hint: &str| Err(Error::Refused { why, hint: hint.to_owned() });
+        match self.runner.cancel(id, by, Order::Abandon).await {
+            Ok(record) => Ok(record.app),
+            Err(CancelError::Not(record, NoCancel::Cancelled(_))) => Ok(record.app),
+            Err(CancelError::Not(record, _)) => refused(
+                format!(
+                    "the {} of {} is ending: nothing of it is half-way",
+                    record.verb.as_str(),
+                    record.app
+                ),
+                "follow it with `terreau operations follow`",
+            ),
+            Err(CancelError::NotOpen) if self.runner.store().intent(id).await?.is_some() => refused(
+                format!("{id} is a change of one step: there is nothing half-way to be left"),
+                "`terreau operations cancel` orders it back",
+            ),
+            Err(CancelError::NotOpen) => {
+                let end = self.operation(id).await?.end;
+                let summary = end.map(|e| format!(": {}", e.summary)).unwrap_or_default();
+                refused(format!("operation {id} has ended already{summary}"), "nothing is under way")
             }
             Err(e @ CancelError::NoSession) => Err(Error::Unready(e.to_string())),
             Err(CancelError::Engine(e)) => Err(e.into()),

@@ -76,9 +76,11 @@ impl Deployer {
         let Chosen { versions, given: secrets, notes } =
             versions::choose(source, &given, &head.value, &existing, &waiting);
         let env = source.env.clone().unwrap_or_else(|| head.value.env.clone());
-        let lost = self.lost_env(app, source, &env).await?;
-        let node = self.node(&source.project, &head.value).await?;
-        let gone = self.gone_keys(&head.value).await?;
+        let (lost, node, gone) = tokio::try_join!(
+            self.lost_env(app, source, &env),
+            self.node(&source.project, &head.value),
+            self.gone_keys(&head.value),
+        )?;
         let processes: BTreeMap<ProcessName, u32> =
             source.project.processes.iter().map(|p| (p.name.clone(), p.instances)).collect();
         // What somebody scaled stays scaled, until the descriptor says the same.

@@ -52,6 +52,7 @@ impl Deployer {
         }
         let (process, uid) = (run.process.clone(), run.uid.clone());
         let at = Reached { uid, alloc, task: process.clone(), process };
+        self.takes_programs(&at).await;
         let command = ["sh", "-c", FEED].map(str::to_owned);
         let nomad = &self.runner.hands().nomad;
         let is_said = AtomicBool::new(false);
@@ -101,6 +102,20 @@ impl Deployer {
             }
             if told.ends_with(b"\n") {
                 return Err(broken("it ended before its end was said".to_owned()));
+            }
+        }
+    }
+
+    /// Waits until programs can be run in it: Nomad calls a task running a moment before.
+    async fn takes_programs(&self, at: &Reached) {
+        let nomad = &self.runner.hands().nomad;
+        for _ in 0..50 {
+            match self.ends_well(nomad, at, &["sh", "-c", ":"]).await {
+                Err(e) if e.message.contains("not started yet") => {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                // Any other fault is met again by what follows, which says it.
+                _ => return,
             }
         }
     }

@@ -252,6 +252,8 @@ impl Deployer {
                 summary: l.summary.clone(),
             }),
             stopped: head.stopped.as_ref().map(|s| StoppedBy { by: s.by.clone(), at: s.at.clone() }),
+            why: (head.state == AppState::Abandoned)
+                .then(|| "its last change was abandoned half-way: deploy it again, or delete it".to_owned()),
             maintenance: head.maintenance.as_ref().map(|m| StoppedBy { by: m.by.clone(), at: m.at.clone() }),
             ..AppStatus::default()
         }
@@ -269,7 +271,8 @@ pub enum Ended {
 
 fn show(head: &Head, job: JobThere, seen: &Seen<'_>, status: &mut AppStatus) {
     status.processes = instances::processes(head, seen);
-    (status.status, status.why) = instances::condition(head, job, &status.processes, seen);
+    let (now, why) = instances::condition(head, job, &status.processes, seen);
+    (status.status, status.why) = (now, why.or(status.why.take()));
 }
 
 fn living(
@@ -292,7 +295,7 @@ fn has_job(head: &Head) -> bool {
 fn without_job(head: &Head) -> AppCondition {
     let is_site = head.owned.iter().any(|o| o.kind == Kind::Site);
     match (head.state, is_site) {
-        (AppState::Live, true) => AppCondition::Running,
+        (AppState::Live | AppState::Abandoned, true) => AppCondition::Running,
         (AppState::New, _) => AppCondition::Starting,
         (AppState::Failed, _) => AppCondition::Failed,
         _ => AppCondition::Stopped,

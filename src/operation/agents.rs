@@ -50,15 +50,10 @@ pub fn announce(runner: &Runner, what: Announced, stop: CancellationToken) {
 async fn run(runner: Runner, what: Announced, since: Timestamp, beat: Beat, stop: CancellationToken) {
     let mut told = None;
     loop {
-        match tell(&runner, &what, since, &mut told).await {
-            Ok(true) => beat.works(),
-            // What keeps it from a session is told by the session's own loop.
-            Ok(false) => beat.rests(),
-            Err(e) => beat.failed(e),
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(LOOK) => {}
+        // What keeps it from a session is told by the session's own loop.
+        beat.turned(tell(&runner, &what, since, &mut told).await);
+        if stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_none() {
+            return;
         }
     }
 }

@@ -54,14 +54,25 @@ impl Runner {
     ) -> Result<(), OpenError> {
         self.has_audit_room(verb)?;
         let lease = self.session().lease().ok_or(OpenError::NoSession)?;
-        let audit = self.done_by(by, (app, uid), verb, summary);
-        ops.push(TxnOp::Create { key: keys::audit(&audit.operation), value: encode(&audit)? });
+        ops.push(self.told(by, (app, uid), verb, summary)?);
         let consul = self.hands().consul.clone().with_gate(lease.gate());
         match consul.txn(&ops).await {
             Ok(_) => Ok(()),
             Err(e) if e.fault == Fault::Conflict => Err(OpenError::Moved(e.message)),
             Err(e) => Err(e.into()),
         }
+    }
+
+    /// Writes an audit record, as a part of a transaction.
+    pub fn told(
+        &self,
+        by: &By,
+        of: (&Placement, &Uid),
+        verb: &str,
+        summary: String,
+    ) -> Result<TxnOp, EngineError> {
+        let audit = self.done_by(by, of, verb, summary);
+        Ok(TxnOp::Create { key: keys::audit(&audit.operation), value: encode(&audit)? })
     }
 
     fn done_by(&self, by: &By, (app, uid): (&Placement, &Uid), verb: &str, summary: String) -> Audit {

@@ -1,4 +1,4 @@
-//! A person turns an operation back, or gives up on its rollout: the order is written into its record, by whichever agent
+//! A person turns an operation back, gives up on its rollout, or abandons it where it stands: the order is written into its record, by whichever agent
 //! was asked, and carried out by the one that drives it (or takes it up).
 //!
 //! # Guarantees
@@ -9,7 +9,7 @@
 
 use super::points;
 use super::run::{Runner, backoff, encode, fresh_uid};
-use super::turning::{NoCancel, is_rolling_out, may_cancel};
+use super::turning::{NoCancel, is_rolling_out, may_abandon, may_cancel};
 use crate::engines::consul::TxnOp;
 use crate::engines::{EngineError, Fault};
 use crate::model::head::Outcome;
@@ -19,6 +19,15 @@ use crate::store::records::{Audit, By, Cancel, OpRecord, OpenIntent, SCHEMA};
 
 /// How often a record that moves on is tried again: each step of an operation moves it at most three times.
 const TRIES: u32 = 50;
+
+/// What is ordered of an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// To turn back, or to give up on its rollout.
+    Back,
+    /// To end where it stands: no step is run or taken back any more.
+    Abandon,
+}
 
 /// Why an operation was not cancelled.
 #[derive(Debug, thiserror::Error)]
@@ -48,12 +57,12 @@ impl Runner {
                 return Ok(found.value.app);
             }
             let lease = self.inner.session.lease().ok_or(CancelError::NoSession)?;
-            let order = Cancel { by: by.clone(), at: self.now().to_string() };
+            let order = Cancel { by: by.clone(), at: self.now().to_string(), abandon: false };
             let open = OpenIntent { cancel: Some(order), ..found.value };
             let summary = "ordered the change back".to_owned();
             let ops = [
                 TxnOp::Cas { key: keys::intent(id), value: encode(&open)?, index: found.index },
-                self.told_cancel(&open.app, (None, None), id, by, summary)?,
+                self.told_order("cancel", (&open.app, None, None), (id, by), summary)?,
             ];
             let consul = self.inner.hands.consul.clone().with_gate(lease.gate());
             points::pass("cancel.intent.before");
@@ -72,12 +81,11 @@ impl Runner {
         }
     }
 
-    fn told_cancel(
+    fn told_order(
         &self,
-        app: &Placement,
-        (uid, whose): (Option<Uid>, Option<&str>),
-        operation: &Uid,
-        by: &By,
+        verb: &str,
+        (app, uid, whose): (&Placement, Option<Uid>, Option<&str>),
+        (operation, by): (&Uid, &By),
         summary: String,
     ) -> Result<TxnOp, EngineError> {
         let audit = Audit {
@@ -87,7 +95,7 @@ impl Runner {
             app: app.clone(),
             uid,
             about: whose.filter(|login| *login != by.login).map(str::to_owned).into_iter().collect(),
-            verb: "cancel".to_owned(),
+            verb: verb.to_owned(),
             operation: operation.clone(),
             outcome: Outcome::Done,
             summary,
@@ -95,30 +103,34 @@ impl Runner {
         Ok(TxnOp::Set { key: keys::audit(&fresh_uid(self.now())), value: encode(&audit)? })
     }
 
-    /// Orders an open operation to turn back. Gives its record with the order in it; the operation goes on, backward,
-    /// and is followed to its end like any other.
-    pub async fn cancel(&self, id: &Uid, by: &By) -> Result<OpRecord, CancelError> {
+    /// Orders an open operation to turn back, or to end where it stands. Gives its record with the order in it; it is followed
+    /// to its end like any other.
+    pub async fn cancel(&self, id: &Uid, by: &By, order: Order) -> Result<OpRecord, CancelError> {
         let mut failures = 0;
         // After a lost answer our own order is known by its time.
-        let ours = Cancel { by: by.clone(), at: self.now().to_string() };
+        let abandon = order == Order::Abandon;
+        let ours = Cancel { by: by.clone(), at: self.now().to_string(), abandon };
         loop {
             let Some(found) = self.inner.store.operation(id).await? else { return Err(CancelError::NotOpen) };
             if found.value.cancel.as_ref() == Some(&ours) {
                 return Ok(found.value);
             }
-            if let Err(why) = may_cancel(&found.value) {
+            let may = if abandon { may_abandon(&found.value) } else { may_cancel(&found.value) };
+            if let Err(why) = may {
                 return Err(CancelError::Not(Box::new(found.value), why));
             }
             let lease = self.inner.session.lease().ok_or(CancelError::NoSession)?;
             let record = OpRecord { cancel: Some(ours.clone()), ..found.value };
             let (verb, login) = (record.verb.as_str(), &record.by.login);
-            let summary = if is_rolling_out(&record) {
+            let summary = if abandon {
+                format!("abandoned the {verb} of {login}")
+            } else if is_rolling_out(&record) {
                 format!("gave up on the {verb} of {login}")
             } else {
                 format!("turned the {verb} of {login} back")
             };
-            let of = (Some(record.uid.clone()), Some(login.as_str()));
-            let told = self.told_cancel(&record.app, of, id, by, summary)?;
+            let of = (&record.app, Some(record.uid.clone()), Some(login.as_str()));
+            let told = self.told_order(if abandon { "abandon" } else { "cancel" }, of, (id, by), summary)?;
             let ops =
                 [TxnOp::Cas { key: keys::operation(id), value: encode(&record)?, index: found.index }, told];
             let consul = self.inner.hands.consul.clone().with_gate(lease.gate());

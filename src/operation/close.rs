@@ -87,6 +87,10 @@ pub fn close(head: &Head, record: &OpRecord, outcome: Outcome, at: &str, summary
             keep_everything(&mut next, record);
             if outcome == Outcome::Abandoned {
                 next.state = AppState::Abandoned;
+                // What Nomad holds is equal to nothing that is wanted, so that the next deploy registers it.
+                if record.steps.iter().any(|s| s.state != StepState::Todo && ends_holding(&s.spec)) {
+                    (next.spec_hash, next.job_index, next.held) = (None, None, None);
+                }
             } else if next.release.is_none() {
                 next.state = AppState::Failed;
                 next.spec_hash = None;

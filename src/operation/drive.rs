@@ -69,7 +69,7 @@ impl Runner {
                             self.leave(lock, record, n).await;
                             return;
                         }
-                        now = self.given_up(&record.value), if waits && record.value.cancel.is_none() => {
+                        now = self.given_up(&record.value), if waits && !record.value.is_abandoned() => {
                             record = now;
                             continue;
                         }
@@ -263,10 +263,10 @@ impl Runner {
     }
 }
 
-/// True where `now` is `before` with somebody's cancel in it, and nothing else.
+/// True where `now` is `before` with somebody's order in it, and nothing else.
 fn is_cancelled(now: &OpRecord, before: &OpRecord) -> bool {
     now.cancel.is_some()
-        && before.cancel.is_none()
+        && before.cancel != now.cancel
         && OpRecord { cancel: now.cancel.clone(), ..before.clone() } == *now
 }
 

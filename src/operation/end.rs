@@ -88,7 +88,7 @@ impl Runner {
             if let Ok(Some(seen)) = &seen
                 && seen.value.cancel.is_some()
                 && seen.value.claim == op.claim
-                && op.cancel.is_none()
+                && seen.value.cancel != op.cancel
             {
                 return End::Cancelled(lock, Box::new(seen.clone()));
             }
@@ -316,7 +316,11 @@ impl Runner {
             }
             (Outcome::Reverted, _) => format!("{release} {}; the old release serves on", failed(op)),
             (Outcome::Failed, _) => format!("{release} {}", failed(op)),
-            (Outcome::Abandoned, _) => "abandoned".to_owned(),
+            (Outcome::Abandoned, _) => {
+                why.extend(op.steps.iter().map(|s| format!("{}: {}", left_as(s.state), s.spec.describe())));
+                let by = op.cancel.as_ref().map(|c| format!(" by {}", c.by.login)).unwrap_or_default();
+                format!("abandoned{by}, half-way: deploy again, or delete the app")
+            }
         };
         match self.side_by_side(op, outcome).await {
             Some(now) => (format!("{summary}; {now}"), why),
@@ -360,6 +364,16 @@ impl Runner {
 /// Who owns an app after an operation and did not before, or the other way round.
 fn changed_owners(head: &Head, closing: &Closing) -> Vec<String> {
     closing.head.as_ref().map(|next| other_owners(&head.owners, &next.owners)).unwrap_or_default()
+}
+
+/// Where an abandoned operation leaves a step.
+fn left_as(state: StepState) -> &'static str {
+    match state {
+        StepState::Todo => "not done",
+        StepState::Begun => "done or not",
+        StepState::Done => "done",
+        StepState::Undone => "taken back",
+    }
 }
 
 fn instances(n: usize) -> String {

@@ -34,8 +34,8 @@ const WAIT: SignedDuration = SignedDuration::from_mins(10);
 const MANY: usize = 200;
 /// How often everything is looked at, also what bears a name that was seen before: a record's outcome is written later.
 const WHOLE: SignedDuration = SignedDuration::from_hours(1);
-/// How much clocks may differ: a record stands in no segment that is older than it by more.
-const CLOCKS: SignedDuration = SignedDuration::from_mins(10);
+/// How much the clocks of agents may differ: a record stands in no segment that is older than it by more.
+pub const CLOCKS: SignedDuration = SignedDuration::from_mins(10);
 /// Bytes of records in a segment, at most, but for those that were written at once.
 const BYTES: usize = 4 << 20;
 /// How many records stay in Consul besides, so that `events` and `operations` need no Garage.
@@ -64,16 +64,11 @@ pub fn start(runner: &Runner, stop: CancellationToken) {
 async fn run(runner: Runner, beat: Beat, stop: CancellationToken) {
     let mut exporter = Exporter::default();
     loop {
-        match exporter.pass(&runner).await {
-            Ok(None) => beat.rests(),
-            Ok(Some(count)) => {
-                beat.works();
-                if count > 0 {
-                    tracing::info!(count, "audit records were taken into their chain");
-                }
-            }
-            Err(e) => beat.failed(e),
+        let taken = exporter.pass(&runner).await;
+        if let Ok(Some(count @ 1..)) = taken {
+            tracing::info!(count, "audit records were taken into their chain");
         }
+        beat.turned(taken.map(|done| done.is_some()));
         tokio::select! {
             () = stop.cancelled() => return,
             () = runner.inner.leads_now.notified() => {}
@@ -204,10 +199,7 @@ impl Exporter {
 }
 
 async fn write_head(consul: &Consul, lease: &Lease, head: ChainHead, index: u64) -> Result<(), EngineError> {
-    let ops = [
-        TxnOp::CheckSession { key: keys::LEADER.to_owned(), session: lease.id.clone() },
-        TxnOp::Cas { key: keys::chain(AUDIT), value: encode(&head)?, index },
-    ];
+    let ops = [lease.leads(), TxnOp::Cas { key: keys::chain(AUDIT), value: encode(&head)?, index }];
     consul.txn(&ops).await.map(|_| ())
 }
 
@@ -260,10 +252,9 @@ async fn trim(runner: &Runner, lease: &Lease, records: &[KvEntry]) -> Result<(),
     let consul = runner.hands().consul.clone().with_gate(lease.gate());
     let old = &records[..records.len().saturating_sub(KEPT)];
     for some in old.chunks(TXN_OPS - 1) {
-        let leads = TxnOp::CheckSession { key: keys::LEADER.to_owned(), session: lease.id.clone() };
         // One whose outcome was written since waits again.
         let delete = |r: &KvEntry| TxnOp::DeleteCas { key: r.key.clone(), index: r.modify_index };
-        let ops: Vec<TxnOp> = std::iter::once(leads).chain(some.iter().map(delete)).collect();
+        let ops: Vec<TxnOp> = std::iter::once(lease.leads()).chain(some.iter().map(delete)).collect();
         match consul.txn(&ops).await {
             Ok(_) => {}
             // What is newer stays too: whoever reads takes the oldest in Consul for the end of what stands there.

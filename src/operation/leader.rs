@@ -1,13 +1,16 @@
 //! One agent leads: it takes up operations whose agent is gone, and runs timers. Any number of agents serve.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::run::{Runner, encode};
+use super::session::Lease;
 use super::{maintenance, sweep};
-use crate::engines::EngineError;
-use crate::loops::{Beat, Kind};
+use crate::engines::consul::TxnOp;
+use crate::engines::{Engine, EngineError, Fault};
+use crate::loops::{Beat, Kind, Turn};
 use crate::store::keys;
 use crate::store::records::{LeaderRecord, SCHEMA};
 
@@ -30,18 +33,19 @@ pub fn start(runner: &Runner, address: String, stop: CancellationToken) {
 async fn run(runner: Runner, address: String, (beat, sweeps): (Beat, Beat), stop: CancellationToken) {
     let mut swept: Option<jiff::Timestamp> = None;
     loop {
-        match pass(&runner, &address, &sweeps, &mut swept).await {
-            Ok(true) => beat.works(),
-            Ok(false) => {
-                beat.rests();
-                sweeps.rests();
-            }
-            Err(e) => beat.failed(e),
+        if beat.turned(pass(&runner, &address, &sweeps, &mut swept).await) == Turn::Rested {
+            sweeps.rests();
         }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(LOOK) => {}
+        if stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_none() {
+            return;
         }
+    }
+}
+
+impl Lease {
+    /// Fails where its agent does not lead.
+    pub(super) fn leads(&self) -> TxnOp {
+        TxnOp::CheckSession { key: keys::LEADER.to_owned(), session: self.id.clone() }
     }
 }
 
@@ -51,6 +55,23 @@ impl Runner {
         let Some(lease) = self.session().lease() else { return Ok(false) };
         let leader = self.store().consul().kv_get(keys::LEADER).await?;
         Ok(leader.and_then(|e| e.session).as_deref() == Some(lease.id.as_str()))
+    }
+
+    /// Carries out a transaction while this agent leads: the indices of what it wrote, by key. `None`: another agent leads, or
+    /// something is not as it was believed to be; nothing was written.
+    pub async fn write_leading(&self, ops: Vec<TxnOp>) -> Result<Option<BTreeMap<String, u64>>, EngineError> {
+        if ops.is_empty() {
+            return Ok(Some(BTreeMap::new()));
+        }
+        let Some(lease) = self.session().lease() else {
+            return Err(EngineError::new(Engine::Consul, Fault::Fenced, "write", "the agent has no session"));
+        };
+        let ops: Vec<TxnOp> = std::iter::once(lease.leads()).chain(ops).collect();
+        match self.hands().consul.clone().with_gate(lease.gate()).txn(&ops).await {
+            Ok(entries) => Ok(Some(entries.into_iter().map(|e| (e.key, e.modify_index)).collect())),
+            Err(e) if e.fault == Fault::Conflict => Ok(None),
+            Err(e) => Err(e),
+        }
     }
 }
 

@@ -54,10 +54,73 @@ pub enum Next {
 
 /// Decides.
 pub fn decide(record: &OpRecord, seen: Seen) -> Next {
+    if record.is_abandoned() {
+        return abandoned(record, seen);
+    }
     match record.direction {
         Direction::Forward => forward(record, seen),
         Direction::Backward => backward(record, seen),
     }
+}
+
+/// Ends where it stands; where nothing is left of it, as it would have.
+fn abandoned(record: &OpRecord, seen: Seen) -> Next {
+    let verdict = match &seen {
+        Seen::Effected(evidence) => verdict(evidence),
+        _ => None,
+    };
+    let last = as_seen(record, seen);
+    let outcome = match (verdict, record.direction) {
+        (Some(verdict), _) => verdict,
+        _ if is_half_way(&last) => Outcome::Abandoned,
+        (None, Direction::Forward) => Outcome::Done,
+        (None, Direction::Backward) => Outcome::Undone,
+    };
+    Next::Close(last, outcome)
+}
+
+/// How an operation ends whose wait found that the release does not serve, or not yet.
+fn verdict(evidence: &Evidence) -> Option<Outcome> {
+    match evidence.get(VERDICT)?.as_str() {
+        // What comes after it is kept, and done by the promotion.
+        "held" => Some(Outcome::Held),
+        "reverted" => Some(Outcome::Reverted),
+        "failed" => Some(Outcome::Failed),
+        _ => None,
+    }
+}
+
+/// True where something is left to be done, or to be taken back.
+fn is_half_way(record: &OpRecord) -> bool {
+    record.steps.iter().any(|s| match record.direction {
+        Direction::Forward => matches!(s.state, StepState::Todo | StepState::Begun),
+        Direction::Backward => matches!(s.state, StepState::Begun | StepState::Done),
+    })
+}
+
+/// The record with what was just seen of the step in hand.
+fn as_seen(record: &OpRecord, seen: Seen) -> OpRecord {
+    let mut record = record.clone();
+    let Seen::Effected(evidence) = seen else { return record };
+    match record.direction {
+        Direction::Forward => {
+            if let Some(n) = in_hand(&record) {
+                record.steps[n].state = StepState::Done;
+                record.steps[n].evidence = evidence;
+            }
+        }
+        Direction::Backward => {
+            if let Some(n) = last_there(&record) {
+                record = undone(&record, n, evidence);
+            }
+        }
+    }
+    record
+}
+
+/// The last step whose effect may be there.
+fn last_there(record: &OpRecord) -> Option<usize> {
+    record.steps.iter().rposition(|s| matches!(s.state, StepState::Begun | StepState::Done))
 }
 
 /// The step whose effect may have happened.
@@ -67,12 +130,8 @@ fn in_hand(record: &OpRecord) -> Option<usize> {
 
 fn forward(record: &OpRecord, seen: Seen) -> Next {
     if record.cancel.is_some() && !is_past_return(record) {
-        let mut record = record.clone();
-        if let (Seen::Effected(evidence), Some(n)) = (seen, in_hand(&record)) {
-            record.steps[n].state = StepState::Done;
-            record.steps[n].evidence = evidence;
-        }
         // A step whose effect is not known stays `begun`, so that the way back looks at it too.
+        let mut record = as_seen(record, seen);
         turn_as_ordered(&mut record);
         return Next::Write(record);
     }
@@ -81,16 +140,11 @@ fn forward(record: &OpRecord, seen: Seen) -> Next {
         Seen::Nothing => Next::Run(n),
         Seen::Unknown(why) => Next::Wait(n, why),
         Seen::Effected(evidence) => {
-            let mut record = record.clone();
-            let verdict = evidence.get(VERDICT).cloned();
-            record.steps[n].state = StepState::Done;
-            record.steps[n].evidence = evidence;
-            match verdict.as_deref() {
-                // What comes after it is kept, and done by the promotion.
-                Some("held") => Next::Close(record, Outcome::Held),
-                Some("reverted") => Next::Close(record, Outcome::Reverted),
-                Some("failed") => Next::Close(record, Outcome::Failed),
-                _ => begin_next(record),
+            let verdict = verdict(&evidence);
+            let record = as_seen(record, Seen::Effected(evidence));
+            match verdict {
+                Some(outcome) => Next::Close(record, outcome),
+                None => begin_next(record),
             }
         }
         Seen::Refused(why) => {
@@ -119,8 +173,7 @@ fn begin_next(mut record: OpRecord) -> Next {
 }
 
 fn backward(record: &OpRecord, seen: Seen) -> Next {
-    let last = record.steps.iter().rposition(|s| matches!(s.state, StepState::Begun | StepState::Done));
-    let Some(n) = last else { return Next::Close(record.clone(), Outcome::Undone) };
+    let Some(n) = last_there(record) else { return Next::Close(record.clone(), Outcome::Undone) };
     match seen {
         Seen::Nothing => Next::Undo(n),
         Seen::Unknown(why) => Next::Wait(n, why),
@@ -138,212 +191,4 @@ fn undone(record: &OpRecord, n: usize, evidence: Evidence) -> OpRecord {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use super::super::turning::{cancelled, may_cancel};
-    use super::*;
-    use crate::model::{Placement, ProjectName, SecretName, Uid, sha256_hex};
-    use crate::store::records::{After, By, Cancel, First, Step, StepSpec, Verb};
-
-    /// A deploy of these steps whose first is begun.
-    pub(crate) fn record(steps: Vec<StepSpec>) -> OpRecord {
-        let uid = Uid::new("01hzzzzzzzzzzzzzzzzzzzzzzz").unwrap();
-        OpRecord {
-            v: 1,
-            id: uid.clone(),
-            app: Placement::production(ProjectName::new("carnet").unwrap()),
-            uid: uid.clone(),
-            verb: Verb::Deploy,
-            by: By { login: "a".into(), address: "b".into() },
-            at: String::new(),
-            plan: sha256_hex(""),
-            direction: Direction::Forward,
-            turned: None,
-            cancel: None,
-            claim: 0,
-            agent: uid,
-            steps: steps
-                .into_iter()
-                .enumerate()
-                .map(|(n, spec)| Step {
-                    spec,
-                    state: if n == 0 { StepState::Begun } else { StepState::Todo },
-                    evidence: Evidence::new(),
-                })
-                .collect(),
-            after: After::default(),
-        }
-    }
-
-    pub(crate) fn site(host: &str) -> StepSpec {
-        StepSpec::SitePut {
-            hosts: vec![crate::model::HostName::new(host).unwrap()],
-            index: "index.html".into(),
-            error: None,
-            artifact: crate::model::artifact::Artifact { parts: vec![] },
-            capability: String::new(),
-        }
-    }
-
-    fn three() -> OpRecord {
-        record(vec![
-            StepSpec::SecretGenerate {
-                name: SecretName::new("a").unwrap(),
-                version: 1,
-                length: 32,
-                alphabet: crate::store::records::Alphabet::Hex,
-            },
-            StepSpec::JobRegister {
-                namespace: "default".into(),
-                id: "carnet".into(),
-                json: sha256_hex(""),
-                hcl: sha256_hex(""),
-                enforce: 0,
-                spec_hash: sha256_hex(""),
-            },
-            StepSpec::JobSettle {
-                namespace: "default".into(),
-                id: "carnet".into(),
-                first: First::Yes,
-                counts: BTreeMap::new(),
-            },
-        ])
-    }
-
-    /// Every path through every answer: the machine always ends, turns at most once, never runs what is not begun.
-    #[test]
-    fn every_path_ends_turns_at_most_once_and_runs_only_what_is_begun() {
-        let mut paths = 0;
-        let mut todo = vec![(three(), false, 0)];
-        while let Some((record, turned, depth)) = todo.pop() {
-            assert!(depth < 20, "a path without an end");
-            match decide(&record, Seen::Nothing) {
-                Next::Close(..) => paths += 1,
-                Next::Write(next) => todo.push((next, turned, depth + 1)),
-                Next::Wait(..) => unreachable!("nothing was seen"),
-                Next::Run(n) | Next::Undo(n) => {
-                    let back = record.direction == Direction::Backward;
-                    assert!(record.steps[n].state == StepState::Begun || back, "G1");
-                    let verdicts = ["healthy", "held", "reverted", "failed"];
-                    let mut seen: Vec<Seen> = verdicts
-                        .iter()
-                        .map(|v| Seen::Effected(Evidence::from([(VERDICT.to_owned(), (*v).to_owned())])))
-                        .take(if matches!(record.steps[n].spec, StepSpec::JobSettle { .. }) { 4 } else { 1 })
-                        .collect();
-                    seen.push(Seen::Refused("no".into()));
-                    assert!(matches!(decide(&record, Seen::Unknown("?".into())), Next::Wait(m, _) if m == n));
-                    for s in seen {
-                        match decide(&record, s) {
-                            Next::Write(next) => {
-                                let turns = next.direction != record.direction;
-                                assert!(!(turns && (turned || back)), "G2: it turned twice");
-                                assert!(
-                                    !(turns && is_past_return(&record)),
-                                    "G2: it turned after registration"
-                                );
-                                todo.push((next, turned || turns, depth + 1));
-                            }
-                            Next::Close(..) => paths += 1,
-                            other => panic!("{other:?} after a step's end"),
-                        }
-                    }
-                }
-            }
-        }
-        assert!(paths > 5, "{paths}");
-    }
-
-    fn somebodys() -> Cancel {
-        Cancel { by: By { login: "bob".into(), address: "c".into() }, at: String::new() }
-    }
-
-    /// A cancel that comes before any record of an operation: it turns once, ends undone, and never runs a step again;
-    /// while the job's registration is begun it is not taken; while its rollout is waited for it turns nothing.
-    #[test]
-    fn g2_a_cancel_at_any_moment_is_undone_or_not_taken_or_for_the_wait_to_give_up() {
-        let (mut taken, mut refused, mut late) = (0, 0, 0);
-        let mut todo = vec![(three(), 0)];
-        while let Some((record, depth)) = todo.pop() {
-            assert!(depth < 30, "a path without an end");
-            let is_free = may_cancel(&record).is_ok();
-            let registering = record.steps[1].state != StepState::Todo;
-            let rolls_out = record.steps[1].state == StepState::Done
-                && matches!(record.steps[2].state, StepState::Todo | StepState::Begun);
-            if record.cancel.is_some() {
-                assert!(!registering || (is_past_return(&record) && record.direction == Direction::Forward));
-            } else if record.direction == Direction::Forward {
-                assert_eq!(is_free, !registering || rolls_out, "{record:?}");
-                refused += usize::from(!is_free);
-            }
-            // Another agent wrote it into this very record, and its owner has read it (or is gone).
-            if is_free {
-                todo.push((OpRecord { cancel: Some(somebodys()), ..record.clone() }, depth + 1));
-            }
-            let mut answers = vec![Seen::Nothing];
-            if matches!(decide(&record, Seen::Nothing), Next::Run(_) | Next::Undo(_)) {
-                let is_turned = record.direction == Direction::Backward;
-                assert!(record.cancel.is_none() || is_turned || rolls_out, "{record:?}");
-                answers = vec![Seen::Effected(Evidence::new()), Seen::Refused("no".into())];
-            }
-            for seen in answers {
-                match decide(&record, seen) {
-                    Next::Write(next) => {
-                        // The CAS of the other agent was first.
-                        if is_free {
-                            let told = cancelled(next.clone(), &record, somebodys());
-                            if rolls_out {
-                                assert_eq!((told.direction, &told.steps), (Direction::Forward, &next.steps));
-                            } else {
-                                assert_eq!(told.direction, Direction::Backward);
-                                assert_eq!(told.steps[1].state, StepState::Todo, "it was not begun");
-                            }
-                            todo.push((told, depth + 1));
-                        }
-                        todo.push((next, depth + 1));
-                    }
-                    Next::Close(last, outcome) => {
-                        assert!(
-                            last.cancel.is_none() || is_past_return(&last) != (outcome == Outcome::Undone)
-                        );
-                        late += usize::from(last.cancel.is_some() && outcome != Outcome::Undone);
-                        taken += usize::from(last.cancel.is_some());
-                    }
-                    other => panic!("{other:?}"),
-                }
-            }
-        }
-        assert!(taken > 3 && refused > 0 && late > 1, "{taken} {refused} {late}");
-    }
-
-    #[test]
-    fn a_refused_registration_is_undone_and_a_refused_wait_is_not() {
-        let mut r = three();
-        r.steps[0].state = StepState::Done;
-        r.steps[1].state = StepState::Begun;
-        let Next::Write(back) = decide(&r, Seen::Refused("bad job".into())) else { panic!() };
-        assert_eq!(back.direction, Direction::Backward);
-        assert_eq!(decide(&back, Seen::Nothing), Next::Undo(1));
-        r.steps[1].state = StepState::Done;
-        r.steps[2].state = StepState::Begun;
-        assert!(matches!(decide(&r, Seen::Refused("?".into())), Next::Close(_, Outcome::Failed)));
-    }
-
-    /// A site has no job: what comes after its files must not turn back either, or the old release would be called
-    /// unchanged while the new one's files are served.
-    #[test]
-    fn after_an_effect_that_stays_an_operation_without_a_job_does_not_turn_back() {
-        let dn = String::from("cn=a");
-        let close = StepSpec::SiteClose { hosts: vec![] };
-        let (disable, deny) =
-            (StepSpec::AccountDisable { dn: dn.clone() }, StepSpec::KeyDeny { id: "GK".into() });
-        for stays in [site("a.example.org"), close, disable, deny] {
-            let mut r = record(vec![stays, StepSpec::AccountDisable { dn: dn.clone() }]);
-            r.steps[0].state = StepState::Done;
-            r.steps[1].state = StepState::Begun;
-            assert!(matches!(decide(&r, Seen::Refused("no".into())), Next::Close(_, Outcome::Failed)));
-        }
-        let r = record(vec![StepSpec::AccountDisable { dn }]);
-        assert!(
-            matches!(decide(&r, Seen::Refused("no".into())), Next::Write(back) if back.direction == Direction::Backward)
-        );
-    }
-}
+pub(super) mod tests;

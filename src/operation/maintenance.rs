@@ -187,7 +187,6 @@ pub(super) async fn keep(
 ) -> Result<(), EngineError> {
     let consul = runner.hands().consul.clone().with_gate(lease.gate());
     let doors = consul.health(MAINTENANCE_SERVICE).await?;
-    let leads = || TxnOp::CheckSession { key: keys::LEADER.to_owned(), session: lease.id.clone() };
     let mut known = BTreeSet::new();
     let agents = runner.serving_pages().await?;
     for found in pages {
@@ -222,7 +221,7 @@ pub(super) async fn keep(
                 ops
             }
         };
-        let ops: Vec<TxnOp> = std::iter::once(leads()).chain(ops).collect();
+        let ops: Vec<TxnOp> = std::iter::once(lease.leads()).chain(ops).collect();
         followed(&page.app.to_string(), consul.txn(&ops).await)?;
     }
     let left: Vec<&Instance> =
@@ -232,7 +231,7 @@ pub(super) async fn keep(
         let app: Option<Placement> = door.meta.get(APP).and_then(|a| a.parse().ok());
         let absent = app.map(|app| TxnOp::CheckNotExists { key: keys::maintenance(&app) });
         let ops: Vec<TxnOp> =
-            std::iter::once(leads()).chain(absent).chain(moves(&[door], BTreeMap::new())).collect();
+            std::iter::once(lease.leads()).chain(absent).chain(moves(&[door], BTreeMap::new())).collect();
         followed(&door.service_id, consul.txn(&ops).await)?;
     }
     Ok(())

@@ -29,7 +29,7 @@ pub mod turning;
 
 pub use agents::{Announced, announce};
 pub use audit::other_owners;
-pub use cancel::CancelError;
+pub use cancel::{CancelError, Order};
 pub use end::GRACE;
 pub use given::Given;
 pub use intended::IntentVerb;

@@ -86,9 +86,10 @@ pub fn may_cancel(record: &OpRecord) -> Result<(), NoCancel> {
 /// What the owner of an operation writes instead of `next`, once it has found `cancel` in the record `before`, which it
 /// was about to replace.
 pub fn cancelled(mut next: OpRecord, before: &OpRecord, cancel: Cancel) -> OpRecord {
+    let abandons = cancel.abandon;
     next.cancel = Some(cancel);
     // A rollout that somebody gave up on, and that was over before this was seen: it goes on as it ended.
-    if is_past_return(before) {
+    if is_past_return(before) && !abandons {
         return next;
     }
     for (step, was) in next.steps.iter_mut().zip(&before.steps) {
@@ -97,8 +98,21 @@ pub fn cancelled(mut next: OpRecord, before: &OpRecord, cancel: Cancel) -> OpRec
             step.state = StepState::Todo;
         }
     }
-    turn_as_ordered(&mut next);
+    if !abandons {
+        turn_as_ordered(&mut next);
+    }
     next
+}
+
+/// Whether an operation may still end where it stands.
+pub fn may_abandon(record: &OpRecord) -> Result<(), NoCancel> {
+    match &record.cancel {
+        Some(cancel) if cancel.abandon => Err(NoCancel::Cancelled(cancel.clone())),
+        _ if record.steps.iter().all(|s| matches!(s.state, StepState::Done | StepState::Undone)) => {
+            Err(NoCancel::Ending)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Turns a record that holds a cancel.

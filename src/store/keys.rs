@@ -3,6 +3,8 @@
 use crate::model::desired::Space;
 use crate::model::{EnvironmentName, Placement, ProjectName, TenantName, Uid};
 
+/// Everything.
+pub const ALL: &str = "terreau/v1/";
 /// Heads of apps.
 pub const HEADS: &str = "terreau/v1/app/";
 /// Open operations.
@@ -11,6 +13,8 @@ pub const OPERATIONS: &str = "terreau/v1/op/";
 pub const INTENTS: &str = "terreau/v1/intent/";
 /// What a sweep will delete.
 pub const DOOMED: &str = "terreau/v1/doomed/";
+/// Index entries of names.
+pub const NAMES: &str = "terreau/v1/name/";
 /// Locks of apps.
 pub const LOCKS: &str = "terreau/v1/lock/";
 /// Audit events: those that wait for their export, and the last of those that stand in the chain.
@@ -89,7 +93,7 @@ pub fn intent(id: &Uid) -> String {
 }
 /// An entry of the name index.
 pub fn name(space: Space, name: &str) -> String {
-    format!("terreau/v1/name/{}/{name}", space.as_str())
+    format!("{NAMES}{}/{name}", space.as_str())
 }
 /// The changes of an app's configuration, each below it by its id.
 pub fn config(app: &Placement) -> String {

@@ -12,6 +12,7 @@ pub mod objects;
 pub mod people;
 pub mod records;
 mod steps;
+mod whole;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,6 +31,7 @@ pub use records::{
     AgentRecord, Audit, Direction, Doomed, DriftRecord, LeaderRecord, LockHolder, MaintenancePage,
     NameRecord, OpRecord, OpenIntent, Step, StepSpec, StepState,
 };
+pub use whole::Whole;
 
 /// How many records that were passed over are remembered.
 const TOLD: usize = 1_024;
@@ -119,11 +121,6 @@ impl Store {
     /// What is known to differ of every app.
     pub async fn drifts(&self) -> Result<Vec<Versioned<DriftRecord>>, EngineError> {
         self.readable(keys::DRIFT).await
-    }
-
-    /// What is known to differ of an app.
-    pub async fn drift_of(&self, app: &Placement) -> Result<Option<Versioned<DriftRecord>>, EngineError> {
-        self.read(&keys::drift(app)).await
     }
 
     /// The agents that live.

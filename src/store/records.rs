@@ -137,13 +137,16 @@ pub struct OpRecord {
     pub after: After,
 }
 
-/// A person's order to turn back.
+/// A person's order to turn back, or to end where it stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cancel {
     /// Who, from where.
     pub by: By,
     /// When (RFC 3339, UTC).
     pub at: String,
+    /// No step is run or taken back any more: it ends half-way.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub abandon: bool,
 }
 
 /// What a head becomes when its operation ends as asked.
@@ -201,6 +204,13 @@ pub struct Step {
     /// What came of it (an id, an index, a verdict): never a secret.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub evidence: BTreeMap<String, String>,
+}
+
+impl OpRecord {
+    /// True where somebody has ordered that it ends where it stands.
+    pub fn is_abandoned(&self) -> bool {
+        self.cancel.as_ref().is_some_and(|c| c.abandon)
+    }
 }
 
 /// Who owns a flat name.

@@ -190,6 +190,11 @@ async fn the_shipped_policies_are_enough_for_an_app_s_whole_life_and_reach_no_fu
     let whole = json!({"Name": "terreau-agent", "Rules": policy("nomad")});
     assert_eq!(call(&stack, Method::POST, &url, &tokens.root, Some(whole)).await.0, 200);
     expect(0, &["deploy"]);
+    // PT-71: what keeps apps apart here is said, and no more.
+    let found = expect(0, &["doctor"]);
+    assert!(found.out.contains("Isolation (Nomad's ACLs on, Consul's on)"), "{}", found.out);
+    assert!(found.out.contains("holds          Nomad: the code of an app has no rights"), "{}", found.out);
+    assert!(!found.out.contains("code: Nomad's access control is off"), "{}", found.out);
     expect(0, &["delete", "--yes"]);
     expect(6, &["status"]);
 }

@@ -103,7 +103,9 @@ const TABLE: &[(&str, &[&str], Needs)] = &[
     ("operations show", &["OPERATION"], Needs::ToRead),
     ("operations list", &[], Needs::Person),
     ("operations cancel", &["OPERATION"], Needs::ToRead),
+    ("operations abandon", &["OPERATION", "--force"], Needs::ToRead),
     ("drift", &["--app", "APP"], Needs::ToRead),
+    ("doctor", &[], Needs::Person),
     ("loops", &[], Needs::Person),
     ("audit list", &[], Needs::Person),
     ("audit verify", &[], Needs::Person),
@@ -351,6 +353,8 @@ fn is_about_no_app(path: &str) -> bool {
         "operations follow",
         "operations show",
         "operations cancel",
+        "operations abandon",
+        "doctor",
         "loops",
         "audit verify",
     ];

@@ -25,6 +25,7 @@ mod descriptor;
 mod dev;
 mod dev_proxy;
 mod directory;
+mod doctor;
 mod drift;
 mod examples;
 mod exits;

@@ -74,7 +74,7 @@ impl Record {
             plan: sha256_hex(""),
             direction: if self.backward { Direction::Backward } else { Direction::Forward },
             turned: self.turned.then(|| "turned".to_owned()),
-            cancel: self.cancel.then(|| Cancel { by, at: String::new() }),
+            cancel: self.cancel.then(|| Cancel { by, at: String::new(), abandon: false }),
             claim: u64::from(self.claim),
             agent: uid,
             steps: steps.collect(),
@@ -107,7 +107,7 @@ impl Record {
 }
 
 pub fn somebodys() -> Cancel {
-    Cancel { by: By { login: "a".into(), address: "b".into() }, at: String::new() }
+    Cancel { by: By { login: "a".into(), address: "b".into() }, at: String::new(), abandon: false }
 }
 
 fn uid() -> Uid {

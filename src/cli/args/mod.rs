@@ -5,6 +5,7 @@ mod app;
 mod audit;
 mod changes;
 mod config;
+mod doctor;
 mod drift;
 mod history;
 mod hook;
@@ -27,13 +28,14 @@ pub use config::{
     ConfigEditArgs, ConfigExportArgs, ConfigImportArgs, ConfigListArgs, EnvCommand, EnvSetArgs, EnvUnsetArgs,
     HowArgs, SecretCommand, SecretSetArgs,
 };
+pub use doctor::DoctorArgs;
 pub use drift::DriftArgs;
 pub use history::{DiffArgs, GraphArgs, GraphFormat, ReleaseCommand, ReleaseExportArgs, ReleaseImportArgs};
 pub use hook::{HookAddArgs, HookCommand, HookIdArgs, HookListArgs, HookTestArgs};
 pub use logs::{LogsArgs, Stream};
 pub use look::{EventsArgs, PsArgs, TopArgs};
 pub use loops::LoopsArgs;
-pub use operations::{OperationArgs, OperationId, OperationsCommand, OperationsListArgs};
+pub use operations::{AbandonArgs, OperationArgs, OperationId, OperationsCommand, OperationsListArgs};
 pub use people::{
     OwnersCommand, ProjectsArgs, ProjectsCommand, ServerCommand, TokensCommand, UserRemoveArgs, UsersCommand,
 };
@@ -169,6 +171,7 @@ pub enum Command {
     #[command(subcommand, aliases = ["ops", "op", "operation"])]
     Operations(OperationsCommand),
     Drift(DriftArgs),
+    Doctor(DoctorArgs),
     Loops(LoopsArgs),
     /// Read the log of every change, and look whether it is whole (admins)
     #[command(subcommand)]

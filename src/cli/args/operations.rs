@@ -41,6 +41,26 @@ pub enum OperationsCommand {
         after_help = "Examples:\n  terreau operations cancel\n  terreau operations cancel 01jc5zxq6e1v2m3n4p5q6r7s8t"
     )]
     Cancel(OperationArgs),
+    /// End an operation where it stands (admins)
+    ///
+    /// For one that cannot go on and cannot be turned back, as where an engine is gone for good. No step of it is run or
+    /// taken back any more; what it made, and what may have come of the step in hand, stays the app's. The app is
+    /// `abandoned` until it is deployed again or deleted. Where `terreau operations cancel` will do, use that.
+    #[command(
+        after_help = "Examples:\n  terreau operations abandon --force\n  terreau operations abandon 01jc5zxq6e1v2m3n4p5q6r7s8t --force"
+    )]
+    Abandon(AbandonArgs),
+}
+
+/// `terreau operations abandon`
+#[derive(Debug, Clone, Args)]
+pub struct AbandonArgs {
+    /// Which operation.
+    #[command(flatten)]
+    pub which: OperationArgs,
+    /// Leave it half-way
+    #[arg(long, required = true)]
+    pub force: bool,
 }
 
 /// An operation.

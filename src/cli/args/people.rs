@@ -104,7 +104,7 @@ pub struct TokenListArgs {
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:\n  terreau tokens revoke ci\n  terreau tokens revoke 3f9a")]
 pub struct TokenRevokeArgs {
-    /// Its name, its id, or the beginning of that; a name that several of yours have is refused, with their ids
+    /// Its name, its id, or the beginning of that (4 characters at least); a name that several of yours have is refused, with their ids
     #[arg(value_name = "NAME|ID")]
     pub id: String,
 }

@@ -108,7 +108,7 @@ async fn declared(name: &str, app: &Placement, client: &Client) -> Result<(), Fa
         Some(kind) => {
             let failure =
                 Failure::failed(format!("secret {name}: its value is made by the server, not given"));
-            Err(if kind == SecretType::Generated { failure.hint(ANEW) } else { failure })
+            Err(if kind == SecretType::Generated { failure.hint(SecretType::ANEW) } else { failure })
         }
         None => {
             let failure = Failure::new(
@@ -122,9 +122,6 @@ async fn declared(name: &str, app: &Placement, client: &Client) -> Result<(), Fa
         }
     }
 }
-
-/// How a secret whose value the server makes comes to another one.
-pub(super) const ANEW: &str = "for another value declare the secret under another name, and deploy";
 
 /// A secret's value from a file, byte for byte, or from standard input (`-`).
 pub(in crate::cli) fn secret_value(file: &Path) -> Result<Hidden, Failure> {

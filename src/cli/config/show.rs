@@ -1,7 +1,7 @@
 //! Listing what is set: masked, unless the person asks to see it.
 
 use super::{
-    At, Context, ExitStatus, Failure, Ran, Revealed, What, app_path, give, harmless, local, printer, reveal,
+    At, Context, ExitStatus, Failure, Ran, Revealed, What, app_path, harmless, local, printer, reveal,
     waiting,
 };
 use crate::cli::args::ConfigListArgs;
@@ -240,7 +240,7 @@ async fn nothing_of(what: What, name: &str, app: &Placement, client: &Client) ->
     {
         let made = format!("the value of secret {name} of {app} is made by the server: nobody sets it");
         return match found.kind {
-            SecretType::Generated => format!("{made}; {}", give::ANEW),
+            SecretType::Generated => format!("{made}; {}", SecretType::ANEW),
             _ => made,
         };
     }

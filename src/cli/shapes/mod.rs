@@ -200,7 +200,7 @@ pub struct Rendered {
 #[derive(OpenApi)]
 #[openapi(components(schemas(
     HookRemoved, LoggedIn, Me, Opened, Proxied, SavedServers, Ended, NoChange, Configured, Checked, Rendered, Plan,
-    wire::Accepted, wire::Agents, wire::AppStatus, wire::Apps, wire::AuditPage, wire::AuditVerified, wire::Changed, wire::ConfigHistory, wire::DiffAnswer, wire::Drift,
+    wire::Accepted, wire::Agents, wire::AppStatus, wire::Apps, wire::AuditPage, wire::AuditVerified, wire::Changed, wire::Checkup, wire::ConfigHistory, wire::DiffAnswer, wire::Drift,
     wire::EnvList, wire::Events, wire::EventView, wire::Graph, wire::HookAnswer, wire::HookTested, wire::Hooks, wire::ImportAnswer, wire::Instances,
     wire::LogLine<'static>, wire::MaintenanceView, wire::OperationEnd, wire::OperationView, wire::Operations,
     wire::Owners, wire::Projects, wire::Releases, wire::Removed, wire::Revealed, wire::SecretList, wire::Stats,
@@ -277,7 +277,9 @@ const PRINTED: &[(&str, &[&str])] = &[
     ("operations follow", &["Ended"]),
     ("operations show", &["OperationView"]),
     ("operations cancel", &["OperationEnd"]),
+    ("operations abandon", &["OperationEnd"]),
     ("drift", &["Drift"]),
+    ("doctor", &["Checkup"]),
     ("loops", &["Agents"]),
     ("audit list", &["AuditPage"]),
     ("audit verify", &["AuditVerified"]),

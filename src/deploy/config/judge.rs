@@ -12,6 +12,7 @@ use crate::model::config::MAX_INDEX;
 use crate::model::head::Wanted;
 use crate::model::names::EnvName;
 use crate::model::project::{Project, SecretKind};
+use crate::model::wire::SecretType;
 use crate::model::{Head, Placement, Release, ReleaseNumber, SecretName, nearest};
 use crate::operation::Given;
 use crate::resources::{env, secret};
@@ -243,7 +244,10 @@ fn fits(app: &Placement, project: &Project, input: &ConfigInput) -> Result<(), E
         let why = match project.secrets.iter().find(|s| s.name == *name).map(|s| &s.kind) {
             Some(SecretKind::User { .. }) => continue,
             Some(SecretKind::Generated { .. }) => {
-                format!("secret {name} is generated: its value is made by the server, not given; {ANEW}")
+                format!(
+                    "secret {name} is generated: its value is made by the server, not given; {}",
+                    SecretType::ANEW
+                )
             }
             None if project.uses.iter().any(|u| u.secret_name() == *name) => {
                 format!(
@@ -276,9 +280,6 @@ fn fits(app: &Placement, project: &Project, input: &ConfigInput) -> Result<(), E
     }
     Ok(())
 }
-
-/// How a generated secret comes to another value.
-const ANEW: &str = "for another value declare the secret under another name, and deploy";
 
 /// The record of an app stays small: it is read at every request.
 fn bounded(app: &Placement, head: &Head) -> Result<(), Error> {

@@ -53,7 +53,7 @@ fn owned(head: &Head, o: &Owned, lists: &Lists) -> Option<Found> {
             Some(bears) => (*bears != mark(&head.uid)).then_some(DriftWhat::Foreign),
         },
         Kind::Bucket | Kind::Site => is_there(lists.buckets.as_ref()?.contains(&o.id)),
-        Kind::Key => is_there(lists.keys.as_ref()?.contains_key(&o.id)),
+        Kind::Key => is_there(lists.keys.as_ref()?.contains(&o.id)),
         // By version, below.
         Kind::Secret => None,
     }?;

@@ -20,8 +20,8 @@ pub(super) struct Lists {
     pub(super) accounts: Option<BTreeMap<String, String>>,
     /// Every global alias.
     pub(super) buckets: Option<BTreeSet<String>>,
-    /// The name of each key, by its id.
-    pub(super) keys: Option<BTreeMap<String, String>>,
+    /// The id of each key.
+    pub(super) keys: Option<BTreeSet<String>>,
     /// Why something could not be looked at.
     pub(super) unseen: Vec<String>,
 }
@@ -70,7 +70,7 @@ impl Lists {
         });
         let buckets =
             seen(buckets, &mut unseen).map(|all| all.into_iter().flat_map(|b| b.global_aliases).collect());
-        let keys = seen(keys, &mut unseen).map(|all| all.into_iter().map(|k| (k.id, k.name)).collect());
+        let keys = seen(keys, &mut unseen).map(|all| all.into_iter().map(|k| k.id).collect());
         Self { jobs, secrets, accounts, buckets, keys, unseen }
     }
 }

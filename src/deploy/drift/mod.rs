@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Deployer, Error};
 use crate::model::head::Kind;
 use crate::model::wire::{Drift, DriftView, DriftWhat};
-use crate::model::{Head, Placement};
+use crate::model::{Head, Placement, Uid};
 use crate::operation::Runner;
 use crate::operation::intended::counts_of;
 use crate::store::Versioned;
@@ -41,8 +41,16 @@ struct Look {
     unseen: Vec<String>,
 }
 
-/// What was found of a job at an index, so that it is not looked at again while nothing has moved.
-type Known = BTreeMap<(String, u64, u64), Option<job::Closely>>;
+/// What was found of each app's job, so that it is not looked at again while neither the job nor the head has moved.
+type Known = BTreeMap<Uid, Looked>;
+
+/// What was found of a job, at its index and at the head's.
+#[derive(Debug)]
+struct Looked {
+    job: u64,
+    head: u64,
+    found: Option<job::Closely>,
+}
 
 impl Deployer {
     /// What differs now, of the apps that may be seen.
@@ -57,10 +65,10 @@ impl Deployer {
         };
         let look = look(&self.runner, heads, &mut Known::new()).await?;
         let mut drift = Drift { unseen: look.unseen, ..Drift::default() };
+        let records = self.runner.store().drifts().await?;
         for (head, seen) in look.apps {
-            let known = self.runner.store().drift_of(&head.value.app).await?;
-            let known = known.map(|k| k.value).filter(|k| k.uid == head.value.uid);
-            drift.differences.extend(seen.into_iter().map(|s| view(&head.value, s, known.as_ref())));
+            let known = records.iter().map(|r| &r.value).find(|r| r.uid == head.value.uid);
+            drift.differences.extend(seen.into_iter().map(|s| view(&head.value, s, known)));
         }
         Ok(drift)
     }
@@ -76,7 +84,7 @@ async fn look(runner: &Runner, heads: Vec<Versioned<Head>>, known: &mut Known) -
     for head in at_rest {
         let mut seen = Vec::new();
         for found in compare::compare(&head.value, &lists) {
-            match closely(runner, &head.value, &lists, found, known).await {
+            match closely(runner, &head, &lists, found, known).await {
                 Ok(s) => seen.extend(s),
                 Err(e) => {
                     look.unseen.push(format!("{}: {e}", head.value.app));
@@ -101,24 +109,26 @@ async fn look(runner: &Runner, heads: Vec<Versioned<Head>>, known: &mut Known) -
 /// Of a job that was changed: what differs in it. `None`: nothing that matters.
 async fn closely(
     runner: &Runner,
-    head: &Head,
+    at: &Versioned<Head>,
     lists: &Lists,
     found: Found,
     known: &mut Known,
 ) -> Result<Option<Seen>, Error> {
+    let head = &at.value;
     let plain = |found| Seen { found, details: Vec::new(), changed_at: None };
     if found.kind != Kind::Job || !matches!(found.what, DriftWhat::Changed | DriftWhat::Stopped) {
         return Ok(Some(plain(found)));
     }
     let key = (head.app.namespace().to_owned(), found.target.clone());
     let index = lists.jobs.as_ref().and_then(|all| all.get(&key)).map_or(0, |j| j.job_modify_index);
-    let key = (head.uid.to_string(), index, head.last_number);
-    let closely = if let Some(closely) = known.get(&key) {
-        closely.clone()
-    } else {
-        let closely = job::closely(runner, head, &found.target).await?;
-        known.insert(key, closely.clone());
-        closely
+    let closely = match known.get(&head.uid) {
+        Some(k) if (k.job, k.head) == (index, at.index) => k.found.clone(),
+        _ => {
+            let closely = job::closely(runner, head, &found.target).await?;
+            let looked = Looked { job: index, head: at.index, found: closely.clone() };
+            known.insert(head.uid.clone(), looked);
+            closely
+        }
     };
     Ok(closely.map(|c| {
         let found = Found { what: c.what, ..found };

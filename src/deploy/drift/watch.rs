@@ -10,13 +10,12 @@ use tokio_util::sync::CancellationToken;
 use super::{Known, Seen, look};
 use crate::deploy::Error;
 use crate::engines::consul::TxnOp;
-use crate::engines::{EngineError, Fault};
-use crate::loops::{Beat, Kind};
-use crate::model::head::{AppState, Outcome};
+use crate::loops::{Beat, Kind, Turn};
+use crate::model::head::AppState;
 use crate::model::{Head, Placement};
 use crate::operation::Runner;
-use crate::operation::run::{encode, fresh_uid};
-use crate::store::records::{Audit, By, DriftRecord, SCHEMA};
+use crate::operation::run::encode;
+use crate::store::records::{By, DriftRecord, SCHEMA};
 use crate::store::{Versioned, keys};
 
 /// How often it looks.
@@ -93,7 +92,7 @@ impl DriftWatch {
         for gone in records.iter().filter(|r| heads.iter().all(|h| h.value.uid != r.value.uid)) {
             forget(runner, gone).await?;
         }
-        known.retain(|(uid, ..), _| heads.iter().any(|h| h.value.uid.as_str() == uid));
+        known.retain(|uid, _| heads.iter().any(|h| h.value.uid == *uid));
         (self.known, self.before) = (known, now);
         let count = figures.values().sum();
         self.tell(figures);
@@ -110,23 +109,13 @@ impl DriftWatch {
 
 async fn run(mut watch: DriftWatch, runner: Runner, beat: Beat, stop: CancellationToken) {
     loop {
-        let pause = match watch.pass(&runner).await {
-            Ok(None) => {
-                beat.rests();
-                REST
-            }
-            Ok(Some(_)) => {
-                beat.works();
-                LOOK
-            }
-            Err(e) => {
-                beat.failed(e);
-                LOOK
-            }
+        let looked = watch.pass(&runner).await;
+        let pause = match beat.turned(looked.map(|found| found.is_some())) {
+            Turn::Rested => REST,
+            Turn::Worked | Turn::Failed => LOOK,
         };
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(pause) => {}
+        if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+            return;
         }
     }
 }
@@ -148,9 +137,8 @@ async fn note(
     if known.map_or(since.is_empty(), |k| *k == since) && (record.is_none() || known.is_some()) {
         return Ok(());
     }
-    let Some(lease) = runner.session().lease() else { return Ok(()) };
     let key = keys::drift(&head.app);
-    let mut ops = vec![TxnOp::CheckSession { key: keys::LEADER.to_owned(), session: lease.id.clone() }];
+    let mut ops = Vec::new();
     let index = record.map_or(0, |r| r.index);
     if since.is_empty() {
         ops.push(TxnOp::DeleteCas { key, index });
@@ -165,38 +153,19 @@ async fn note(
     let over: Vec<String> =
         over.map(|k| format!("{} is as it should be again", k.replacen('/', " ", 1))).collect();
     for summary in [begun, over].into_iter().filter(|w| !w.is_empty()).map(|w| w.join("; ")) {
-        let audit = Audit {
-            v: SCHEMA,
-            at: at.clone(),
-            by: By { login: TELLER.to_owned(), address: String::new() },
-            app: head.app.clone(),
-            uid: Some(head.uid.clone()),
-            verb: "drift".to_owned(),
-            operation: fresh_uid(runner.now()),
-            outcome: Outcome::Done,
-            summary,
-            about: Vec::new(),
-        };
-        ops.push(TxnOp::Create { key: keys::audit(&audit.operation), value: encode(&audit)? });
+        let by = By { login: TELLER.to_owned(), address: String::new() };
+        ops.push(runner.told(&by, (&head.app, &head.uid), "drift", summary)?);
     }
-    write(runner, ops).await
+    // Where somebody else leads, or wrote it, the next look sees what there is.
+    runner.write_leading(ops).await?;
+    Ok(())
 }
 
 /// The record of an app that is gone.
 async fn forget(runner: &Runner, record: &Versioned<DriftRecord>) -> Result<(), Error> {
-    let Some(lease) = runner.session().lease() else { return Ok(()) };
-    let leads = TxnOp::CheckSession { key: keys::LEADER.to_owned(), session: lease.id };
     let delete = TxnOp::DeleteCas { key: keys::drift(&record.value.app), index: record.index };
-    write(runner, vec![leads, delete]).await
-}
-
-async fn write(runner: &Runner, ops: Vec<TxnOp>) -> Result<(), Error> {
-    let Some(lease) = runner.session().lease() else { return Ok(()) };
-    match runner.hands().consul.clone().with_gate(lease.gate()).txn(&ops).await {
-        // Somebody else leads, or wrote it: the next look sees what there is.
-        Ok(_) | Err(EngineError { fault: Fault::Conflict, .. }) => Ok(()),
-        Err(e) => Err(e.into()),
-    }
+    runner.write_leading(vec![delete]).await?;
+    Ok(())
 }
 
 /// A difference as the log keeps it.

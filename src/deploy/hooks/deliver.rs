@@ -6,7 +6,6 @@ use rand::RngExt;
 
 use super::courier::Courier;
 use super::line;
-use super::records::write;
 use crate::engines::EngineError;
 use crate::engines::consul::TxnOp;
 use crate::operation::run::encode;
@@ -43,7 +42,7 @@ pub(super) async fn deliver(
             line::tried(&mut queue.value, message, &sent, runner.now(), luck);
             let key = keys::hook_queue(hook);
             let op = TxnOp::Cas { key: key.clone(), value: encode(&queue.value)?, index: queue.index };
-            let wrote = write(runner, vec![op]).await?;
+            let wrote = runner.write_leading(vec![op]).await?;
             Ok::<_, EngineError>(wrote.and_then(|w| w.get(&key).copied()))
         };
         match tried.await {

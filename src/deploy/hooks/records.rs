@@ -1,12 +1,10 @@
-//! The records of hooks, as the leader reads and writes them: read by one long call, written while it leads.
+//! The records of hooks, as the leader reads them: by one long call.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::engines::consul::TxnOp;
 use crate::engines::{Engine, EngineError, Fault};
 use crate::operation::Runner;
 use crate::store::hooks::HookState;
@@ -53,25 +51,5 @@ pub(super) async fn follow(runner: Runner, tx: mpsc::Sender<HookState>, stop: Ca
                 tokio::time::sleep(AGAIN).await;
             }
         }
-    }
-}
-
-/// Carries out a transaction while this agent leads.
-pub(super) async fn write(
-    runner: &Runner,
-    mut ops: Vec<TxnOp>,
-) -> Result<Option<BTreeMap<String, u64>>, EngineError> {
-    if ops.is_empty() {
-        return Ok(Some(BTreeMap::new()));
-    }
-    let Some(lease) = runner.session().lease() else {
-        return Err(EngineError::new(Engine::Consul, Fault::Fenced, "tell", "the agent has no session"));
-    };
-    ops.insert(0, TxnOp::CheckSession { key: keys::LEADER.to_owned(), session: lease.id.clone() });
-    let consul = runner.store().consul().clone().with_gate(lease.gate());
-    match consul.txn(&ops).await {
-        Ok(entries) => Ok(Some(entries.into_iter().map(|e| (e.key, e.modify_index)).collect())),
-        Err(e) if e.fault == Fault::Conflict => Ok(None),
-        Err(e) => Err(e),
     }
 }

@@ -44,6 +44,8 @@ pub struct AgentInfo {
     pub node: String,
     /// It serves.
     pub server: bool,
+    /// Access control is on.
+    pub acl: bool,
 }
 
 #[derive(Clone)]
@@ -147,6 +149,10 @@ impl Consul {
             datacenter: text("/Config/Datacenter"),
             node: text("/Config/NodeName"),
             server: answer.pointer("/Config/Server").and_then(Value::as_bool).unwrap_or(false),
+            // Where it stands moved with Consul 1.9.
+            acl: ["/DebugConfig/ACLsEnabled", "/DebugConfig/ACLResolverSettings/ACLsEnabled"]
+                .iter()
+                .any(|at| answer.pointer(at) == Some(&Value::Bool(true))),
         })
     }
 

@@ -101,6 +101,11 @@ pub enum SecretType {
     Credential,
 }
 
+impl SecretType {
+    /// How a secret whose value the server makes comes to another one.
+    pub const ANEW: &str = "for another value declare the secret under another name, and deploy";
+}
+
 /// A secret, without its value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SecretView {

@@ -30,6 +30,10 @@ const NONE: &[(&str, &str)] = &[
         "POST /v1/apps/{app}/hooks/{hook}/test",
         "sends a message that says it is a test, to whom the record of the hook names",
     ),
+    (
+        "POST /v1/doctor",
+        "told once for each thing that is mended: the room of the doctor asserts its records",
+    ),
     ("GET /v1/apps/{app}/connect", "told once for many connections: the room of streams asserts its record"),
 ];
 
@@ -123,11 +127,26 @@ impl Walk {
         let (answer, new) = self.watched(route, ask).await;
         let told = self.assert_told(route, &new, (who, verb, person));
         if let Some(operation) = answer["operation"].as_str()
-            && verb != "cancel"
+            && !matches!(verb, "cancel" | "abandon")
         {
             assert_eq!(told["id"], operation, "{route}: {told}");
         }
         answer
+    }
+}
+
+impl Walk {
+    /// A deploy that never gets healthy: its operation.
+    async fn hangs(&self) -> String {
+        let hangs = descriptor(&self.app, "never", "").replace("path = \"/\"", "path = \"/none\"");
+        let (body, path) = (json!({ "descriptor": hangs }), format!("/v1/apps/{}/deploy", self.app));
+        eventually("a deploy is accepted", Duration::from_secs(60), async || {
+            let (status, answer) =
+                self.agent.call(Method::POST, &path, Some(&self.alice), Some(body.clone())).await;
+            assert!(status.is_success() || status == 409, "{answer}");
+            answer["operation"].as_str().map(str::to_owned)
+        })
+        .await
     }
 }
 
@@ -200,16 +219,7 @@ async fn every_route_that_changes_something_leaves_a_record_with_who_from_where_
     }
 
     // A change that somebody else turns back.
-    let hangs = descriptor(&app, "never", "").replace("path = \"/\"", "path = \"/none\"");
-    let body = json!({ "descriptor": hangs });
-    let path = format!("/v1/apps/{app}/deploy");
-    let begun = eventually("a deploy is accepted", Duration::from_secs(60), async || {
-        let (status, answer) =
-            walk.agent.call(Method::POST, &path, Some(&walk.alice), Some(body.clone())).await;
-        assert!(status.is_success() || status == 409, "{answer}");
-        answer["operation"].as_str().map(str::to_owned)
-    })
-    .await;
+    let begun = walk.hangs().await;
     let id = [("id", begun.as_str())];
     walk.does("POST /v1/operations/{id}/cancel", &id, None, ("root", "cancel", None)).await;
 
@@ -267,6 +277,10 @@ async fn every_route_that_changes_something_leaves_a_record_with_who_from_where_
     let bob = [("user", "bob")];
     let told = ("root", "remove", Some("bob"));
     walk.does("POST /v1/users/{user}/remove", &bob, Some(json!({})), told).await;
+    // A change that an admin leaves half-way.
+    let begun = walk.hangs().await;
+    let id = [("id", begun.as_str())];
+    walk.does("POST /v1/operations/{id}/abandon", &id, None, ("root", "abandon", None)).await;
     walk.does("DELETE /v1/apps/{app}", &[], None, hers("delete")).await;
 
     // Nothing is left out, and nothing is listed that is not there.

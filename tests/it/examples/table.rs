@@ -82,6 +82,8 @@ pub const LINES: &[Special] = &[
     Special { line: "terreau audit verify --contains 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", code: 1, ..PLAIN },
     // Nothing is under way: 6.
     Special { line: "terreau operations cancel", code: 6, ..PLAIN },
+    Special { line: "terreau operations abandon --force", code: 6, ..PLAIN },
+    Special { line: "terreau operations abandon 01jc5zxq6e1v2m3n4p5q6r7s8t --force", code: 5, ..PLAIN },
     Special { line: "terreau operations follow", code: 6, ..PLAIN },
     Special { line: "terreau start", before: "terreau stop", ..PLAIN },
     Special { line: "terreau start carnet@preproduction --detach", before: "terreau stop carnet@preproduction", ..PLAIN },
@@ -113,7 +115,7 @@ pub fn special(line: &str) -> Special {
 }
 
 /// How a command is run with `--json` that has no example of it: as people would, in the folder of `carnet`, before anything
-/// is taken away. `operations cancel` needs a change under way: `tests/it/history/cancel.rs` looks at what it prints.
+/// is taken away. `operations cancel` and `abandon` need a change under way: `tests/it/history` looks at what they print.
 pub fn json_line(path: &str) -> Option<&'static str> {
     Some(match path {
         "login" => {
@@ -178,6 +180,7 @@ pub fn json_line(path: &str) -> Option<&'static str> {
         "secret history" => "terreau secret history --json",
         "operations list" => "terreau operations list --json",
         "drift" => "terreau drift --json",
+        "doctor" => "terreau doctor --json",
         "loops" => "terreau loops --json",
         "audit list" => "terreau audit list --json",
         "audit verify" => "terreau audit verify --json",

@@ -2,6 +2,7 @@
 //!
 //! Each engine of one stack stands behind a gate of this test's own, which is shut and opened, lies, or loses answers.
 
+mod abandoned;
 mod agent;
 mod gate;
 mod long;

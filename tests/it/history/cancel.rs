@@ -68,7 +68,7 @@ impl World {
         (agent, open)
     }
 
-    async fn world() -> Self {
+    pub(super) async fn world() -> Self {
         let mut world = World::start(StackOptions::engines().with(Part::Agent)).await;
         let leader = world.leader.clone();
         world.login(&leader).await;
@@ -365,7 +365,7 @@ async fn a_start_that_is_given_up_leaves_the_app_stopped_as_it_was() {
     assert_eq!(world.orphans().await, Vec::<String>::new());
 }
 
-async fn under_way(world: &World, project: &Project) -> String {
+pub(super) async fn under_way(world: &World, project: &Project) -> String {
     let app = Placement::production(terreau::model::ProjectName::new(project.name.as_str()).unwrap());
     world.open(&app).await.id.to_string()
 }

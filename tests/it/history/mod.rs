@@ -1,6 +1,7 @@
 //! What people see and do of changes: waiting for one's turn, operations, releases and what differs, held canaries, the
 //! graph. The real command line, real agents, the real engines.
 
+mod abandon;
 mod again;
 mod alone;
 mod cancel;

@@ -70,7 +70,7 @@ impl Wire {
     pub(crate) async fn wait_for(&self, state: State) {
         let mut now = self.state.subscribe();
         let waited = tokio::time::timeout(PATIENCE, now.wait_for(|s| *s == state)).await;
-        waited.unwrap_or_else(|_| panic!("the request was never {state:?}")).unwrap();
+        waited.unwrap_or_else(|_| panic!("{}: the request was never {state:?}", self.url)).unwrap();
     }
 
     /// Lets the request go on, and waits until the engine has answered to it.

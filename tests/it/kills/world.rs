@@ -98,6 +98,15 @@ impl World {
 
     /// The same, with these settings over those of the stack's own agent.
     pub(crate) async fn agent_with(&self, variables: &[(&str, &str)], settings: &[String]) -> Agent {
+        loop {
+            if let Some(agent) = self.begun(variables, settings).await {
+                return agent;
+            }
+        }
+    }
+
+    /// An agent that answers, or that died as it was told to; `None` where somebody else took its port meanwhile.
+    async fn begun(&self, variables: &[(&str, &str)], settings: &[String]) -> Option<Agent> {
         let name = unique("mortal");
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let url = format!("http://127.0.0.1:{port}");
@@ -110,7 +119,8 @@ impl World {
         // The mark: it ends with the stack, also where this process is killed.
         command.env_clear().envs(variables.iter().copied()).env(MARK, self.stack.mark());
         command.stdin(Stdio::null()).stdout(Stdio::null());
-        command.stderr(std::fs::File::create(self.stack.dir().join(format!("{name}.log"))).unwrap());
+        let log = self.stack.dir().join(format!("{name}.log"));
+        command.stderr(std::fs::File::create(&log).unwrap());
         let mut child = command.spawn().unwrap();
         let health = format!("{url}/healthz");
         eventually("an agent answers", PATIENCE, async || {
@@ -120,7 +130,9 @@ impl World {
             self.stack.http().get(&health).send().await.ok().filter(|r| r.status().is_success()).map(|_| ())
         })
         .await;
-        Agent { child, name, url }
+        let is_taken = child.try_wait().unwrap().is_some()
+            && std::fs::read_to_string(&log).unwrap().contains("cannot listen at");
+        (!is_taken).then_some(Agent { child, name, url })
     }
 
     /// Asks an agent; `None` where it died of the question.

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::courier::Courier;
 use super::deliver::deliver;
-use super::records::{follow, write};
+use super::records::follow;
 use super::{line, message};
 use crate::engines::EngineError;
 use crate::engines::consul::TxnOp;
@@ -309,7 +309,7 @@ impl Teller {
 
     /// Carries out a transaction while this agent leads: the indices of what was written; `None`: somebody was faster.
     async fn write(&self, ops: Vec<TxnOp>) -> Result<Option<BTreeMap<String, u64>>, EngineError> {
-        write(&self.runner, ops).await
+        self.runner.write_leading(ops).await
     }
 
     /// Sends the first of each line whose time has come.
