@@ -7,7 +7,7 @@ use crate::model::Head;
 use crate::model::head::{AppState, Wanted};
 use crate::model::wire::{AppCondition, InstanceState, InstanceView, ProcessStatus};
 use crate::operation::intended::counts_of;
-use crate::resources::crash::{is_crashing, main_task};
+use crate::resources::crash::{is_crashing, main_task, own_ends};
 use crate::resources::health::Health;
 
 /// What was seen of one app's instances.
@@ -52,7 +52,8 @@ fn process(head: &Head, name: String, wanted: u32, seen: &Seen<'_>) -> ProcessSt
     let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let is_running = |a: &&&Allocation| a.client_status == "running";
     let newest = mine.iter().max_by_key(|a| a.create_index);
-    let last = newest.and_then(|a| last_end(a));
+    // Those that live, and the newest: what an older one did that is gone is over.
+    let last = live().chain(newest).filter_map(|a| last_end(a)).max_by_key(|e| e.time);
     ProcessStatus {
         wanted,
         described: head.processes.iter().find(|(n, _)| n.as_str() == name).map(|(_, c)| *c),
@@ -75,8 +76,7 @@ fn is_canary(a: &Allocation) -> bool {
 
 /// How the process's own task ended last; what runs before it ends well every time.
 fn last_end(a: &Allocation) -> Option<&TaskEvent> {
-    let events = main_task(a)?.events.iter();
-    events.filter(|e| e.kind == "Terminated").max_by_key(|e| e.time)
+    own_ends(main_task(a)?).map(|(_, e)| e).max_by_key(|e| e.time)
 }
 
 /// What the app is doing, and one sentence where that needs one.
@@ -321,5 +321,40 @@ mod tests {
     fn a_restart_that_was_asked_for_is_no_crash() {
         let events = vec![event("Restart Signaled", 0), event("Terminated", 143)];
         assert_eq!(said(&head(1), &[alloc(1, "pending", "run", events)], false), AppCondition::Starting);
+    }
+
+    #[test]
+    fn only_an_end_that_nobody_asked_for_is_told_as_the_last_one() {
+        let delay = || event("Waiting for shutdown delay", 0);
+        let ended = |events| {
+            let one = alloc(1, "running", "run", events);
+            let health = Health::of(&[]);
+            let web = process(&head(1), "web".into(), 1, &Seen { allocations: &[&one], health: &health });
+            assert_eq!(
+                web.exit_code,
+                instance(&one, &health, &BTreeMap::new(), Releases::default()).exit_code
+            );
+            web.exit_code
+        };
+        assert_eq!(ended(vec![event("Restart Signaled", 0), event("Terminated", 143)]), None);
+        assert_eq!(ended(vec![event("Killing", 0), delay(), event("Terminated", 143)]), None);
+        let crash = || vec![event("Started", 0), event("Terminated", 3)];
+        assert_eq!(ended(crash()), Some(3));
+        let restart = [event("Started", 0), event("Restart Signaled", 0), event("Terminated", 143)];
+        assert_eq!(
+            ended([&crash()[..], &restart].concat()),
+            Some(3),
+            "the crash before it is still the last"
+        );
+        // One that crashed, beside a newer one that was scaled away.
+        let gone = Allocation { create_index: 9, ..alloc(2, "complete", "stop", vec![]) };
+        let (one, health) = (alloc(1, "running", "run", crash()), Health::of(&[]));
+        let seen = |all: &[&Allocation]| {
+            process(&head(1), "web".into(), 1, &Seen { allocations: all, health: &health }).exit_code
+        };
+        assert_eq!(seen(&[&one, &gone]), Some(3));
+        let crashed = Allocation { client_status: "failed".into(), ..one.clone() };
+        assert_eq!(seen(&[&crashed]), Some(3));
+        assert_eq!(seen(&[&crashed, &gone]), None, "what came after it went well");
     }
 }

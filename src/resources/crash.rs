@@ -9,6 +9,8 @@ use crate::engines::nomad::{Allocation, TaskEvent, TaskState};
 pub const CRASHES: usize = 2;
 /// How near: what ends once a week does not loop.
 pub const NEAR: Duration = Duration::from_mins(10);
+/// So many events of a task Nomad keeps: of a whole list, what came before the first is not known.
+const KEPT: usize = 10;
 
 /// The task that an instance is about: the process's own, or the one that began last.
 pub fn main_task(a: &Allocation) -> Option<&TaskState> {
@@ -25,9 +27,18 @@ fn is_order(e: &TaskEvent) -> bool {
     }
 }
 
-/// The ends of a task that nobody ordered, oldest first, with their places among its events.
+/// True of what Nomad tells between an order to end and the end.
+fn is_delay(e: &TaskEvent) -> bool {
+    matches!(e.kind.as_str(), "Waiting for shutdown delay" | "Skipping shutdown delay")
+}
+
+/// The ends of a task that nobody ordered, oldest first, with their places among its events. Whether an end was ordered of which Nomad has
+/// forgotten what came before it is not known: it is none of these.
 pub fn own_ends(task: &TaskState) -> impl Iterator<Item = (usize, &TaskEvent)> {
-    let ordered = |n: usize| n.checked_sub(1).and_then(|b| task.events.get(b)).is_some_and(is_order);
+    let ordered = |n: usize| {
+        let before = task.events[..n].iter().rfind(|e| !is_delay(e));
+        before.map_or(task.events.len() >= KEPT, is_order)
+    };
     task.events.iter().enumerate().filter(move |(n, e)| e.kind == "Terminated" && !ordered(*n))
 }
 
@@ -86,5 +97,29 @@ mod tests {
         assert!(!twice(order("User requested task to restart")));
         assert!(!twice(event("Killing", 0, 1)));
         assert!(twice(order("healthcheck: check \"http\" unhealthy")));
+    }
+
+    #[test]
+    fn an_end_after_the_delay_of_a_routed_app_was_ordered_before_it() {
+        let ends = |kinds: &[&str]| {
+            let events =
+                kinds.iter().map(|k| event(k, if *k == "Terminated" { 143 } else { 0 }, 1)).collect();
+            bad_ends(&task(events)).count()
+        };
+        for delay in ["Waiting for shutdown delay", "Skipping shutdown delay"] {
+            assert_eq!(ends(&["Started", "Killing", delay, "Terminated", "Killed"]), 0, "{delay}");
+        }
+        assert_eq!(ends(&["Started", "Terminated"]), 1);
+    }
+
+    #[test]
+    fn an_end_whose_order_nomad_has_forgotten_is_not_called_its_own() {
+        let restart =
+            || ["Terminated", "Restarting", "Started", "Restart Signaled"].map(|k| event(k, 143, 1));
+        let mut events: Vec<TaskEvent> = (0..3).flat_map(|_| restart()).collect();
+        events.truncate(KEPT);
+        assert_eq!(own_ends(&task(events.clone())).count(), 0);
+        events.pop();
+        assert_eq!(own_ends(&task(events)).count(), 1, "a list that is not full has its beginning");
     }
 }

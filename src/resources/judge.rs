@@ -216,10 +216,13 @@ fn explain<'a>(mut why: Vec<String>, allocations: impl Iterator<Item = &'a Alloc
     let mut said = BTreeSet::new();
     for a in allocations {
         for (task, state) in &a.task_states {
-            for event in &state.events {
+            let own: Vec<usize> = crash::own_ends(state).map(|(n, _)| n).collect();
+            for (n, event) in state.events.iter().enumerate() {
                 let line = match event.kind.as_str() {
                     // Its task has failed, and that is said: whether Nomad says this too depends on the moment.
                     "Alloc Unhealthy" if event.display_message.contains("because of failed task") => continue,
+                    // That it was ended for this is no reason of it.
+                    "Terminated" if !own.contains(&n) => continue,
                     "Terminated" if event.is_oom() => {
                         format!("{task} was killed: it used more memory than its limit")
                     }

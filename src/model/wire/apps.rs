@@ -182,7 +182,7 @@ pub struct InstanceView {
     pub since: Option<String>,
     /// How often it was restarted on its node.
     pub restarts: u64,
-    /// How it ended last, where it did.
+    /// How it ended last by itself, where it did: a stop, a restart, a deploy that ends it is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i64>,
     /// By which signal, where by one.
@@ -258,7 +258,8 @@ pub struct ProcessStatus {
     pub healthy_canaries: u32,
     /// Restarts of the instances that are there.
     pub restarts: u64,
-    /// How the last instance that ended did so, where one did.
+    /// How an instance that lives, or the newest, ended last by itself, where one did: a stop, a restart, a deploy that ends it
+    /// is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i64>,
     /// Whether it was killed for its memory.

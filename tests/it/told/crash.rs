@@ -44,7 +44,7 @@ async fn a_crash_loop_is_told_once_and_its_recovery_once() {
 }
 
 /// The process whose command line holds this, and is no shell of ours.
-fn pid_of(mark: &str) -> Option<rustix::process::Pid> {
+pub(super) fn pid_of(mark: &str) -> Option<rustix::process::Pid> {
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let Ok(line) = std::fs::read(entry.path().join("cmdline")) else { continue };
         let line = String::from_utf8_lossy(&line).into_owned();

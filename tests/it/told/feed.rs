@@ -3,8 +3,9 @@
 use reqwest::{Method, StatusCode, header};
 use roxmltree::{Document, Node};
 
-use super::{App, stack};
-use crate::harness::unique;
+use super::crash::pid_of;
+use super::{App, PATIENCE, stack};
+use crate::harness::{eventually, unique};
 
 const ATOM: &str = "http://www.w3.org/2005/Atom";
 
@@ -38,6 +39,44 @@ fn check(xml: &str) -> Vec<String> {
     assert_eq!((link.attribute("rel"), link.attribute("type")), (Some("self"), Some("application/atom+xml")));
     assert!(link.attribute("href").unwrap().ends_with("/events.atom"));
     ids
+}
+
+/// A routed app's instances wait for their visitors to go before they end: a restart, a deploy and a scale end instances, and
+/// neither the feed nor the status tells these as ends of the program; an end by itself they do.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_ended_on_purpose_is_not_told_as_an_end_of_the_program_and_a_crash_is() {
+    let it = App::new(stack().await, "purpose");
+    let route = format!("route \"{}.example.org\" {{}}\n    restart {{ delay = \"1s\" }}", it.name);
+    it.describe("one", &route);
+    it.expect(0, &["deploy"]);
+    it.expect(0, &["restart"]);
+    it.expect(0, &["scale", "web=2"]);
+    it.describe("two", &route);
+    it.expect(0, &["deploy"]);
+    it.expect(0, &["scale", "web=1"]);
+    let ends = |text: &str| text.matches("Exit Code").count();
+    let events = eventually("four instances have ended, one of them to begin again", PATIENCE, async || {
+        let events = it.expect(0, &["events"]).out;
+        (ends(&events) >= 4).then_some(events)
+    })
+    .await;
+    assert!(events.contains("shutdown_delay"), "{events}");
+    let feed = it.expect(0, &["events", "--atom"]).out;
+    assert_eq!(ends(&feed), 0, "{feed}");
+    let status = it.expect(0, &["status"]).out;
+    assert!(!status.contains("exit code") && !status.contains("signal"), "{status}");
+    let all = it.expect(0, &["ps", "--all"]).out;
+    assert!(!all.contains("exit code") && !all.contains("signal"), "{all}");
+
+    let pid = eventually("its process", PATIENCE, async || pid_of(&it.path().display().to_string())).await;
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    eventually("its end is told", PATIENCE, async || {
+        let status = it.expect(0, &["status"]).out;
+        status.contains("last one ended with exit code 137").then_some(())
+    })
+    .await;
+    let feed = it.expect(0, &["events", "--atom"]).out;
+    assert_eq!(ends(&feed), 2, "in the title and in the words of one entry: {feed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,6 +125,7 @@ async fn a_feed_is_valid_keeps_its_ids_and_is_not_sent_twice() {
     let ran = it.expect(0, &["events", "--atom"]);
     assert_eq!(check(&ran.out), second);
     assert!(ran.err.contains("tokens create feed"), "{}", ran.err);
+    assert!(!xml.contains("Exit Code"), "{xml}");
     it.expect(2, &["events", "--atom", "--json"]);
 
     // The password is a token of this kind, here alone, and no more than it is for.
