@@ -117,6 +117,12 @@ pub fn not_yet_healthy(seen: &Snapshot, registered: u64) -> impl Iterator<Item =
     of_version(seen, registered).filter(move |a| a.client_status == "running" && !is_healthy(a))
 }
 
+/// A line for each instance that is healthy, of a rollout that has come through.
+pub fn reached(seen: &Snapshot, registered: u64) -> impl Iterator<Item = String> {
+    let is_healthy = |a: &&Allocation| a.deployment_status.as_ref().and_then(|d| d.healthy) == Some(true);
+    of_version(seen, registered).filter(|a| !a.is_terminal()).filter(is_healthy).map(describe)
+}
+
 /// When the first instance whose health is not known yet has to be healthy. `None`: there is none, or Nomad does not say.
 pub fn until(seen: &Snapshot, registered: u64) -> Option<jiff::Timestamp> {
     let waits = |a: &&Allocation| {
@@ -284,6 +290,24 @@ mod tests {
         assert!(matches!(judge(&s, 20), Judgement::Waiting(_)));
         s.deployments[0].status = "successful".into();
         assert_eq!(judge(&s, 20), Judgement::Healthy);
+    }
+
+    #[test]
+    fn what_has_come_through_says_of_each_instance_that_it_is_healthy() {
+        let mut s = snapshot();
+        let made = |id: &str, client: &str, version| Allocation {
+            id: id.into(),
+            task_group: "web".into(),
+            node_name: "n".into(),
+            client_status: client.into(),
+            desired_status: if client == "running" { "run" } else { "stop" }.into(),
+            job_version: Some(version),
+            deployment_status: Some(AllocDeploymentStatus { healthy: Some(true), canary: false }),
+            ..Allocation::default()
+        };
+        s.allocations =
+            vec![made("one", "running", 1), made("gone", "complete", 1), made("old", "running", 0)];
+        assert_eq!(reached(&s, 20).collect::<Vec<_>>(), ["instance one of web on n: healthy"]);
     }
 
     #[test]

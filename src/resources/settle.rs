@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::judge::{Failure, Judgement, Snapshot, given_up, judge, not_yet_healthy, short, until};
+use super::judge::{Failure, Judgement, Snapshot, given_up, judge, not_yet_healthy, reached, short, until};
 use super::{Evidence, Hands, Work, counts, evidence, job};
 use crate::engines::consul::Check;
 use crate::engines::nomad::{JobView, Nomad, Purge};
@@ -93,6 +93,10 @@ pub(super) async fn settle(
             fail(work, &deployment).await?;
             given_up_by = Some(cancel.by.login.clone());
             continue;
+        }
+        if matches!(judgement, Judgement::Healthy | Judgement::Held) {
+            // It may have got there between two looks.
+            reached(&seen, registered).filter(|line| !said.contains(line)).for_each(|line| work.note(line));
         }
         match judgement {
             Judgement::Healthy => {

@@ -15,7 +15,13 @@ use terreau::model::wire::AppCondition;
 #[tokio::test(flavor = "multi_thread")]
 async fn pt_62_a_stop_is_quick_and_clear_and_start_and_deploy_bring_back_the_same_release_and_env() {
     let it = App::new(stack().await, "stop");
-    it.expect(0, &["deploy"]);
+    let shown = it.expect(0, &["deploy"]).err;
+    // However fast it went: its screen ends with what each instance has reached.
+    for a in it.allocations().await {
+        let wanted =
+            format!("instance {} of {}", &a["ID"].as_str().unwrap()[..8], a["TaskGroup"].as_str().unwrap());
+        assert!(shown.lines().any(|l| l.contains(&wanted) && l.ends_with(": healthy")), "{wanted}: {shown}");
+    }
     assert!(it.until_page(200).await.starts_with("one "));
 
     let begun = Instant::now();
