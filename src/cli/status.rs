@@ -145,7 +145,10 @@ fn process(p: &ProcessStatus, of: &AppStatus) -> String {
         (None, 0) => p.words(Beside::Coming),
         (None, n) => p.words_with(well, n.max(p.wanted)),
     };
-    let mut line = format!("{}: {words}, {} running", harmless(&p.name), p.running);
+    let mut line = format!("{}: {words}", harmless(&p.name));
+    if p.wanted > 0 || p.running > 0 {
+        line = format!("{line}, {} running", p.running);
+    }
     if let Some(described) = p.described.filter(|d| *d != p.wanted) {
         line = format!("{line} (the descriptor says {described})");
     }
@@ -227,6 +230,7 @@ mod tests {
             healthy: 3,
             canaries: 1,
             healthy_canaries: 1,
+            stopping: 0,
             restarts: 0,
             exit_code: None,
             oom_killed: false,

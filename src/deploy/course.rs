@@ -122,13 +122,9 @@ impl Deployer {
                     intent.restarts.get(&a.id).is_some_and(|at| restart::began(a) == Some(at.as_str()))
                 })
                 .count();
-            if !intent.restarts.is_empty() {
-                notes = vec![format!(
-                    "{} of {} instances restarted",
-                    intent.restarts.len() - left,
-                    intent.restarts.len()
-                )];
-            }
+            let of = intent.restarts.len();
+            // Of what else is asked for nothing is wanted yet: what there is says nothing of the way to it.
+            notes = if of == 0 { vec![] } else { vec![format!("{} of {of} instances restarted", of - left)] };
             return Ok(Look { index, notes, end: None });
         }
         let refused =
@@ -143,11 +139,12 @@ impl Deployer {
             AppCondition::Running if surplus(&processes) == 0 || head.held.is_some() => {
                 let did = head.last_operation.as_ref().filter(|l| l.verb == IntentVerb::Restart.as_str());
                 let did = did.map_or(String::new(), |l| format!("{}; ", l.summary));
-                Some(over(
-                    Outcome::Done,
-                    &format!("{did}{app} runs: {}", healthy(&processes, beside)),
-                    vec![],
-                ))
+                let runs = if processes.iter().all(|p| p.wanted == 0) {
+                    format!("every process of {app} is scaled to 0")
+                } else {
+                    format!("{app} runs: {}", healthy(&processes, beside))
+                };
+                Some(over(Outcome::Done, &format!("{did}{runs}"), vec![]))
             }
             _ if head.wanted == Wanted::Stopped => {
                 let leaving =
@@ -242,9 +239,9 @@ fn healthy(processes: &[ProcessStatus], beside: Beside) -> String {
     processes.iter().map(|p| count(p, beside)).collect::<Vec<_>>().join(", ")
 }
 
-/// Instances that run and should not any more.
+/// Instances that are there and should not be any more: too many run, or they wait for their visitors to go before they end.
 fn surplus(processes: &[ProcessStatus]) -> u32 {
-    processes.iter().map(|p| (p.running + p.canaries).saturating_sub(p.wanted)).sum()
+    processes.iter().map(|p| (p.running + p.canaries).saturating_sub(p.wanted).max(p.stopping)).sum()
 }
 
 async fn tell(tx: &Told, said: &mut BTreeSet<String>, notes: Vec<String>) {

@@ -51,6 +51,8 @@ fn process(head: &Head, name: String, wanted: u32, seen: &Seen<'_>) -> ProcessSt
     let live = || mine.iter().filter(|a| !a.is_terminal());
     let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let is_running = |a: &&&Allocation| a.client_status == "running";
+    let is_to_end = |a: &&&Allocation| a.desired_status != "run" || (wanted == 0 && head.operation.is_none());
+    let is_there = |a: &&&Allocation| matches!(a.client_status.as_str(), "running" | "pending");
     let newest = mine.iter().max_by_key(|a| a.create_index);
     // Those that live, and the newest: what an older one did that is gone is over.
     let last = live().chain(newest).filter_map(|a| last_end(a)).max_by_key(|e| e.time);
@@ -61,6 +63,7 @@ fn process(head: &Head, name: String, wanted: u32, seen: &Seen<'_>) -> ProcessSt
         healthy: number(live().filter(|a| !is_canary(a) && seen.health.is_well(a)).count()),
         canaries: number(mine.iter().filter(is_running).filter(|a| is_canary(a)).count()),
         healthy_canaries: number(live().filter(|a| is_canary(a) && seen.health.is_well(a)).count()),
+        stopping: number(mine.iter().filter(is_there).filter(is_to_end).count()),
         restarts: live().flat_map(|a| a.task_states.values()).map(|t| t.restarts).sum(),
         exit_code: last.map(|e| e.exit_code),
         oom_killed: last.is_some_and(TaskEvent::is_oom),
@@ -74,7 +77,8 @@ fn is_canary(a: &Allocation) -> bool {
     is_marked && !a.is_terminal() && a.desired_status == "run"
 }
 
-/// How the process's own task ended last; what runs before it ends well every time.
+/// How the process's own task ended last by itself, which a stop, a restart or a replacement is not; what runs before it ends
+/// well every time.
 fn last_end(a: &Allocation) -> Option<&TaskEvent> {
     own_ends(main_task(a)?).map(|(_, e)| e).max_by_key(|e| e.time)
 }
@@ -315,6 +319,24 @@ mod tests {
         // Of an ordinary rollout nobody speaks of canaries.
         assert_eq!(held.words(Beside::Coming), "2/2 healthy, 1 new instance healthy");
         assert_eq!(held.words_with(2, 3), "2/2 healthy, 2 of 3 new instances healthy");
+    }
+
+    #[test]
+    fn where_none_is_wanted_it_is_said_whether_some_are_left() {
+        let words = |head: &Head, all: &[Allocation]| {
+            let all: Vec<&Allocation> = all.iter().collect();
+            let health = Health::of(&[]);
+            processes(head, &Seen { allocations: &all, health: &health }).remove(0).words(Beside::Coming)
+        };
+        let none = head(0);
+        // Before Nomad has heard of it, and after.
+        assert_eq!(words(&none, &[alloc(1, "running", "run", vec![])]), "stopping");
+        assert_eq!(words(&none, &[alloc(1, "running", "stop", vec![])]), "stopping");
+        assert_eq!(words(&none, &[alloc(1, "complete", "stop", vec![])]), "stopped");
+        // What is stopped, and is being deployed: its new instance does not end.
+        let mut deployed = head(1);
+        (deployed.wanted, deployed.operation) = (Wanted::Stopped, Some(deployed.uid.clone()));
+        assert_eq!(words(&deployed, &[alloc(1, "running", "run", vec![])]), "stopped");
     }
 
     #[test]

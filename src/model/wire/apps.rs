@@ -256,6 +256,9 @@ pub struct ProcessStatus {
     /// Canaries whose checks pass.
     #[serde(default)]
     pub healthy_canaries: u32,
+    /// Instances that are to end and have not yet.
+    #[serde(default)]
+    pub stopping: u32,
     /// Restarts of the instances that are there.
     pub restarts: u64,
     /// How an instance that lives, or the newest, ended last by itself, where one did: a stop, a restart, a deploy that ends it
@@ -283,7 +286,16 @@ impl ProcessStatus {
             (Beside::Held, n, h) if n == h => format!(", {n} canaries"),
             (Beside::Held, n, h) => format!(", {n} canaries ({h} healthy)"),
         };
-        format!("{}/{} healthy{beside}", self.healthy, self.wanted)
+        self.serving() + &beside
+    }
+
+    /// How many of those wanted are well; where none is, whether some are left.
+    fn serving(&self) -> String {
+        match (self.wanted, self.stopping) {
+            (0, 0) => "stopped".to_owned(),
+            (0, _) => "stopping".to_owned(),
+            (wanted, _) => format!("{}/{wanted} healthy", self.healthy),
+        }
     }
 
     /// The same while a release is rolled out of whose instances so many are healthy: `3/3 healthy, 1 of 3 new instances healthy`.

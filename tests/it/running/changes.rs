@@ -30,6 +30,7 @@ async fn pt_62_a_stop_is_quick_and_clear_and_start_and_deploy_bring_back_the_sam
     // stop_timeout (10 s) and shutdown_delay (0.5 s here) are the bound; this app ends at once when it is told to.
     assert!(took < Duration::from_secs(11), "{took:?}: {}", ran.err);
     assert!(ran.err.contains("is stopped"), "{}", ran.err);
+    assert!(ran.err.contains("web: stopped") && !ran.err.contains("/0 healthy"), "{}", ran.err);
     let status = it.status();
     assert_eq!(status["status"], "stopped");
     assert_eq!(status["stopped"]["by"], "me");
@@ -124,6 +125,7 @@ async fn counts_that_were_scaled_hold_through_deploys_and_stops_and_replace_noth
     // 0 of one process is not a stop.
     let said = it.expect(0, &["scale", "web=0"]);
     assert_eq!(said.out, "", "nobody answers at its address: {}", said.err);
+    assert!(said.err.contains("web: stopped") && !said.err.contains("0/0"), "{}", said.err);
     let status = it.status();
     assert_eq!((&status["status"], status["stopped"].is_null()), (&json!("running"), true));
     assert_eq!(it.allocations().await.len(), 2);
