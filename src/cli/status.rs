@@ -52,6 +52,8 @@ fn overview(apps: &[AppStatus]) -> String {
         .iter()
         .map(|a| {
             let ago = |at: &str| format!("{} ago", age(at, now));
+            let drift =
+                (!a.drift.is_empty()).then(|| format!("changed outside of Terreau: terreau drift {}", a.app));
             let page = a.maintenance.as_ref().map(|_| "visitors see a maintenance page");
             vec![
                 harmless(&a.app),
@@ -60,7 +62,12 @@ fn overview(apps: &[AppStatus]) -> String {
                 instances(&a.processes),
                 a.last_change.as_ref().map(|l| ago(&l.at)).unwrap_or_default(),
                 harmless(
-                    a.why.as_deref().or(page).or(a.urls.first().map(String::as_str)).unwrap_or_default(),
+                    a.why
+                        .as_deref()
+                        .or(page)
+                        .or(drift.as_deref())
+                        .or(a.urls.first().map(String::as_str))
+                        .unwrap_or_default(),
                 ),
             ]
         })
@@ -94,6 +101,14 @@ fn one(a: &AppStatus, cx: &Context) -> Result<(), Failure> {
     }
     if let Some(why) = &a.why {
         cx.printer.data(format!("  {}", harmless(why)))?;
+    }
+    if !a.drift.is_empty() {
+        let what: Vec<String> = a.drift.iter().map(|d| format!("{} {}", d.kind, d.id)).collect();
+        cx.printer.data(format!(
+            "  {YELLOW}changed outside of Terreau{YELLOW:#}: {}: terreau drift {}",
+            harmless(&what.join(", ")),
+            harmless(&a.app)
+        ))?;
     }
     for url in &a.urls {
         cx.printer.data(format!("  {}", harmless(url)))?;

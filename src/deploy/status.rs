@@ -1,7 +1,7 @@
 //! What apps do now: what their heads say, and what Nomad and Consul show of them.
 //!
-//! One app is looked at in depth. All of them are looked at in four calls, however many there are: the heads, Nomad's
-//! jobs, its allocations, Consul's checks. Garage is asked for nothing that Nomad knows.
+//! One app is looked at in depth. All of them are looked at in five calls, however many there are: the heads, what drifted,
+//! Nomad's jobs, its allocations, Consul's checks. Garage is asked for nothing that Nomad knows.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::instances::{self, JobThere, Releases, Seen};
-use super::{Deployer, Error, history};
+use super::{Deployer, Error, drift, history};
 use crate::engines::EngineError;
 use crate::engines::nomad::{Allocation, JobDetail, JobView};
 use crate::model::head::{AppState, Kind, Outcome, Wanted};
@@ -18,6 +18,7 @@ use crate::model::wire::{AppCondition, AppStatus, InstanceView, LastChange, Reso
 use crate::model::{Head, Placement, Release};
 use crate::operation::intended::counts_of;
 use crate::resources::health::{self, Health};
+use crate::store::records::DriftRecord;
 
 /// How long Garage may take to say when a release was made: the rest is not held up by it.
 const GARAGE: Duration = Duration::from_secs(2);
@@ -46,9 +47,15 @@ impl Deployer {
                 None => None,
             }
         };
-        let (release, waits, looked) = tokio::join!(release, waits, self.in_depth(&head, &mut status));
+        let drift = self.runner.store().drift_of(app);
+        let looked = Box::pin(self.in_depth(&head, &mut status));
+        let (release, waits, drift, looked) = tokio::join!(release, waits, drift, looked);
         looked?;
         status.waits = waits;
+        // One that cannot be read is a newer agent's: `drift` says what there is.
+        if let Ok(Some(known)) = drift {
+            status.drift = drift::drifted(&head, &known.value, self.runner.now());
+        }
         match release {
             Ok(Ok(Some(release))) => {
                 let urls = self.urls_of(&release);
@@ -152,7 +159,10 @@ impl Deployer {
         &self,
         may_see: impl Fn(&Placement, Option<&[Owner]>) -> bool,
     ) -> Result<Vec<AppStatus>, Error> {
-        let (heads, everything) = tokio::join!(self.runner.store().each_head(), self.everything());
+        let store = self.runner.store();
+        let (heads, everything, drifts) = tokio::join!(store.each_head(), self.everything(), store.drifts());
+        let drifts: BTreeMap<Placement, DriftRecord> =
+            drifts.unwrap_or_default().into_iter().map(|d| (d.value.app.clone(), d.value)).collect();
         let mut all = Vec::new();
         for (app, head) in heads? {
             let owners = head.as_ref().ok().map(|h| h.value.owners.as_slice());
@@ -161,7 +171,13 @@ impl Deployer {
             }
             match head {
                 Ok(head) if head.value.state == AppState::Deleted => {}
-                Ok(head) => all.push(self.at_a_glance(&head.value, &everything)),
+                Ok(head) => {
+                    let mut status = self.at_a_glance(&head.value, &everything);
+                    let known = drifts.get(&app);
+                    let told = known.map(|d| drift::drifted(&head.value, d, self.runner.now()));
+                    status.drift = told.unwrap_or_default();
+                    all.push(status);
+                }
                 Err(e) => all.push(AppStatus {
                     app: app.to_string(),
                     why: Some(e.to_string()),

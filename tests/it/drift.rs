@@ -9,7 +9,7 @@ use terreau::deploy::{Change, DriftWatch, Old};
 use terreau::engines::directory;
 use terreau::engines::nomad::{JobView, Purge, Registration};
 use terreau::model::head::{Kind, Outcome};
-use terreau::model::wire::{Drift, DriftWhat};
+use terreau::model::wire::{Drift, DriftWhat, DriftedResource};
 use terreau::model::{Placement, SecretName};
 use terreau::operation::leader;
 use tokio_util::sync::CancellationToken;
@@ -243,7 +243,12 @@ async fn the_leader_tells_a_difference_once_it_was_seen_twice_and_where_it_is_ov
         world.bare.clock.advance(Duration::from_secs(60));
     }
     let since = world.drift().await.differences[0].since.clone();
-    assert_eq!(since, Some(at), "since it was seen the second time");
+    assert_eq!(since, Some(at.clone()), "since it was seen the second time");
+    // Its status says so too, alone and among all.
+    let wanted = [DriftedResource { kind: "job".to_owned(), id: app.flat(), since: at }];
+    assert_eq!(deployer.status(&app).await.unwrap().drift, wanted);
+    let all = deployer.status_all(|_, _| true).await.unwrap();
+    assert_eq!(all.iter().map(|a| a.drift.as_slice()).collect::<Vec<_>>(), [&wanted]);
     // Another agent leads now: it knows what was told.
     let mut other = DriftWatch::default();
     for _ in 0..2 {
@@ -253,6 +258,13 @@ async fn the_leader_tells_a_difference_once_it_was_seen_twice_and_where_it_is_ov
     assert!(lines.len() == 1 && lines[0].contains("web has 2 where 1 was asked for"), "{lines:?}");
 
     world.scale(&app, 1).await;
+    eventually(
+        "it is scaled, and its status no longer says so though the leader has not looked yet",
+        PATIENCE,
+        async || deployer.status(&app).await.unwrap().drift.is_empty().then_some(()),
+    )
+    .await;
+    assert_eq!(runner.store().drifts().await.unwrap().len(), 1);
     for _ in 0..2 {
         assert_eq!(other.pass(runner).await.unwrap(), Some(0));
     }

@@ -7,6 +7,7 @@
 mod compare;
 mod job;
 mod lists;
+mod told;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +23,7 @@ use crate::store::records::DriftRecord;
 use compare::Found;
 use lists::Lists;
 
+pub(super) use told::drifted;
 pub use watch::{DriftFigures, DriftWatch};
 
 /// What differs of an app, closely looked at.

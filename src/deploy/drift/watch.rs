@@ -19,7 +19,7 @@ use crate::store::records::{By, DriftRecord, SCHEMA};
 use crate::store::{Versioned, keys};
 
 /// How often it looks.
-const LOOK: Duration = Duration::from_mins(1);
+pub(super) const LOOK: Duration = Duration::from_mins(1);
 /// How often it is looked whether this agent leads now.
 const REST: Duration = Duration::from_secs(5);
 const LOOP: Kind =

@@ -87,6 +87,9 @@ pub struct AppStatus {
     /// Who put a maintenance page in its place, where somebody did: its visitors see that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<StoppedBy>,
+    /// What of it is not as Terreau left it, as the agent that leads saw it last; `GET /v1/drift` says more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drift: Vec<DriftedResource>,
     /// Its instances: of one app only, not in lists.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub instances: Vec<InstanceView>,
@@ -130,6 +133,17 @@ pub struct ResourceView {
     pub kind: String,
     /// Its name there.
     pub id: String,
+}
+
+/// Something that an app owns and that was changed, or taken away, outside of Terreau.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DriftedResource {
+    /// `job`, `secret`, `account`, `bucket`, `key`, `site`.
+    pub kind: String,
+    /// Its name there.
+    pub id: String,
+    /// Since when it is known to differ (RFC 3339, UTC).
+    pub since: String,
 }
 
 /// What an instance is doing.
@@ -300,7 +314,7 @@ impl ProcessStatus {
 
     /// The same while a release is rolled out of whose instances so many are healthy: `3/3 healthy, 1 of 3 new instances healthy`.
     pub fn words_with(&self, healthy: u32, of: u32) -> String {
-        format!("{}/{} healthy{}", self.healthy, self.wanted, new_ones(healthy, of))
+        self.serving() + &new_ones(healthy, of)
     }
 }
 

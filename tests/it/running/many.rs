@@ -101,6 +101,7 @@ async fn pt_63_the_status_of_200_apps_is_one_call_with_as_many_calls_of_engines_
             "/v1/health/",
             "/v1/kv/terreau/v1/app/",
             "/v1/kv/terreau/v1/op/",
+            "/v1/kv/terreau/v1/drift/",
             "/v1/deployments",
             "/v1/nodes",
         ];
@@ -136,7 +137,7 @@ async fn pt_63_the_status_of_200_apps_is_one_call_with_as_many_calls_of_engines_
     let (apps, many, took) = ask().await;
     assert_eq!(apps.len(), MANY + 2);
     assert_eq!(many.len(), few.len(), "{few:#?} {many:#?}");
-    assert_eq!(many.len(), 4, "the heads, the jobs, the allocations, the checks: {many:#?}");
+    assert_eq!(many.len(), 5, "the heads, the drift, the jobs, the allocations, the checks: {many:#?}");
     let of = |apps: &[Value], name: &str| apps.iter().find(|a| a["app"] == name).cloned().unwrap();
     assert_eq!(of(&apps, &real.to_string())["status"], "running");
     let lost = of(&apps, "many-7");
