@@ -194,9 +194,18 @@ fn text(lines: &[String]) -> Option<String> {
     Some(lines.join("\n")).filter(|t| !t.is_empty())
 }
 
+#[derive(Debug, Default, serde::Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub(super) struct CourseParams {
+    /// Only what happens from now on, and the end.
+    #[param(required = false)]
+    from_now: bool,
+}
+
 /// An operation as it goes on: events `progress`, then one event `end`. A reader that was cut off comes back with
 /// `Last-Event-ID` and hears the rest.
-#[utoipa::path(get, path = "/v1/operations/{id}/events", tag = "operations", params(("id" = String, Path)), responses(
+#[utoipa::path(get, path = "/v1/operations/{id}/events", tag = "operations", params(("id" = String, Path), CourseParams), responses(
     (status = 200, content_type = "text/event-stream", body = String),
     (status = 401, body = Problem, content_type = "application/problem+json"),
     (status = 404, body = Problem, content_type = "application/problem+json"),
@@ -206,12 +215,13 @@ pub(super) async fn events(
     State(api): State<Api>,
     mut caller: Caller,
     Id(id): Id,
+    Query(params): Query<CourseParams>,
     headers: HeaderMap,
 ) -> Answer<Sse<impl Stream<Item = Result<Event, Infallible>>>> {
     course(&api, &mut caller, &id).await?;
     let last =
         headers.get("last-event-id").and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok());
-    let skip = last.map_or(0, |n| n.saturating_add(1));
+    let skip = if params.from_now { usize::MAX } else { last.map_or(0, |n| n.saturating_add(1)) };
     let place = api.shares.take(&caller, Kind::Course)?;
     let told = api.deployer.follow(id, skip);
     let told = told.enumerate().map(move |(n, progress)| event(skip.saturating_add(n), progress));

@@ -8,7 +8,7 @@ use super::context::Context;
 use super::exit::ExitStatus;
 use super::failure::{Failure, Ran, harmless};
 use super::follow::{self, Form};
-use super::printer::{table, when};
+use super::printer::{Printer, Talk, table, when};
 use super::{local, waiting};
 use crate::model::Placement;
 use crate::model::head::Outcome;
@@ -27,13 +27,14 @@ pub fn run(command: &OperationsCommand, cx: &Context) -> Ran {
     match command {
         OperationsCommand::List(args) => waiting(list(args, &client, cx)),
         OperationsCommand::Follow(args) => waiting(async {
-            let id = meant(args, &client, cx).await?;
+            let id = meant(args, &client, cx.printer).await?;
             // What cannot be followed at all is said at once; only a connection that breaks later is made again.
             client.get::<OperationView>(&format!("/v1/operations/{id}")).await?;
             follow::follow(cx, &client, &id, form(args)).await
         }),
         OperationsCommand::Show(args) => waiting(async {
-            let id = meant(args, &client, cx).await?;
+            // What is shown says which it is.
+            let id = meant(args, &client, Printer::new(Talk::Quiet)).await?;
             let view: OperationView = client.get(&format!("/v1/operations/{id}")).await?;
             show(args, &view, cx)
         }),
@@ -43,23 +44,23 @@ pub fn run(command: &OperationsCommand, cx: &Context) -> Ran {
 }
 
 /// The whole id of the operation that is meant: the one named, else the one that is under way on the app.
-async fn meant(args: &OperationArgs, client: &Client, cx: &Context) -> Result<String, Failure> {
+async fn meant(args: &OperationArgs, client: &Client, printer: Printer) -> Result<String, Failure> {
     match (&args.id, &args.app.app) {
         (Some(id), None) => whole(id, client).await,
         (Some(_), Some(app)) => {
             Err(Failure::usage(format!("an id says already which operation: --app {app} is too much")))
         }
-        (None, named) => open_one(&local::app(named.as_ref(), cx.printer)?, client, cx).await,
+        (None, named) => open_one(&local::app(named.as_ref(), printer)?, client, printer).await,
     }
 }
 
 /// The one operation that is under way on an app.
-async fn open_one(app: &Placement, client: &Client, cx: &Context) -> Result<String, Failure> {
+async fn open_one(app: &Placement, client: &Client, printer: Printer) -> Result<String, Failure> {
     let all: Operations =
         client.get(&format!("/v1/operations?ended={SHOWN}&app={}", escaped(&app.to_string()))).await?;
     match all.open.as_slice() {
         [one] => {
-            cx.printer.say(harmless(&format!(
+            printer.say(harmless(&format!(
                 "{} of {} by {}, operation {}",
                 one.verb, one.app, one.actor, one.id
             )));
@@ -155,11 +156,12 @@ fn show(args: &OperationArgs, view: &OperationView, cx: &Context) -> Ran {
         return Ok(ExitStatus::Done);
     }
     cx.printer.data(harmless(&format!(
-        "{} of {} by {}, {}",
+        "{} of {} by {}, {}, operation {}",
         view.verb,
         view.app,
         view.actor,
-        when(&view.at)
+        when(&view.at),
+        view.id
     )))?;
     let rows: Vec<Vec<String>> =
         view.steps.iter().map(|s| vec![s.n.to_string(), harmless(&s.state), harmless(&s.target)]).collect();
@@ -217,9 +219,12 @@ async fn abandon(args: &OperationArgs, client: &Client, cx: &Context) -> Ran {
 
 /// Cancels, and watches it turn back. Done is what was asked for: that nothing has changed, or that a rollout was given up.
 async fn cancel(args: &OperationArgs, client: &Client, cx: &Context) -> Ran {
-    let path = format!("/v1/operations/{}/cancel", meant(args, client, cx).await?);
+    let path = format!("/v1/operations/{}/cancel", meant(args, client, cx.printer).await?);
     let it: Accepted = client.read(client.send(client.request(Method::POST, &path)).await?).await?;
-    let end = follow::to_its_end(cx, client, &follow::of_operation(&it.operation)).await?;
+    // What was told before is known to who follows it.
+    let mut course = follow::of_operation(&it.operation);
+    course.path += "?from_now=true";
+    let end = follow::to_its_end(cx, client, &course).await?;
     let Some(end) = end else { return Ok(ExitStatus::Left) };
     if args.json {
         cx.printer.json(&end)?;

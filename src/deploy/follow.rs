@@ -158,7 +158,8 @@ impl Deployer {
         Ok(self.operation(id).await?.app)
     }
 
-    /// What happens in an operation, from its beginning to its end. `skip`: how many were seen already.
+    /// What happens in an operation, from its beginning to its end. `skip`: how many were seen already; [`usize::MAX`]: all that
+    /// has happened so far. Its end is told in any case.
     pub fn follow(&self, id: Uid, skip: usize) -> impl Stream<Item = Progress> + Send + 'static + use<> {
         let (tx, rx) = mpsc::channel(64);
         let deployer = self.clone();
@@ -178,8 +179,10 @@ impl Deployer {
         if let Some((past, mut live)) = self.runner.hub().follow(id) {
             let told = past.len();
             let over = past.iter().any(|p| matches!(p, Progress::End { .. }));
-            for p in past.into_iter().skip(skip) {
-                tx.send(p).await?;
+            for (n, p) in past.into_iter().enumerate() {
+                if n >= skip || matches!(p, Progress::End { .. }) {
+                    tx.send(p).await?;
+                }
             }
             if over {
                 return Ok(());
@@ -218,26 +221,29 @@ impl Deployer {
                 }
             }
         }
-        self.tell_by_record(id, tx).await
+        self.tell_by_record(id, skip, tx).await
     }
 
     async fn tell_by_record(
         &self,
         id: &Uid,
+        skip: usize,
         tx: &mpsc::Sender<Progress>,
     ) -> Result<(), mpsc::error::SendError<Progress>> {
         let mut key = self.runner.hands().world.follow_key(&keys::operation(id));
-        let mut told: Vec<String> = Vec::new();
+        let states = |steps: &[StepView]| steps.iter().map(|s| s.state.clone()).collect::<Vec<_>>();
+        // `None`: whatever there is was told.
+        let mut told = (skip != usize::MAX).then(Vec::new);
         let mut misses = 0;
         while !tx.is_closed() {
             match self.runner.store().operation(id).await {
                 Ok(Some(open)) => {
                     misses = 0;
                     let steps = Course::from(open.value).steps;
-                    for p in news(&steps, &told) {
+                    for p in news(&steps, &told.unwrap_or_else(|| states(&steps))) {
                         tx.send(p).await?;
                     }
-                    told = steps.into_iter().map(|s| s.state).collect();
+                    told = Some(states(&steps));
                     tokio::select! {
                         () = key.changed(open.index, LONGEST) => {}
                         () = tx.closed() => return Ok(()),
@@ -259,7 +265,7 @@ impl Deployer {
                         }
                     }
                     Ok(Course { end: Some(e), steps, .. }) => {
-                        for p in news(&steps, &told) {
+                        for p in news(&steps, &told.unwrap_or_else(|| states(&steps))) {
                             tx.send(p).await?;
                         }
                         let end = Progress::End {

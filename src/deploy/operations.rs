@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use futures::StreamExt;
 
+use super::course::is_of_one_step;
 use super::lineage::{Old, began};
 use super::{Deployer, Error};
 use crate::engines::Fault;
@@ -188,9 +189,11 @@ impl Deployer {
                 Err(e) if e.fault == Fault::Broken => continue,
                 look => look?,
             };
-            // Who cancelled an operation stands under an id of its own; here each operation stands once.
+            // Who cancelled an operation stands under an id of its own; here each operation stands once. What changes nothing of
+            // the app (that somebody saw a value, ran a program) is for the audit log alone.
             let is_told = |a: &Audit| {
                 a.operation == id
+                    && is_operation(&a.verb)
                     && !open.contains_key(&id)
                     && of.get(&a.app).is_some_and(|h| old.tells(a, &h.uid))
             };
@@ -282,6 +285,11 @@ impl Deployer {
             Err(CancelError::Engine(e)) => Err(e.into()),
         }
     }
+}
+
+/// True of the verbs of what changes an app.
+fn is_operation(verb: &str) -> bool {
+    is_of_one_step(verb) || Verb::ALL.iter().any(|v| v.as_str() == verb)
 }
 
 /// What to do about an operation that goes forward.

@@ -50,7 +50,7 @@ impl Runner {
 
     /// Drives an operation until it has ended, or is another agent's.
     async fn drive(&self, mut lock: Lock, mut record: Versioned<OpRecord>, mut attempt: Attempt) {
-        let (mut seen, mut failures) = (Seen::Nothing, 0_u32);
+        let (mut seen, mut failures, mut begun) = (Seen::Nothing, 0_u32, None);
         loop {
             if lock.lease.is_lost() && !self.is_still_ours(&lock).await {
                 tracing::warn!(operation = %lock.operation, "the lease is lost; another agent goes on");
@@ -59,7 +59,10 @@ impl Runner {
             match decide(&record.value, std::mem::replace(&mut seen, Seen::Nothing)) {
                 Next::Run(n) => {
                     let spec = record.value.steps[n].spec.clone();
-                    self.step(&lock, &record.value, n, "begun");
+                    // Once, however often it is tried.
+                    if begun.replace(n) != Some(n) {
+                        self.step(&lock, &record.value, n, "begun");
+                    }
                     pass(&record.value, spec.kind(), "before");
                     // Only waiting is cut short: any other step is ended first.
                     let waits = matches!(spec, StepSpec::JobSettle { .. });

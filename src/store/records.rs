@@ -49,6 +49,18 @@ pub enum Verb {
 }
 
 impl Verb {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Deploy,
+        Self::Rollback,
+        Self::Promote,
+        Self::Revert,
+        Self::Delete,
+        Self::Configure,
+        Self::Transfer,
+        Self::Maintenance,
+    ];
+
     /// As in messages and kill points.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -253,13 +253,19 @@ async fn a_release_that_hangs_says_why_and_is_given_up_at_once_by_any_agent() {
         let until: jiff::Timestamp = told["waits"]["until"].as_str().unwrap().parse().unwrap();
         assert!(until > jiff::Timestamp::now(), "{told}");
     }
-    // Which operation need not be said: there is one.
+    // Which operation need not be said: there is one. What is shown has one heading.
+    let shown = other.expect(0, dir, &["operations", "show"]);
+    let both = format!("{}{}", shown.out, shown.err);
+    assert_eq!((both.matches("deploy of").count(), both.contains(&id)), (1, true), "{both}");
     let gave = other.expect(0, dir, &["operations", "cancel"]);
+    // What was told before is not told again.
+    assert!(!gave.err.contains("register job") && !gave.err.contains("gives it up at once"), "{}", gave.err);
     assert!(gave.err.contains(&format!("operation {id}")), "{}", gave.err);
     assert!(gave.err.contains("release 1 was given up by me before it got healthy"), "{}", gave.err);
     let ended = first.end(PATIENCE).await;
     assert_eq!(ended.code, 1, "{ended:?}");
     assert!(ended.said.iter().any(|l| l.contains("was given up by me")), "{ended:?}");
+    assert_eq!(ended.said.iter().filter(|l| l.contains("wait for job")).count(), 1, "{ended:?}");
     let none = other.expect(6, dir, &["operations", "cancel"]);
     assert!(none.err.contains("nothing is under way") && none.err.contains(&id), "{}", none.err);
     let status = person.json(dir, &["status", "--json"]);
@@ -342,6 +348,7 @@ async fn a_start_that_is_given_up_leaves_the_app_stopped_as_it_was() {
         under_way(&world, &project).await;
         hangs.until(PATIENCE, |l| l.contains("not healthy yet")).await.unwrap();
         let gave = person.expect(0, dir, &["operations", "cancel"]);
+        assert!(!gave.err.contains("not healthy yet"), "told before: {}", gave.err);
         let said = format!(
             "release {release} was given up by me before it got healthy; the app is stopped, as it was"
         );
@@ -492,6 +499,7 @@ async fn operations_are_listed_shown_and_cancelled_from_the_command_line() {
     let ended = cancelling.end(PATIENCE).await;
     assert_eq!(ended.code, 0, "{ended:?}");
     assert!(ended.said.iter().any(|l| l == "cancelled by me: nothing has changed"), "{ended:?}");
+    assert!(ended.said.iter().all(|l| !l.starts_with('[') || l.contains("undone")), "told before: {ended:?}");
     crate::examples::schema::Schema::read().check("operations cancel", &ended.out).unwrap();
     let listed = person.json(here.path(), &["operations", "list", "--json"]);
     assert_eq!(listed["open"], json!([]), "{listed}");
@@ -499,11 +507,17 @@ async fn operations_are_listed_shown_and_cancelled_from_the_command_line() {
     // An app that lives has its ended operations in the list, newest first; each once.
     let project = Project::new("listed");
     person.expect(0, project.path(), &["deploy"]);
+    // That somebody ran a program is in the audit log, and no operation.
+    person.expect(0, project.path(), &["exec", "--", "true"]);
     person.expect(0, project.path(), &["delete", "--yes"]);
     let listed = person.json(here.path(), &["operations", "list", &project.name, "--json"]);
     let verbs: Vec<&str> =
         listed["ended"].as_array().unwrap().iter().map(|o| o["verb"].as_str().unwrap()).collect();
     assert_eq!(verbs, ["delete", "deploy"], "{listed}");
+    let audits = world.consul().kv_list(terreau::store::keys::AUDIT).await.unwrap();
+    let audits: Vec<Value> = audits.iter().filter_map(|a| serde_json::from_slice(&a.value).ok()).collect();
+    let of_it = |a: &&Value| a["app"].to_string().contains(&project.name);
+    assert!(audits.iter().filter(of_it).any(|a| a["verb"] == "exec"), "{audits:?}");
     assert_eq!(listed["ended"][1]["summary"], "release 1 runs");
     let ended = listed["ended"][1]["id"].as_str().unwrap();
     let late = person.expect(5, here.path(), &["operations", "cancel", ended]);
