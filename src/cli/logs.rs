@@ -13,7 +13,7 @@ use super::context::Context;
 use super::exit::ExitStatus;
 use super::failure::{Failure, Ran, harmless};
 use super::printer::Printer;
-use super::{local, waiting};
+use super::{local, ps, waiting};
 use crate::model::wire::LogLine;
 
 /// One for each instance, as long as they last.
@@ -36,6 +36,11 @@ pub fn run(args: &LogsArgs, cx: &Context) -> Ran {
     // An app may be silent for hours.
     let client = cx.client()?.patient()?;
     waiting(async {
+        let run = match &args.run {
+            Some(run) => Some(ps::run_named(&client, &app, run).await?),
+            None => None,
+        };
+        let args = &LogsArgs { run, ..args.clone() };
         let response = client.stream(&app_path(&app, &query(args)), "*/*").await.map_err(|failure| {
             local::or_process(failure, args.app.app.as_ref(), |process, _| {
                 format!("did you mean `terreau logs -p {process}`?")

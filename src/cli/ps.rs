@@ -1,12 +1,13 @@
 //! `terreau ps`: an app's instances, one line each.
 
 use super::args::PsArgs;
-use super::client::app_path;
+use super::client::{Client, app_path, escaped};
 use super::context::Context;
 use super::exit::ExitStatus;
-use super::failure::{Ran, harmless};
+use super::failure::{Failure, Ran, harmless};
 use super::printer::{age, table, when};
 use super::{local, site, waiting};
+use crate::model::Placement;
 use crate::model::wire::{InstanceState, InstanceView, Instances, RunState, RunView};
 
 /// Runs it.
@@ -33,6 +34,34 @@ pub fn run(args: &PsArgs, cx: &Context) -> Ran {
         }
         Ok(ExitStatus::Done)
     })
+}
+
+/// How long the name of a command that runs once is.
+const NAME: usize = 8;
+
+/// The whole name of the command that runs once and is meant by its first digits.
+pub async fn run_named(client: &Client, app: &Placement, digits: &str) -> Result<String, Failure> {
+    if digits.len() == NAME {
+        return Ok(digits.to_owned());
+    }
+    let all: Instances = client.get(&app_path(app, "/instances")).await?;
+    meant(app, &all.runs, digits)
+}
+
+/// The one that begins so.
+fn meant(app: &Placement, runs: &[RunView], digits: &str) -> Result<String, Failure> {
+    let found: Vec<&RunView> = runs.iter().filter(|r| r.name.starts_with(digits)).collect();
+    match found.as_slice() {
+        // Of an answer: a name goes into a path.
+        [one] => Ok(escaped(&one.name)),
+        [] => Err(Failure::new(ExitStatus::NotFound, format!("{app} has no run {digits}…")).hint(format!(
+            "`terreau ps {app} --all` lists those that are known; of an older one the whole name is wanted"
+        ))),
+        several => {
+            let what = format!("{} runs of {app} begin with {digits}", several.len());
+            Err(Failure::usage(what).painted(run_lines(several)).hint("write more of the name"))
+        }
+    }
 }
 
 /// A table of commands that run once.
@@ -114,10 +143,9 @@ fn word(state: InstanceState) -> &'static str {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_end_of_a_run_is_told_to_the_second() {
-        let run = RunView {
-            name: "1a2b3c4d".to_owned(),
+    fn run(name: &str) -> RunView {
+        RunView {
+            name: name.to_owned(),
             state: RunState::Running,
             process: "web".to_owned(),
             program: "sh".to_owned(),
@@ -125,7 +153,29 @@ mod tests {
             begun: "2026-01-31T12:00:00.123456789Z".to_owned(),
             until: "2026-02-01T12:00:00.123456789Z".to_owned(),
             detached: true,
-        };
+        }
+    }
+
+    #[test]
+    fn a_run_is_meant_by_the_beginning_of_its_name_where_no_other_begins_so() {
+        let app: Placement = "carnet".parse().unwrap();
+        let runs = [run("1a2b3c4d"), run("1aff0000"), run("9a2b3c4d")];
+        assert_eq!(meant(&app, &runs, "9"), Ok("9a2b3c4d".to_owned()));
+        assert_eq!(meant(&app, &runs, "1a2"), Ok("1a2b3c4d".to_owned()));
+        let several = meant(&app, &runs, "1a").unwrap_err();
+        assert_eq!(
+            (several.status, several.message.as_str()),
+            (ExitStatus::Usage, "2 runs of carnet begin with 1a")
+        );
+        let listed = &several.details[0];
+        assert!(listed.contains("1a2b3c4d") && listed.contains("1aff0000"), "{listed}");
+        assert!(!listed.contains("9a2b3c4d"), "{listed}");
+        assert_eq!(meant(&app, &runs, "2").unwrap_err().status, ExitStatus::NotFound);
+    }
+
+    #[test]
+    fn the_end_of_a_run_is_told_to_the_second() {
+        let run = run("1a2b3c4d");
         let table = run_lines(&[&run]);
         assert!(table.contains(&when(&run.until)) && !table.contains(".123"), "{table}");
         assert!(run_lines(&[&RunView { until: String::new(), ..run }]).contains("alice"), "an older agent's");

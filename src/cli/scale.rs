@@ -13,7 +13,7 @@ use super::exit::ExitStatus;
 use super::failure::{Failure, Ran, harmless};
 use super::follow::{self, Course, Form, Named, Then};
 use super::printer::GREEN;
-use super::{local, turn, waiting};
+use super::{local, ps, turn, waiting};
 use crate::model::Placement;
 use crate::model::wire::{AppStatus, Changed, RestartRequest, ScaleRequest};
 
@@ -55,6 +55,7 @@ pub fn stop(args: &StopArgs, cx: &Context) -> Ran {
     if let Some(run) = run {
         let client = cx.client()?;
         return waiting(async {
+            let run = ps::run_named(&client, &app, run).await?;
             let path = app_path(&app, &format!("/runs/{run}/stop"));
             let done: Changed = client.call(Method::POST, &path, &json!({})).await?;
             if args.json {

@@ -53,8 +53,9 @@ pub struct LogsArgs {
     /// Of the instances that have ended (crashed, replaced), not of those that run
     #[arg(long, conflicts_with = "follow")]
     pub previous: bool,
-    /// Of a one-off command (`terreau run --detach` prints its name), not of the app's own instances
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["previous", "process"])]
+    /// Of a one-off command, not of the app's own instances: its name (`terreau run --detach` prints it), or the beginning
+    /// of it that no other has
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["previous", "process"], value_parser = run_name)]
     pub run: Option<String>,
     /// The bytes as they were written, without the instance before each line (so is it with one --alloc and one
     /// --stream)
@@ -118,13 +119,13 @@ pub(super) fn when(text: &str) -> Result<String, String> {
     Ok(format!("{seconds}s"))
 }
 
-/// The name of a command of `terreau run`.
+/// The name of a command of `terreau run`, or its beginning.
 pub(super) fn run_name(text: &str) -> Result<String, String> {
-    let ok = text.len() == 8 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let ok = (1..=8).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit());
     if ok {
         Ok(text.to_ascii_lowercase())
     } else {
-        Err("must be 8 hex digits, as `terreau ps` shows them".to_owned())
+        Err("must be 8 hex digits, or the first of them, as `terreau ps` shows them".to_owned())
     }
 }
 

@@ -24,7 +24,7 @@ pub struct StopArgs {
     /// The app, and how.
     #[command(flatten)]
     pub how: RunArgs,
-    /// Only this command of `terreau run` (see `terreau ps`)
+    /// Only this command of `terreau run`: its name, or the beginning of it that no other has (see `terreau ps`)
     #[arg(long, value_name = "NAME", conflicts_with_all = ["detach", "no_wait"], value_parser = super::logs::run_name)]
     pub run: Option<String>,
 }

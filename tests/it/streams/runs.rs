@@ -260,8 +260,14 @@ async fn a_detached_run_is_listed_ended_by_its_name_and_time_bounded_and_gone_wi
     assert_eq!(told["by"], it.stack.person().0);
     assert!(it.expect(0, &["ps"]).out.contains(&name));
     it.expect(6, &["stop", "--run", "ffffffff"]);
-    let stopped = it.expect(0, &["stop", "--run", &name]);
-    assert!(stopped.err.contains("asked to end"), "{}", stopped.err);
+    it.expect(2, &["stop", "--run", "sleep"]);
+    // The beginning of its name is enough.
+    let other = if name.starts_with('f') { "0" } else { "f" };
+    let none = it.expect(6, &["stop", "--run", other]).err;
+    assert!(none.contains(&format!("no run {other}…")) && none.contains("ps "), "{none}");
+    it.expect(0, &["logs", "--run", &name[..3]]);
+    let stopped = it.expect(0, &["stop", "--run", &name[..3]]);
+    assert!(stopped.err.contains(&format!("run {name} was asked to end")), "{}", stopped.err);
     eventually("it has ended", Duration::from_secs(40), async || {
         state(&name).is_none_or(|s| s == "ended").then_some(())
     })
