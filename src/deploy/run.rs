@@ -7,15 +7,13 @@ use super::prepare::unfinished;
 use super::{Deployer, Error, no_part, no_such, to_the_second};
 use crate::engines::nomad::{Allocation, JobView};
 use crate::model::head::{AppState, Intent, Kind, Wanted};
+use crate::model::wire::ScaleRequest;
 use crate::model::{Head, Placement, ProcessName, Uid};
 use crate::operation::intended::{counts_of, set_counts};
 use crate::operation::run::fresh_uid;
 use crate::operation::{Begun, IntentVerb, Intention, Lock, restart};
 use crate::store::Versioned;
 use crate::store::records::By;
-
-/// The most instances that a process may have.
-const MOST: u32 = 100;
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -243,8 +241,9 @@ fn scaled(
     let mut counts = BTreeMap::new();
     for (name, count) in asked {
         let name = known(app, head, name)?;
-        if *count > MOST {
-            return Err(Error::Invalid(format!("{name}={count}: a process has at most {MOST} instances")));
+        if *count > ScaleRequest::MOST {
+            let most = ScaleRequest::MOST;
+            return Err(Error::Invalid(format!("{name}={count}: a process has at most {most} instances")));
         }
         counts.insert(name, *count);
     }

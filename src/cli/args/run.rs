@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use super::{AppArg, OfApp, TurnArgs};
 use crate::model::ProcessName;
 use crate::model::names::Placement;
+use crate::model::wire::ScaleRequest;
 
 /// Stop an app until somebody starts or deploys it
 ///
@@ -67,7 +68,7 @@ pub struct RestartArgs {
     #[arg(long, short, value_name = "PROCESS")]
     pub process: Option<ProcessName>,
     /// Only this instance: its id, or the beginning of it (see `terreau ps`)
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = super::logs::alloc_id)]
     pub alloc: Option<String>,
     /// Return as soon as the first one is restarted
     #[arg(long)]
@@ -181,9 +182,9 @@ pub enum Word {
 impl FromStr for Word {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let Some((process, count)) = text.split_once('=') else {
+        let Some((process, number)) = text.split_once('=') else {
             if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-                return text.parse().map(Self::Alone).map_err(|_| "is too large".to_owned());
+                return count(text).map(Self::Alone);
             }
             let app =
                 text.parse().map_err(|e| format!("neither PROCESS=COUNT, as web=2, nor an app: {e}"))?;
@@ -194,10 +195,19 @@ impl FromStr for Word {
         if process.is_empty() {
             return Err("a process is missing before `=`: web=2".to_owned());
         }
-        let count =
-            count.trim().parse().map_err(|_| format!("{process} needs a whole number: {process}=2"))?;
-        Ok(Self::Count(Count { process, count }))
+        let text = number.trim();
+        if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(format!("{process} needs a whole number: {process}=2"));
+        }
+        Ok(Self::Count(Count { process, count: count(text)? }))
     }
+}
+
+/// So many instances.
+fn count(digits: &str) -> Result<u32, String> {
+    let most = ScaleRequest::MOST;
+    let count = digits.parse().ok().filter(|n| *n <= most);
+    count.ok_or_else(|| format!("a process has at most {most} instances"))
 }
 
 #[cfg(test)]
@@ -209,7 +219,8 @@ mod tests {
         assert_eq!("web=2".parse(), Ok(Word::Count(Count { process: "web".into(), count: 2 })));
         assert!(matches!("carnet@preproduction".parse(), Ok(Word::App(_))));
         assert_eq!("2".parse(), Ok(Word::Alone(2)));
-        for bad in ["", "web=", "=2", "web=two", "web=-1", "99999999999", "Not An App"] {
+        assert_eq!("web=100".parse(), Ok(Word::Count(Count { process: "web".into(), count: 100 })));
+        for bad in ["", "web=", "=2", "web=two", "web=-1", "99999999999", "101", "web=101", "Not An App"] {
             assert!(bad.parse::<Word>().is_err(), "{bad}");
         }
     }

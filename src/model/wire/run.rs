@@ -13,6 +13,11 @@ pub struct ScaleRequest {
     pub counts: BTreeMap<String, u32>,
 }
 
+impl ScaleRequest {
+    /// The most instances that a process may have.
+    pub const MOST: u32 = 100;
+}
+
 /// `POST /v1/apps/{app}/restart`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -135,7 +135,8 @@ async fn counts_that_were_scaled_hold_through_deploys_and_stops_and_replace_noth
     for (words, code, wanted) in [
         (&["scale", "wbe=2"][..], 6, "did you mean web?"),
         (&["scale", "database=2"], 6, "it has web, worker"),
-        (&["scale", "web=101"], 1, "at most 100"),
+        (&["scale", "web=101"], 2, "at most 100"),
+        (&["restart", "--alloc", "newest"], 2, "hex digits"),
         (&["scale", "web"], 2, ""),
         (&["scale", "2"], 2, "has web, worker"),
         (&["scale", "nobody-at-all", "web=1"], 6, "there is no app"),
@@ -155,6 +156,10 @@ async fn counts_that_were_scaled_hold_through_deploys_and_stops_and_replace_noth
         .api(Method::POST, &format!("/v1/apps/{}/scale", it.name), json!({"counts": {"web": "2"}, "x": 1}))
         .await;
     assert_eq!((status, problem["errors"].as_array().unwrap().len()), (422, 2), "{problem}");
+    let many = json!({"counts": {"web": 101}});
+    let (status, problem) = it.api(Method::POST, &format!("/v1/apps/{}/scale", it.name), many).await;
+    assert_eq!(status, 422, "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("at most 100"), "{problem}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
