@@ -32,6 +32,12 @@ const COLOURS: [AnsiColor; 10] = [
 
 /// Runs it.
 pub fn run(args: &LogsArgs, cx: &Context) -> Ran {
+    let now = jiff::Timestamp::now();
+    if let (Some(since), Some(until)) = (args.since(now), args.until(now))
+        && since >= until
+    {
+        return Err(Failure::usage("--since is not before --until: no line can lie between them"));
+    }
     let app = local::app(args.app.app.as_ref(), cx.printer)?;
     // An app may be silent for hours.
     let client = cx.client()?.patient()?;
@@ -87,10 +93,11 @@ fn asked(args: &LogsArgs) -> (String, Option<String>) {
             let _ = write!(words, " in the last {since}");
         }
         (Some(since), None) => {
-            let _ = write!(words, " since {since}");
+            let to_come = args.since(jiff::Timestamp::now()) > Some(jiff::Timestamp::now());
+            let _ = write!(words, " since {since}{}", if to_come { ", which is still to come" } else { "" });
         }
         (None, Some(until)) => {
-            let _ = write!(words, " up to {}", said(until));
+            let _ = write!(words, " before {}", said(until));
         }
         (None, None) => {}
     }

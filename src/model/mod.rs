@@ -10,6 +10,7 @@ pub mod head;
 pub mod names;
 mod near;
 pub mod origin;
+mod pattern;
 pub mod project;
 pub mod release;
 pub mod text;
@@ -24,5 +25,6 @@ pub use names::{
     TenantName, Uid,
 };
 pub use near::nearest;
+pub use pattern::pattern;
 pub use project::Project;
 pub use release::Release;

@@ -615,7 +615,7 @@ fn logs_are_exact_bytes() {
     assert_eq!((r.code, r.out.as_str()), (0, body));
     assert!(asked[0].starts_with("GET /v1/apps/acme%2Fcarnet@staging/logs?"), "{}", asked[0]);
     assert!(
-        asked[0].contains("tail=5") && asked[0].contains("since=600s") && asked[0].contains("previous=true")
+        asked[0].contains("tail=5") && asked[0].contains("since=10m") && asked[0].contains("previous=true")
     );
 }
 

@@ -32,14 +32,15 @@ pub struct LogsArgs {
     #[arg(long, short = 'n', alias = "lines", value_name = "N", value_parser = super::number(0_u64, u64::MAX))]
     pub tail: Option<u64>,
     /// Only what is younger than an age or a time: 30s, 10m, 2h, 1d, 2026-01-31T12:00:00Z. Lines without a time of
-    /// their own are judged by their instance's life and by when their file was last written to
+    /// their own have that of the nearest line that bears one; where none does, they are judged by their instance's life
+    /// and by when their file was written to, and it is said that there may be others among them
     #[arg(long, value_name = "WHEN", value_parser = when)]
     pub since: Option<String>,
     /// Only what is older than an age or a time; lines are judged as with --since
     #[arg(long, value_name = "WHEN", value_parser = when, conflicts_with = "follow")]
     pub until: Option<String>,
     /// Only lines that match a regular expression (after --tail)
-    #[arg(long, short = 'g', value_name = "REGEX")]
+    #[arg(long, short = 'g', value_name = "REGEX", value_parser = regex)]
     pub grep: Option<String>,
     /// Only this instance (the first digits of its allocation's id)
     #[arg(long, value_name = "ID", conflicts_with = "process", value_parser = alloc_id)]
@@ -68,6 +69,16 @@ pub struct LogsArgs {
 }
 
 impl LogsArgs {
+    /// Since when, where that is said.
+    pub fn since(&self, now: jiff::Timestamp) -> Option<jiff::Timestamp> {
+        moment(self.since.as_deref()?, now).ok()
+    }
+
+    /// Until when, where that is said.
+    pub fn until(&self, now: jiff::Timestamp) -> Option<jiff::Timestamp> {
+        moment(self.until.as_deref()?, now).ok()
+    }
+
     /// True where the bytes alone are wanted.
     pub fn is_raw(&self) -> bool {
         self.raw || (!self.json && self.alloc.is_some() && self.stream != Stream::Both)
@@ -98,8 +109,13 @@ impl Stream {
 
 /// An age or a time, as the server reads it.
 pub(super) fn when(text: &str) -> Result<String, String> {
-    if text.parse::<jiff::Timestamp>().is_ok() {
-        return Ok(text.to_owned());
+    moment(text, jiff::Timestamp::UNIX_EPOCH).map(|_| text.to_owned())
+}
+
+/// The time that is meant.
+fn moment(text: &str, now: jiff::Timestamp) -> Result<jiff::Timestamp, String> {
+    if let Ok(at) = text.parse() {
+        return Ok(at);
     }
     let cut = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(cut);
@@ -113,10 +129,14 @@ pub(super) fn when(text: &str) -> Result<String, String> {
             return Err(wanted.to_owned());
         }
     };
-    let number: u64 = number.parse().map_err(|_| "must begin with a number: 10m".to_owned())?;
-    let seconds =
-        number.checked_mul(seconds).filter(|s| *s < 1 << 36).ok_or_else(|| "is too long".to_owned())?;
-    Ok(format!("{seconds}s"))
+    let number: i64 = number.parse().map_err(|_| "must begin with a number: 10m".to_owned())?;
+    let age = number.checked_mul(seconds).map(jiff::SignedDuration::from_secs);
+    age.and_then(|age| now.checked_sub(age).ok()).ok_or_else(|| "is too long".to_owned())
+}
+
+/// A regular expression, as the server reads it.
+fn regex(text: &str) -> Result<String, String> {
+    crate::model::pattern(text).map(|_| text.to_owned())
 }
 
 /// The name of a command of `terreau run`, or its beginning.
@@ -140,7 +160,7 @@ mod tests {
 
     #[test]
     fn ages_and_times_are_read() {
-        assert_eq!(when("10m").unwrap(), "600s");
+        assert_eq!(when("10m").unwrap(), "10m");
         assert_eq!(when("2026-01-31T12:00:00Z").unwrap(), "2026-01-31T12:00:00Z");
         for bad in
             ["", "m", "10", "10w", "-1m", "99999999999999999999s", "9999999999999999999d", "2026-01-31"]

@@ -86,8 +86,12 @@ pub(super) struct Source {
     /// Read, and not told yet.
     pub(super) pending: BytesMut,
     scanned: usize,
-    /// The time of the last line that bore one.
+    /// The time of the last line that bore one; of the first lines, of the one after them that does.
     pub(super) known: Option<Timestamp>,
+    /// It was looked for that first time.
+    is_peeked: bool,
+    /// All that it holds is surely of the time that is asked for.
+    pub(super) is_within: bool,
     /// What orders its next line among those of others, where that line bears no time: nanoseconds since 1970.
     pub(super) order: i128,
     /// What is read now was written just before: all that was there at first has been read.
@@ -119,6 +123,8 @@ impl Source {
             pending: BytesMut::new(),
             scanned: 0,
             known: None,
+            is_peeked: false,
+            is_within: false,
             order,
             is_live: false,
             read: None,
@@ -136,18 +142,34 @@ impl Source {
         &self.files
     }
 
-    /// Goes to a place.
-    pub(super) fn go_to(&mut self, file: u64, offset: u64) {
-        (self.file, self.offset) = (file, offset);
+    /// Goes on to a place, never back.
+    pub(super) fn go_on_to(&mut self, file: u64, offset: u64) {
+        (self.file, self.offset) = (file, offset).max((self.file, self.offset));
     }
 
-    /// Leaves out files that were last written to before `since`, and those begun after `until`.
+    /// True where nothing was written to it after `until`.
+    pub(super) fn ends_before(&self, until: Option<Timestamp>) -> bool {
+        until.is_none_or(|until| self.files.values().all(|f| f.written.is_some_and(|at| at <= until)))
+    }
+
+    /// The first time that a line bears of what is read and not told yet: looked for once.
+    pub(super) fn first_stamp(&mut self) -> Option<Timestamp> {
+        if std::mem::replace(&mut self.is_peeked, true) {
+            return None;
+        }
+        self.pending[..].split(|b| *b == b'\n').find_map(stamp)
+    }
+
+    /// Leaves out what was last written to before `since`, and files begun after `until`.
     pub(super) fn within(&mut self, since: Option<Timestamp>, until: Option<Timestamp>) {
-        let last = self.files.keys().last().copied();
         if let Some(since) = since {
-            let old = |f: &LogFile| f.written.is_some_and(|at| at < since);
-            let first = self.files.iter().find(|(n, f)| Some(**n) == last || !old(f)).map(|(n, _)| *n);
-            self.file = first.unwrap_or(self.file).max(self.file);
+            let is_old = |f: &LogFile| f.written.is_some_and(|at| at < since);
+            let first = self.files.iter().find(|(_, f)| !is_old(f)).map(|(n, _)| (*n, 0));
+            // The newest may be written to again.
+            let end = self.files.last_key_value().map(|(n, f)| (*n, f.size));
+            if let Some((file, offset)) = first.or(end) {
+                self.go_on_to(file, offset);
+            }
         }
         if let Some(until) = until {
             let written: Vec<_> = self.files.values().map(|f| f.written).collect();
@@ -169,14 +191,14 @@ impl Source {
             // A later file is begun once this one is full.
             let (next, _) = self.files.range(self.file + 1..).next()?;
             self.lost |= this.is_none() || *next != self.file + 1;
-            self.go_to(*next, 0);
+            (self.file, self.offset) = (*next, 0);
         }
     }
 
     /// Takes what was read of a part.
     pub(super) fn take(&mut self, part: Part, bytes: &[u8], now: Timestamp) {
         self.pending.extend_from_slice(bytes);
-        self.go_to(part.file, part.offset + part.len);
+        (self.file, self.offset) = (part.file, part.offset + part.len);
         self.read = self.is_live.then_some(now);
         if self.is_live {
             self.order = self.order.max(now.as_nanosecond());
@@ -272,6 +294,29 @@ mod tests {
         assert_eq!(it.files().len(), 2, "the second was begun after the first was full");
         let mut it = source(&list);
         it.within(at("2027-01-01T00:00:00Z"), None);
-        assert_eq!(it.next_part(9).map(|p| p.file), Some(2), "the newest may still be written to");
+        assert_eq!(it.next_part(9), None);
+        it.update(logs_in(&[file("web.stdout.2", 4, "")], "web").into_values().next().unwrap());
+        assert_eq!(
+            it.next_part(9),
+            Some(Part { file: 2, offset: 1, len: 3 }),
+            "what is written to it later is not old"
+        );
+        it.go_on_to(1, 0);
+        assert_eq!(it.next_part(9).map(|p| p.file), Some(2), "the last lines of old files are old");
+    }
+
+    #[test]
+    fn first_lines_without_a_time_are_of_the_time_of_the_first_that_bears_one() {
+        let mut it = source(&[file("web.stdout.0", 99, "2026-01-02T00:00:00Z")]);
+        assert!(it.ends_before(None) && it.ends_before(Some("2026-01-02T00:00:00Z".parse().unwrap())));
+        assert!(!it.ends_before(Some("2026-01-01T00:00:00Z".parse().unwrap())));
+        let part = Part { file: 0, offset: 0, len: 9 };
+        it.take(
+            part,
+            b"banner\nmore\n2026-01-01T00:00:00Z up\n2026-01-01T00:00:09Z on\n",
+            Timestamp::UNIX_EPOCH,
+        );
+        assert_eq!(it.first_stamp().unwrap().to_string(), "2026-01-01T00:00:00Z");
+        assert_eq!(it.first_stamp(), None, "looked for once");
     }
 }

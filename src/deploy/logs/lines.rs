@@ -5,16 +5,12 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use regex::bytes::{Regex, RegexBuilder};
+use regex::bytes::Regex;
 
 use crate::model::wire::LogLine;
 
 /// A longer line is told in pieces, so that no app decides how much memory is held.
 pub(super) const LONGEST: usize = 64 << 10;
-/// A longer pattern is refused.
-const PATTERN: usize = 1 << 10;
-/// What a compiled pattern may hold in memory.
-const COMPILED: usize = 1 << 20;
 
 /// Whether more can come after what is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +85,11 @@ impl Filter {
         self.since.is_none() && self.until.is_none() && self.grep.is_none()
     }
 
+    /// True where a time is asked for.
+    pub(super) fn is_timed(&self) -> bool {
+        self.since.is_some() || self.until.is_some()
+    }
+
     /// Whether a line is wanted; `at`: its time, as far as that is known.
     pub(super) fn wants(&self, line: &[u8], at: Option<Timestamp>) -> bool {
         let in_time = at.is_none_or(|at| {
@@ -97,18 +98,6 @@ impl Filter {
         let text = line.strip_suffix(b"\n").unwrap_or(line);
         in_time && self.grep.as_ref().is_none_or(|r| r.is_match(text))
     }
-}
-
-/// Compiles a person's pattern. It runs in time linear in the line, whatever it says.
-pub(super) fn pattern(text: &str) -> Result<Regex, String> {
-    if text.len() > PATTERN {
-        return Err(format!("the pattern has {} bytes; at most {PATTERN} are allowed", text.len()));
-    }
-    RegexBuilder::new(text).size_limit(COMPILED).dfa_size_limit(COMPILED).build().map_err(|e| match e {
-        regex::Error::CompiledTooBig(_) => "the pattern is too large; make it simpler".to_owned(),
-        // Its last line says what is wrong; those before draw the place.
-        e => e.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned(),
-    })
 }
 
 /// Who wrote something.
@@ -233,13 +222,5 @@ mod tests {
         assert_eq!((lines[0].line.as_deref(), lines[0].partial), (None, false));
         assert_eq!((lines[1].line.as_deref(), lines[1].partial), (Some("é\r"), true));
         assert_eq!(lines[1].instance, "web.1a2b3c4d");
-    }
-
-    #[test]
-    fn a_pattern_is_bounded_and_a_wrong_one_is_explained() {
-        assert!(pattern("a.c").unwrap().is_match(b"xabc\xff"));
-        assert!(pattern("(").unwrap_err().contains("unclosed group"), "{}", pattern("(").unwrap_err());
-        assert!(pattern(&"x".repeat(PATTERN + 1)).unwrap_err().contains("1025 bytes"));
-        assert!(pattern("(a{1000}){1000}").unwrap_err().contains("too large"));
     }
 }

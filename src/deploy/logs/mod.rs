@@ -32,7 +32,8 @@ pub struct LogQuery {
     pub follow: bool,
     /// The last so many lines of each source.
     pub tail: Option<usize>,
-    /// Only instances that lived after this, and lines that bear no earlier time.
+    /// Only instances that lived after this, and lines that bear no earlier time. Where instances are left out by time alone, no
+    /// line is told.
     pub since: Option<Timestamp>,
     /// Only instances that began before this, and lines that bear no later time.
     pub until: Option<Timestamp>,

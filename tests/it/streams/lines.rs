@@ -56,14 +56,63 @@ async fn pt_65_lines_bear_their_instance_their_own_time_orders_them_and_bytes_st
     assert_eq!(text(&["--grep", "^w.rd$", "--raw"]), "word\n");
     assert_eq!(text(&["--grep", "nothing like it"]), "");
     // Its instance began later; and once it has, lines are judged by the times that they bear.
-    it.expect(6, &["logs", "--until", "2026-01-01T00:00:01Z"]);
+    let none = it.expect(0, &["logs", "--until", "2026-01-01T00:00:01Z"]);
+    assert!(none.out.is_empty() && none.err.contains("before 2026-01-01T00:00:01Z"), "{}", none.err);
     assert!(text(&["--until", "1s", "--raw"]).contains("second"));
     let young = text(&["--since", "1h", "--raw"]);
     assert!(!young.contains("first") && !young.contains("word"), "they follow a line of long ago: {young}");
-    let wrong = it.expect(1, &["logs", "--grep", "("]);
-    assert!(wrong.err.contains("unclosed group"), "{}", wrong.err);
+    let wrong = it.expect(2, &["logs", "--grep", "a("]);
+    assert!(wrong.err.contains("unclosed group, at character 2"), "{}", wrong.err);
+    let url = format!("{}/v1/apps/{}/logs?grep=(", it.stack.api(), it.name);
+    let reply = it.stack.http().get(url).bearer_auth(crate::login::token(&it.home)).send().await.unwrap();
+    assert_eq!(reply.status(), 422);
     it.expect(2, &["logs", "--until", "1h", "--follow"]);
     it.expect(2, &["logs", "--since", "yesterday"]);
+    it.expect(2, &["logs", "--since", "1h", "--until", "2h"]);
+    it.expect(0, &["delete", "--yes"]);
+}
+
+/// What nobody knows of lines that bear no times is said; what is known is used.
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_without_times_are_chosen_by_their_instance_and_their_file_and_the_rest_is_said() {
+    const DOUBT: &str = "shown whenever they were written";
+    let it = Talker::new("timeless").await;
+    it.describe("", &[("MODE", "seq"), ("PAUSE", "1000")]);
+    it.expect(0, &["deploy"]);
+    it.says(&["logs"], "seq 0").await;
+    it.says(&["logs"], "err 0").await;
+    // Its instance began within that time: nothing is doubtful.
+    let all = it.expect(0, &["logs", "--since", "1h"]);
+    assert!(all.out.contains("seq 0") && !all.err.contains(DOUBT), "{}", all.err);
+    // Its files were not written to since.
+    for more in [&[][..], &["--tail", "1"]] {
+        let none = eventually("it was silent for a second", Duration::from_secs(20), async || {
+            let none = it.expect(0, &[&["logs", "--since", "1s"], more].concat());
+            none.out.is_empty().then_some(none)
+        })
+        .await;
+        assert!(none.err.contains("in the last 1s") && !none.err.contains(DOUBT), "{}", none.err);
+    }
+    let none = it.expect(0, &["logs", "--since", "2999-01-01T00:00:00Z"]);
+    assert!(none.out.is_empty() && none.err.contains("still to come"), "{}", none.err);
+
+    let first = it.running().await;
+    // It goes on writing: which lines are of the last second, nobody knows.
+    it.describe("", &[("MODE", "seq"), ("PAUSE", "0.1")]);
+    it.expect(0, &["deploy"]);
+    it.ended(&first).await;
+    let none = it.expect(0, &["logs", "--previous", "--until", "2026-01-01T00:00:00Z"]);
+    assert!(none.out.is_empty() && none.err.contains("before 2026-01-01T00:00:00Z"), "{}", none.err);
+    it.says(&["logs"], "seq 30").await;
+    let some = it.expect(0, &["logs", "--since", "1s"]);
+    assert!(
+        some.out.contains("seq 0\n") && some.err.matches(DOUBT).count() == 1,
+        "{} {}",
+        some.out,
+        some.err
+    );
+    let raw = it.expect(0, &["logs", "--since", "1s", "--raw"]);
+    assert!(raw.out.starts_with("seq 0\n") && !raw.out.contains(DOUBT), "{}", raw.out);
     it.expect(0, &["delete", "--yes"]);
 }
 

@@ -138,6 +138,8 @@ impl Tail {
                 stream: stream.as_str(),
             };
             let mut source = Source::new(writer, task, stream, files, it.order);
+            let began = self.filter.since.is_none_or(|since| it.order >= since.as_nanosecond());
+            source.is_within = began && source.ends_before(self.filter.until);
             if it.is_past {
                 source.within(self.filter.since, self.filter.until);
             }
@@ -177,7 +179,7 @@ impl Tail {
                 };
                 match last_lines(&bytes, missing, is_end) {
                     Ok(at) => {
-                        source.go_to(file, begin + at as u64);
+                        source.go_on_to(file, begin + at as u64);
                         return Ok(());
                     }
                     Err(still) => missing = still,

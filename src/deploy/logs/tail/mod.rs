@@ -18,13 +18,13 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::files::Source;
-use super::lines::{Filter, pattern};
+use super::lines::Filter;
 use super::{Chunks, LogQuery};
 use crate::deploy::Error;
 use crate::deploy::lineage::born;
 use crate::engines::EngineError;
 use crate::engines::nomad::{AllocStub, Allocation};
-use crate::model::Uid;
+use crate::model::{Uid, pattern};
 use crate::operation::Runner;
 use crate::store::KeptInstance;
 use crate::world::Follower;
@@ -69,6 +69,8 @@ struct Instance {
     alloc: String,
     process: String,
     order: i128,
+    /// When it ended, where it has.
+    ended: Option<Timestamp>,
     place: Place,
     stage: Stage,
     sources: Vec<Source>,
@@ -94,10 +96,12 @@ pub(in crate::deploy) struct Tail {
     /// The source that is in the middle of a line: it goes on first.
     open: Option<(usize, usize)>,
     notes: Vec<u8>,
+    /// It was said that lines bear no times by which they could be chosen.
+    is_doubt_told: bool,
 }
 
 impl Tail {
-    /// Chooses the instances and looks at each; `None` where there is none.
+    /// Chooses the instances and looks at each; `None` where there is none, in whatever time.
     pub(in crate::deploy) async fn open(
         runner: Runner,
         job: JobLogs,
@@ -125,6 +129,7 @@ impl Tail {
             trouble: None,
             open: None,
             notes: Vec::new(),
+            is_doubt_told: false,
             query,
         };
         let chosen = all.iter().filter(|a| tail.is_chosen(a)).collect::<Vec<_>>();
@@ -133,13 +138,14 @@ impl Tail {
         if tail.query.previous || (tail.query.alloc.is_some() && instances.is_empty()) {
             instances.extend(tail.kept().await?);
         }
+        if instances.is_empty() {
+            return Ok(None);
+        }
+        instances.retain(|i| i.lived_in(&tail.filter));
         instances.sort_by_key(|i| i.order);
         let too_many = instances.len().saturating_sub(INSTANCES);
         instances.drain(..too_many);
         tail.instances = instances;
-        if tail.instances.is_empty() {
-            return Ok(None);
-        }
         tail.look().await?;
         Ok(Some(tail))
     }
@@ -150,10 +156,7 @@ impl Tail {
             Some(prefix) => a.id.starts_with(prefix.as_str()),
             None => is_dead(a) == query.previous,
         };
-        by_id
-            && query.process.as_ref().is_none_or(|p| a.task_group == *p)
-            && query.since.is_none_or(|since| !is_dead(a) || ended(a) >= since)
-            && query.until.is_none_or(|until| began(a) <= until)
+        by_id && query.process.as_ref().is_none_or(|p| a.task_group == *p)
     }
 
     /// Ended instances that only Garage remembers.
@@ -169,18 +172,14 @@ impl Tail {
             let Some(kept) = objects.kept_instance(&self.job.uid, &id).await? else { continue };
             let time = |t: &str| t.parse::<Timestamp>().ok();
             let began = kept.started.as_deref().and_then(time);
-            let in_time = self.query.since.is_none_or(|s| time(&kept.ended).is_none_or(|t| t >= s))
-                && self.query.until.is_none_or(|u| began.is_none_or(|t| t <= u));
-            if kept.run != self.query.run {
-                continue;
-            }
-            if !in_time || self.query.process.as_ref().is_some_and(|p| *p != kept.process) {
+            if kept.run != self.query.run || self.query.process.as_ref().is_some_and(|p| *p != kept.process) {
                 continue;
             }
             found.push(Instance {
                 alloc: id,
                 process: kept.process.clone(),
                 order: began.map_or(0, Timestamp::as_nanosecond),
+                ended: time(&kept.ended),
                 place: Place::Kept(kept),
                 stage: Stage::Ending(None),
                 sources: Vec::new(),
@@ -248,12 +247,19 @@ impl Instance {
             alloc: a.id.clone(),
             process: a.task_group.clone(),
             order: began(a).as_nanosecond(),
+            ended: is_dead(a).then(|| ended(a)),
             place: Place::Nomad,
             stage: if is_dead(a) { Stage::Ending(None) } else { Stage::Living },
             sources: Vec::new(),
             tail,
             is_past,
         }
+    }
+
+    /// Whether it lived at a time that is asked for.
+    fn lived_in(&self, filter: &Filter) -> bool {
+        filter.since.is_none_or(|since| self.ended.is_none_or(|ended| ended >= since))
+            && filter.until.is_none_or(|until| self.order <= until.as_nanosecond())
     }
 }
 

@@ -15,6 +15,8 @@ pub(super) const PIECES: u64 = 2 << 20;
 const PIECE: (u64, u64) = (32 << 10, 256 << 10);
 /// What is told at once.
 const BATCH: usize = 64 << 10;
+/// What is said, once, where lines are told of which nobody knows whether they are of the time that is asked for.
+const DOUBT: &str = "lines that bear no time of their own are shown whenever they were written";
 
 impl Tail {
     /// Reads on where nothing whole is left to tell of a source.
@@ -122,15 +124,27 @@ impl Tail {
             is_first = false;
             source.order = order;
             source.known = stamp.or(source.known);
+            if source.known.is_none() && self.filter.is_timed() {
+                source.known = source.first_stamp();
+            }
             let line = source.pop(len);
             self.open = source.midline.then_some((n, s));
             let at = stamp.or(source.read);
-            if !self.filter.wants(&line, at.or(source.known)) {
+            let known = at.or(source.known);
+            if !self.filter.wants(&line, known) {
                 continue;
             }
             match self.query.form {
                 LogForm::Raw => out.extend_from_slice(&line),
-                LogForm::Lines => source.writer.line(out, &line, at),
+                LogForm::Lines => {
+                    if known.is_none()
+                        && !source.is_within
+                        && !std::mem::replace(&mut self.is_doubt_told, true)
+                    {
+                        source.writer.note(out, DOUBT);
+                    }
+                    source.writer.line(out, &line, at);
+                }
             }
         }
     }
