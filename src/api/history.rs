@@ -14,6 +14,7 @@ use crate::deploy::transfer::{Exported, Then};
 use crate::deploy::{Accepted, DeployInput};
 use crate::model::ReleaseNumber;
 use crate::model::wire::{DiffAnswer, DiffRequest, ImportAnswer, ImportRequest, Problem};
+use crate::plan::difference::{self, Difference, Fate};
 
 /// What differs between two releases, or between what runs and a descriptor. Nothing is written.
 #[utoipa::path(post, path = "/v1/apps/{app}/diff", tag = "apps", params(("app" = String, Path)), request_body = DiffRequest, responses(
@@ -100,11 +101,14 @@ pub(super) async fn import(
         Some(Accepted::Unchanged(number)) => (None, Some(number.0)),
         None => (None, None),
     };
+    let goes = |d: &&Difference| d.fate == Fate::Goes;
+    let gone = done.differs.iter().flatten().filter(goes).map(|d| d.words.clone()).collect();
     Ok(Json(ImportAnswer {
         from: done.from.to_string(),
         number: done.number.0,
         settings: done.settings,
-        differs: done.differs,
+        differs: done.differs.map(difference::words),
+        gone,
         operation,
         unchanged,
     }))

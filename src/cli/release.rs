@@ -13,7 +13,6 @@ use super::follow::{self, Form};
 use super::{local, turn, waiting};
 use crate::model::Placement;
 use crate::model::wire::{AppStatus, ImportAnswer, ImportRequest};
-use crate::plan::compare::takes_away;
 
 /// The largest file that is read: no release is larger.
 const LARGEST: u64 = 1 << 20;
@@ -118,8 +117,8 @@ fn foretell(it: &ImportAnswer, app: &Placement, cx: &Context) {
     for line in list {
         cx.printer.say(format!("  {}", harmless(line)));
     }
-    let gone: Vec<String> = list.iter().filter(|l| takes_away(l)).map(|l| harmless(l)).collect();
-    if !gone.is_empty() {
-        cx.printer.warn(format!("it takes away what the app has now: {}", gone.join(", ")));
+    if !it.gone.is_empty() {
+        let gone = harmless(&it.gone.join(", "));
+        cx.printer.warn(format!("it takes away what the app has now: {gone}"));
     }
 }

@@ -8,6 +8,7 @@ use super::source::Source;
 use super::{DeployInput, Deployer, Error};
 use crate::model::{Bindings, Placement, Project, ReleaseNumber};
 use crate::plan::compare::{Side, Values, differences};
+use crate::plan::difference;
 use crate::render;
 use crate::store::records::By;
 
@@ -73,6 +74,7 @@ impl Deployer {
             Side { project: &b.project, bindings: &b.bindings },
             Values::Shown,
         );
+        let words = difference::words(words);
         let job = if jobs == Jobs::Left {
             None
         } else {

@@ -6,6 +6,7 @@ use super::{Deployer, Error};
 use crate::model::head::{Outcome, ReleaseRef};
 use crate::model::{Head, Placement, Project, Release, ReleaseNumber, Sha256Hex};
 use crate::plan::compare::{Side, Values, differences};
+use crate::plan::difference;
 use crate::resources::settle;
 use crate::store::records::Ended;
 
@@ -135,7 +136,7 @@ impl Deployer {
             {
                 let was = Side { project: a, bindings: &old.bindings };
                 let is = Side { project: b, bindings: &found[n].release.bindings };
-                found[n].differs = Some(differences(was, is, Values::Named));
+                found[n].differs = Some(difference::words(differences(was, is, Values::Named)));
             }
         }
         Ok(found)

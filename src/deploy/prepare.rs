@@ -231,7 +231,9 @@ impl Deployer {
             action: plan::Action::Update,
             impact: plan::Impact::InPlace,
             guard: plan::Guard::Atomic,
-            details: std::iter::once("nothing that runs is touched".to_owned()).chain(details).collect(),
+            details: std::iter::once("nothing that runs is touched".to_owned())
+                .chain(plan::difference::words(details))
+                .collect(),
         }))
     }
 

@@ -17,6 +17,7 @@ use crate::model::{
     Bindings, Placement, Project, Release, ReleaseNumber, Sha256Hex, canonical_json, sha256_hex,
 };
 use crate::plan::compare::{Side, Values, differences, settings};
+use crate::plan::difference::Difference;
 use crate::render;
 use crate::store::records::{By, Verb};
 
@@ -65,7 +66,7 @@ pub struct Imported {
     /// Settings of the cluster that differ from those that it was rendered with.
     pub settings: Vec<String>,
     /// What differs from what runs here, in words; `None` where nothing does run.
-    pub differs: Option<Vec<String>>,
+    pub differs: Option<Vec<Difference>>,
     /// What was begun, where it was to be deployed.
     pub accepted: Option<Accepted>,
 }

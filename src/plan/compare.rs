@@ -7,10 +7,11 @@ use std::fmt::Display;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::artifacts::artifact;
+use super::difference::{Difference, Fate};
 use super::pairs::{named, pairs, set};
 use super::routes::{by_place, routes};
 use crate::model::Bindings;
-use crate::model::artifact::Artifact;
 use crate::model::names::EnvName;
 use crate::model::project::{Owner, Process, Project};
 use crate::model::text::{Piece, Text};
@@ -37,19 +38,19 @@ pub enum Values {
 }
 
 /// What differs, one thing a line, as `memory of web 64 → 128 MiB`; empty: nothing.
-pub fn differences(old: Side<'_>, new: Side<'_>, values: Values) -> Vec<String> {
+pub fn differences(old: Side<'_>, new: Side<'_>, values: Values) -> Vec<Difference> {
     let mut out = Vec::new();
-    artifact(old.bindings.artifact.as_ref(), new.bindings.artifact.as_ref(), &mut out);
+    out.extend(artifact(old.bindings.artifact.as_ref(), new.bindings.artifact.as_ref()));
     let (a, b) = (old.project, new.project);
     if json(&a.build) != json(&b.build) {
-        out.push("build".to_owned());
+        out.push(Difference::stays("build"));
     }
     if a.owners != b.owners {
         let names = |list: &[Owner]| {
             let names: Vec<String> = list.iter().map(owner).collect();
             if names.is_empty() { "nobody named".to_owned() } else { names.join(", ") }
         };
-        out.push(format!("owners {} → {}", names(&a.owners), names(&b.owners)));
+        out.push(Difference::stays(format!("owners {} → {}", names(&a.owners), names(&b.owners))));
     }
     named("host", "", &set(a.site_routes.iter()), &set(b.site_routes.iter()), &mut out);
     let (was, is) = (by(&a.processes, |p| p.name.to_string()), by(&b.processes, |p| p.name.to_string()));
@@ -76,22 +77,21 @@ pub fn differences(old: Side<'_>, new: Side<'_>, values: Values) -> Vec<String> 
     for (name, (was, is)) in pairs(&counts(old.bindings), &counts(new.bindings)) {
         if was != is {
             let word = |v: Option<&Value>| v.map_or_else(|| "as described".to_owned(), ToString::to_string);
-            out.push(format!("scale of {name} {} → {}", word(was), word(is)));
+            out.push(Difference::stays(format!("scale of {name} {} → {}", word(was), word(is))));
         }
     }
     if old.bindings.node != new.bindings.node {
         let word = |n: &Option<String>| n.clone().unwrap_or_else(|| "none".to_owned());
-        out.push(format!("node {} → {}", word(&old.bindings.node), word(&new.bindings.node)));
+        out.push(Difference::stays(format!(
+            "node {} → {}",
+            word(&old.bindings.node),
+            word(&new.bindings.node)
+        )));
     }
     for setting in settings(old.bindings, new.bindings) {
-        out.push(format!("cluster setting {setting}"));
+        out.push(Difference::stays(format!("cluster setting {setting}")));
     }
     out
-}
-
-/// True of a line of [`differences`] that says that something is not there any more.
-pub fn takes_away(line: &str) -> bool {
-    line.split(' ').any(|word| word == "removed") || line.ends_with(" unset")
 }
 
 /// The cluster's settings that differ, by name.
@@ -116,32 +116,6 @@ fn owner(o: &Owner) -> String {
     }
 }
 
-fn artifact(old: Option<&Artifact>, new: Option<&Artifact>, out: &mut Vec<String>) {
-    let files = |a: &Artifact| a.parts.iter().map(|p| u64::from(p.entries)).sum::<u64>();
-    match (old, new) {
-        (None, Some(_)) => out.push("artifact added".to_owned()),
-        (Some(_), None) => out.push("artifact removed".to_owned()),
-        (Some(a), Some(b)) if json(a) != json(b) => {
-            // Records keep no list of files: which ones differ is not known here.
-            let mut said = Vec::new();
-            let mut count = |what: &str, was: u64, is: u64| {
-                if was != is {
-                    said.push(format!("{was} → {is} {what}"));
-                }
-            };
-            count("files", files(a), files(b));
-            count("bytes", a.size(), b.size());
-            let said = if said.is_empty() {
-                "the same number of files and bytes".to_owned()
-            } else {
-                said.join(", ")
-            };
-            out.push(format!("artifact ({said})"));
-        }
-        _ => {}
-    }
-}
-
 fn by<T>(list: &[T], key: impl Fn(&T) -> String) -> BTreeMap<String, &T> {
     list.iter().map(|t| (key(t), t)).collect()
 }
@@ -157,13 +131,13 @@ fn each<T>(
     new: &BTreeMap<String, T>,
     what: &str,
     of: &str,
-    out: &mut Vec<String>,
-    mut both: impl FnMut(&str, (&T, &T), &mut Vec<String>),
+    out: &mut Vec<Difference>,
+    mut both: impl FnMut(&str, (&T, &T), &mut Vec<Difference>),
 ) {
     for (name, found) in pairs(old, new) {
         match found {
-            (None, Some(_)) => out.push(format!("{what} {name}{of} added")),
-            (Some(_), None) => out.push(format!("{what} {name}{of} removed")),
+            (None, Some(_)) => out.push(Difference::stays(format!("{what} {name}{of} added"))),
+            (Some(_), None) => out.push(Difference::goes(format!("{what} {name}{of} removed"))),
             (Some(was), Some(is)) => both(&name, (was, is), out),
             (None, None) => {}
         }
@@ -176,11 +150,11 @@ fn changed(
     of: &str,
     old: &BTreeMap<String, Value>,
     new: &BTreeMap<String, Value>,
-    out: &mut Vec<String>,
+    out: &mut Vec<Difference>,
 ) {
     each(old, new, what, of, out, |name, (was, is), out| {
         if was != is {
-            out.push(format!("{what} {name}{of}"));
+            out.push(Difference::stays(format!("{what} {name}{of}")));
         }
     });
 }
@@ -191,17 +165,17 @@ fn versions<K: Ord + Display>(
     of: &str,
     old: &BTreeMap<K, u64>,
     new: &BTreeMap<K, u64>,
-    out: &mut Vec<String>,
+    out: &mut Vec<Difference>,
 ) {
     let map = |m: &BTreeMap<K, u64>| -> BTreeMap<String, u64> {
         m.iter().map(|(k, v)| (k.to_string(), *v)).collect()
     };
     for (name, found) in pairs(&map(old), &map(new)) {
         match found {
-            (None, Some(v)) => out.push(format!("{what} {name}{of} set (version {v})")),
-            (Some(_), None) => out.push(format!("{what} {name}{of} unset")),
+            (None, Some(v)) => out.push(Difference::stays(format!("{what} {name}{of} set (version {v})"))),
+            (Some(_), None) => out.push(Difference::goes(format!("{what} {name}{of} unset"))),
             (Some(was), Some(is)) if was != is => {
-                out.push(format!("{what} {name}{of}: version {was} → {is}"));
+                out.push(Difference::stays(format!("{what} {name}{of}: version {was} → {is}")));
             }
             _ => {}
         }
@@ -213,16 +187,16 @@ fn env(
     of: &str,
     (old, new): (&BTreeMap<EnvName, Text>, &BTreeMap<EnvName, Text>),
     (values, bindings): (Values, &Bindings),
-    out: &mut Vec<String>,
+    out: &mut Vec<Difference>,
 ) {
     let names: BTreeSet<&EnvName> = old.keys().chain(new.keys()).collect();
     for name in names {
         let (was, is) = (old.get(name), new.get(name));
-        let what = match (was, is) {
+        let (what, fate) = match (was, is) {
             (Some(was), Some(is)) if was == is => continue,
-            (None, _) => " added",
-            (_, None) => " removed",
-            (Some(_), Some(_)) => "",
+            (None, _) => (" added", Fate::Stays),
+            (_, None) => (" removed", Fate::Goes),
+            (Some(_), Some(_)) => ("", Fate::Stays),
         };
         let told: Vec<String> = [was, is].into_iter().flatten().map(shown).collect();
         let told = match values {
@@ -231,7 +205,7 @@ fn env(
         };
         let set =
             if bindings.env_versions.contains_key(name) { " (covered by `env set`, not used)" } else { "" };
-        out.push(format!("env {name}{of}{what}{told}{set}"));
+        out.push(Difference { words: format!("env {name}{of}{what}{told}{set}"), fate });
     }
 }
 
@@ -253,7 +227,7 @@ fn process(
     name: &str,
     (old, new): (&Process, &Process),
     (values, bindings): (Values, &Bindings),
-    out: &mut Vec<String>,
+    out: &mut Vec<Difference>,
 ) {
     let of = format!(" of {name}");
     let (Value::Object(was), Value::Object(is)) = (json(old), json(new)) else { return };
@@ -273,12 +247,12 @@ fn process(
                 let of = |p: &Process| by_place(&p.routes, "");
                 routes(&of(old), &of(new), out);
             }
-            _ => out.push(match (a, b) {
+            _ => out.push(Difference::stays(match (a, b) {
                 (Some(a), Some(b)) if is_plain(a) && is_plain(b) => {
                     format!("{key}{of} {a} → {b}{}", unit(&key))
                 }
                 _ => format!("{key}{of}"),
-            }),
+            })),
         }
     }
 }
@@ -300,9 +274,10 @@ fn unit(key: &str) -> &'static str {
 mod tests {
     use super::*;
     use crate::model::Placement;
+    use crate::plan::difference;
     use crate::render::placeholders;
 
-    fn told(old: &str, new: &str, values: Values) -> Vec<String> {
+    fn compared(old: &str, new: &str, values: Values) -> Vec<Difference> {
         let project = |text: &str| {
             crate::descriptor::parse("terreau.hcl", &format!("project \"carnet\" {{\n{text}\n}}\n")).unwrap()
         };
@@ -313,48 +288,46 @@ mod tests {
         differences(Side { project: &a, bindings: &old }, Side { project: &b, bindings: &new }, values)
     }
 
+    fn told(old: &str, new: &str, values: Values) -> Vec<String> {
+        difference::words(compared(old, new, values))
+    }
+
     fn words(old: &str, new: &str) -> Vec<String> {
         told(old, new, Values::Named)
     }
 
     #[test]
-    fn of_an_artifact_the_number_of_files_and_bytes_is_said() {
-        let one = |hash: &str, entries, size| Artifact {
-            parts: vec![crate::model::artifact::ArtifactPart {
-                sha256: crate::model::sha256_hex(hash),
-                size,
-                ext: "tar.zst".to_owned(),
-                entries,
-            }],
-        };
-        let said = |old: &Artifact, new: &Artifact| {
-            let mut out = Vec::new();
-            artifact(Some(old), Some(new), &mut out);
-            out
-        };
-        let old = one("a", 3, 400);
-        assert_eq!(said(&old, &one("b", 4, 512)), ["artifact (3 → 4 files, 400 → 512 bytes)"]);
-        assert_eq!(said(&old, &one("b", 3, 512)), ["artifact (400 → 512 bytes)"]);
-        assert_eq!(said(&old, &one("b", 3, 400)), ["artifact (the same number of files and bytes)"]);
-        assert!(said(&old, &old).is_empty());
-    }
-
-    #[test]
     fn what_a_change_takes_away_is_told_from_what_it_changes() {
-        let gone = [
-            "secret key removed",
-            "env OLD of web removed",
-            "env A unset",
-            "route removed b.example.org/x",
-            "host removed a.example.org",
-            "artifact removed",
-        ];
-        assert!(gone.iter().all(|l| takes_away(l)), "{gone:?}");
-        for stays in
-            ["secret removed added", "env A", "memory of web 64 → 128 MiB", "secret key: version 1 → 2"]
-        {
-            assert_eq!(takes_away(stays), stays.starts_with("secret removed"), "{stays}");
-        }
+        let old = format!(
+            "{}\n secret \"key\" {{ type = \"generated\" }}",
+            WEB.replace(
+                "route \"carnet.example.org\" {}",
+                "route \"removed.example.org\" {\n redirect \"www.example.org\" {}\n }"
+            )
+        );
+        let new = WEB.replace("OLD = \"1\"", "removed = \"unset\"").replace(
+            "route \"carnet.example.org\" {}",
+            "route \"removed.example.org\" {}\n route \"b.example.org\" {}",
+        );
+        let gone = |old: &str, new: &str| -> Vec<String> {
+            compared(old, new, Values::Shown)
+                .into_iter()
+                .filter(|d| d.fate == Fate::Goes)
+                .map(|d| d.words)
+                .collect()
+        };
+        let lost = "route changed removed.example.org: redirect from www.example.org removed (301)";
+        assert_eq!(gone(&old, &new), ["env OLD of web removed \"1\"", lost, "secret key removed"]);
+        assert_eq!(gone(&new, &old), ["env removed of web removed \"unset\"", "route removed b.example.org"]);
+        let (was, is) = (BTreeMap::from([("A", 1), ("B", 1)]), BTreeMap::from([("A", 2), ("C", 1)]));
+        let mut out = Vec::new();
+        versions("env", "", &was, &is, &mut out);
+        let said: Vec<_> = out.iter().map(|d| (d.words.as_str(), d.fate)).collect();
+        let (stays, goes) = (Fate::Stays, Fate::Goes);
+        assert_eq!(
+            said,
+            [("env A: version 1 → 2", stays), ("env B unset", goes), ("env C set (version 1)", stays)]
+        );
     }
 
     const WEB: &str = r#"process "web" {

@@ -3,8 +3,10 @@
 //! `plan` knows `resources`, never the reverse. What is equal makes no step: an identical re-registration would move
 //! Nomad's indexes.
 
+mod artifacts;
 mod build;
 pub mod compare;
+pub mod difference;
 mod document;
 mod names;
 mod pairs;

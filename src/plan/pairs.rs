@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
+use super::difference::Difference;
+
 /// What each side has under a key.
 pub(super) type Pair<'a, T> = (Option<&'a T>, Option<&'a T>);
 
@@ -25,8 +27,8 @@ pub(super) fn named(
     of: &str,
     old: &BTreeSet<String>,
     new: &BTreeSet<String>,
-    out: &mut Vec<String>,
+    out: &mut Vec<Difference>,
 ) {
-    out.extend(new.difference(old).map(|n| format!("{what} added {n}{of}")));
-    out.extend(old.difference(new).map(|n| format!("{what} removed {n}{of}")));
+    out.extend(new.difference(old).map(|n| Difference::stays(format!("{what} added {n}{of}"))));
+    out.extend(old.difference(new).map(|n| Difference::goes(format!("{what} removed {n}{of}"))));
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::difference::{self, Difference};
 use super::pairs::{named, pairs, set};
 use crate::model::project::{Project, Redirect, Route};
 
@@ -27,23 +28,23 @@ pub fn answers(old: Option<&Project>, new: &Project) -> Vec<String> {
     let mut out = Vec::new();
     named("host", "", &old.map(hosts).unwrap_or_default(), &hosts(new), &mut out);
     routes(&old.map(of).unwrap_or_default(), &of(new), &mut out);
-    out
+    difference::words(out)
 }
 
-pub(super) fn routes(old: &Routes, new: &Routes, out: &mut Vec<String>) {
+pub(super) fn routes(old: &Routes, new: &Routes, out: &mut Vec<Difference>) {
     for (place, found) in pairs(old, new) {
         match found {
             (None, Some((_, is))) => {
-                out.push(format!("route added {place}"));
-                let with = how(&place, (None, is));
-                out.extend(with.iter().map(|line| line.replacen("route changed", "route added", 1)));
+                out.push(Difference::stays(format!("route added {place}")));
+                out.extend(how((&place, "added"), (None, is)));
             }
-            (Some(_), None) => out.push(format!("route removed {place}")),
+            (Some(_), None) => out.push(Difference::goes(format!("route removed {place}"))),
             (Some((was_of, was)), Some((is_of, is))) => {
                 if was_of != is_of {
-                    out.push(format!("route changed {place}: process {was_of} → {is_of}"));
+                    let words = format!("route changed {place}: process {was_of} → {is_of}");
+                    out.push(Difference::stays(words));
                 }
-                out.extend(how(&place, (Some(was), is)));
+                out.extend(how((&place, "changed"), (Some(was), is)));
             }
             (None, None) => {}
         }
@@ -51,7 +52,7 @@ pub(super) fn routes(old: &Routes, new: &Routes, out: &mut Vec<String>) {
 }
 
 /// How a route differs, a line for each part of it: the headers that it adds, who is sent to it, its port and priority.
-fn how(place: &str, (old, new): (Option<&Route>, &Route)) -> Vec<String> {
+fn how((place, what): (&str, &str), (old, new): (Option<&Route>, &Route)) -> Vec<Difference> {
     let mut said = Vec::new();
     let headers = |r: &Route| -> BTreeMap<String, String> {
         // Of one name there may be several.
@@ -70,12 +71,14 @@ fn how(place: &str, (old, new): (Option<&Route>, &Route)) -> Vec<String> {
         ("header", old.map(headers).unwrap_or_default(), headers(new)),
         ("redirect from", old.map(redirects).unwrap_or_default(), redirects(new)),
     ];
-    for (what, was, is) in &parts {
+    for (part, was, is) in &parts {
         for (name, found) in pairs(was, is) {
             said.push(match found {
-                (None, Some(is)) => format!("{what} {name} added ({is})"),
-                (Some(was), None) => format!("{what} {name} removed ({was})"),
-                (Some(was), Some(is)) if was != is => format!("{what} {name} {was} → {is}"),
+                (None, Some(is)) => Difference::stays(format!("{part} {name} added ({is})")),
+                (Some(was), None) => Difference::goes(format!("{part} {name} removed ({was})")),
+                (Some(was), Some(is)) if was != is => {
+                    Difference::stays(format!("{part} {name} {was} → {is}"))
+                }
                 _ => continue,
             });
         }
@@ -83,17 +86,19 @@ fn how(place: &str, (old, new): (Option<&Route>, &Route)) -> Vec<String> {
     if let Some(old) = old {
         let priority = |r: &Route| r.priority.map_or_else(|| "the default".to_owned(), |p| p.to_string());
         if old.priority != new.priority {
-            said.push(format!("priority {} → {}", priority(old), priority(new)));
+            let words = format!("priority {} → {}", priority(old), priority(new));
+            said.push(Difference::stays(words));
         }
         if old.port != new.port {
-            said.push(format!("port {} → {}", old.port, new.port));
+            said.push(Difference::stays(format!("port {} → {}", old.port, new.port)));
         }
         let is_told = |r: &Route| Route { headers: vec![], redirects: vec![], priority: None, ..r.clone() };
         if said.is_empty()
             && (is_told(old) != is_told(new) || old.headers != new.headers || old.redirects != new.redirects)
         {
-            said.push("the order of its parts".to_owned());
+            said.push(Difference::stays("the order of its parts"));
         }
     }
-    said.into_iter().map(|what| format!("route changed {place}: {what}")).collect()
+    let of = |d: Difference| Difference { words: format!("route {what} {place}: {}", d.words), ..d };
+    said.into_iter().map(of).collect()
 }

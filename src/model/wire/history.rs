@@ -68,6 +68,9 @@ pub struct ImportAnswer {
     /// What differs from what runs here, in words; absent where nothing does run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub differs: Option<Vec<String>>,
+    /// Which of these say that something is taken away that is there now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gone: Vec<String>,
     /// The operation that deploys it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<String>,
