@@ -10,7 +10,8 @@ use crate::sandbox::dev::{self, DevInfo, DevOptions, DevStatus};
 ///
 /// Consul, Nomad, Garage, a directory, the agent and a proxy, on loopback. Without a word it starts them in the
 /// background and returns once all are ready. What is deployed here stays until `reset`. Each folder is a cluster of its own,
-/// with its own ports and data: where one runs in another folder, this says so and starts another beside it.
+/// with its own ports and data: where one runs in another folder, this says so and starts another beside it. From a folder
+/// below one that has a cluster, that one is meant, as the app is that of the nearest terreau.hcl.
 #[derive(Debug, Clone, clap::Args)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -37,9 +38,21 @@ struct Place {
 
 #[derive(Debug, Clone, clap::Args)]
 struct Folder {
-    /// The folder that holds everything
-    #[arg(long, value_name = "DIR", default_value = ".terreau")]
-    dir: PathBuf,
+    /// The folder that holds everything [default: .terreau, of the nearest folder upward that has a cluster, else here]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+impl Folder {
+    /// The one that is named, else the nearest one upward.
+    fn meant(&self) -> anyhow::Result<PathBuf> {
+        if let Some(dir) = &self.dir {
+            return Ok(dir.clone());
+        }
+        let here = std::env::current_dir()?;
+        let found = dev::nearest(&here);
+        Ok(if found.parent() == Some(here.as_path()) { dev::FOLDER.into() } else { found })
+    }
 }
 
 #[derive(Debug, Clone, clap::Subcommand)]
@@ -73,11 +86,11 @@ enum Verb {
 /// Runs the command.
 pub async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
     match args.verb {
-        None if args.foreground => foreground(&args.place.folder.dir).await,
+        None if args.foreground => foreground(&args.place.folder.meant()?).await,
         None => start(&args.place).await,
         Some(Verb::Status(place)) => status(&place).await,
         Some(Verb::User { name, place }) => {
-            let info = dev::person(&place.folder.dir, &name).await?;
+            let info = dev::person(&place.folder.meant()?, &name).await?;
             say(&if place.json { serde_json::to_string_pretty(&info)? } else { login(&info) })?;
             if !place.json {
                 say(
@@ -87,22 +100,24 @@ pub async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Some(Verb::Stop(place)) => {
-            if dev::stop(&place.dir).await? == dev::Stopped::Nothing {
-                let others = dev::status(&place.dir).await?.elsewhere;
+            let dir = place.meant()?;
+            if dev::stop(&dir).await? == dev::Stopped::Nothing {
+                let others = dev::status(&dir).await?.elsewhere;
                 let at: Vec<String> = others.iter().map(|d| d.display().to_string()).collect();
                 let more =
                     if at.is_empty() { String::new() } else { format!("; one runs in {}", at.join(", ")) };
-                say(&format!("there is no cluster in {}{more}", place.dir.display()))?;
+                say(&format!("there is no cluster in {}{more}", dir.display()))?;
                 return Ok(ExitCode::SUCCESS);
             }
-            say(&format!("stopped; `terreau dev{}` starts it again with its data", dir_option(&place.dir)))?;
+            say(&format!("stopped; `terreau dev{}` starts it again with its data", dir_option(&dir)))?;
             Ok(ExitCode::SUCCESS)
         }
-        Some(Verb::Reset { folder: place, yes }) => {
-            if !yes && !is_meant(&place.dir)? {
+        Some(Verb::Reset { folder, yes }) => {
+            let dir = folder.meant()?;
+            if !yes && !is_meant(&dir)? {
                 anyhow::bail!("nothing was forgotten: `yes` was not the answer; scripts say --yes");
             }
-            dev::reset(&place.dir).await?;
+            dev::reset(&dir).await?;
             say("ended and forgotten")?;
             Ok(ExitCode::SUCCESS)
         }
@@ -152,18 +167,26 @@ async fn foreground(dir: &Path) -> anyhow::Result<ExitCode> {
 }
 
 async fn start(place: &Place) -> anyhow::Result<ExitCode> {
-    say_of_others(&place.folder.dir)?;
-    let info = dev::start(&options(&place.folder.dir)?).await?;
+    let dir = place.folder.meant()?;
+    if place.folder.dir.is_none() && dir != Path::new(dev::FOLDER) {
+        let shown = dir.display();
+        note(&format!(
+            "note: this is the cluster in {shown}; `terreau dev --dir {}` starts one of this folder",
+            dev::FOLDER
+        ))?;
+    }
+    say_of_others(&dir)?;
+    let info = dev::start(&options(&dir)?).await?;
     if place.json {
         say(&serde_json::to_string_pretty(&info)?)?;
     } else {
-        say(&told(&info, &place.folder.dir))?;
+        say(&told(&info, &dir))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 async fn status(place: &Place) -> anyhow::Result<ExitCode> {
-    let status = dev::status(&place.folder.dir).await?;
+    let status = dev::status(&place.folder.meant()?).await?;
     if place.json {
         say(&serde_json::to_string_pretty(&status)?)?;
     } else {
@@ -261,7 +284,7 @@ fn elsewhere(status: &DevStatus) -> impl Iterator<Item = String> {
 
 /// ` --dir DIR` where it is not the default.
 fn dir_option(dir: &Path) -> String {
-    if dir == Path::new(".terreau") { String::new() } else { format!(" --dir {}", dir.display()) }
+    if dir == Path::new(dev::FOLDER) { String::new() } else { format!(" --dir {}", dir.display()) }
 }
 
 fn say(text: &str) -> std::io::Result<()> {

@@ -20,7 +20,7 @@ use super::config::Layout;
 use super::engines::Engines;
 use super::files::write_private;
 use super::home::Home;
-pub use super::home::{DevInfo, elsewhere};
+pub use super::home::{DevInfo, FOLDER, elsewhere, nearest};
 use super::parts::{Part, Readiness};
 use super::ports::is_free;
 use super::process::{self, Identity};

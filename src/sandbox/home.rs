@@ -15,6 +15,9 @@ use super::ports::{Claim, Ports};
 use super::process::{self, Identity};
 use super::{SandboxError, guard};
 
+/// The folder of a cluster, where nobody names one.
+pub const FOLDER: &str = ".terreau";
+
 /// Where everything is, for programs: `DIR/dev.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct DevInfo {
@@ -157,6 +160,16 @@ fn login() -> String {
     if name.starts_with(|c: char| c.is_ascii_alphanumeric()) { name } else { "me".to_owned() }
 }
 
+/// The cluster of whoever works in `here`: in `.terreau` of it, or of the nearest folder above that has one of this
+/// person's; where none has, the one that a start makes here.
+pub fn nearest(here: &Path) -> PathBuf {
+    use std::os::unix::fs::MetadataExt;
+    let me = rustix::process::geteuid().as_raw();
+    let is_ours = |path: &Path| std::fs::metadata(path).is_ok_and(|m| m.uid() == me);
+    let has_one = |dir: &PathBuf| is_ours(dir) && is_ours(&dir.join("mark"));
+    here.ancestors().map(|d| d.join(FOLDER)).find(has_one).unwrap_or_else(|| here.join(FOLDER))
+}
+
 /// The clusters of other folders that run now, of this person: each with where it is, once it is ready. They are known by
 /// their supervisors, which say on their command lines what they look after, and whose folders say the same.
 pub fn elsewhere(dir: &Path) -> Vec<(PathBuf, Option<DevInfo>)> {
@@ -184,5 +197,5 @@ fn supervised(pid: u32) -> Option<PathBuf> {
         words.iter().zip(words.iter().skip(1)).find(|(w, _)| *w == "--dir").map(|(_, dir)| dir.as_str());
     let named = named.or_else(|| words.iter().find_map(|w| w.strip_prefix("--dir=")));
     let at = std::fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
-    Some(at.join(named.unwrap_or(".terreau")))
+    Some(named.map_or_else(|| nearest(&at), |dir| at.join(dir)))
 }

@@ -137,14 +137,19 @@ async fn two_folders_run_side_by_side() {
 }
 
 #[tokio::test]
-async fn another_person_is_made_once_and_logs_in() {
-    let folder = Folder::new();
+async fn another_person_is_made_once_and_logs_in_from_any_folder_of_the_project() {
+    let project = tempfile::tempdir().unwrap();
+    let here = project.path().canonicalize().unwrap();
+    let folder = Folder(here.join(".terreau"));
     let none = dev::person(&folder.0, "robin").await.unwrap_err().to_string();
     assert!(none.contains("`terreau dev` starts one"), "{none}");
-    dev::start(&folder.options()).await.unwrap();
-    let dir = folder.0.to_str().unwrap();
     let home = Home::new();
-    let made = home.run(&["dev", "user", "robin", "--dir", dir, "--json"]);
+    let below = here.join("app/deep");
+    std::fs::create_dir_all(&below).unwrap();
+    let none = home.run_in(&below, &["dev", "user", "robin"], "");
+    assert!(none.code == 1 && none.err.contains("no cluster runs in"), "{}", none.err);
+    dev::start(&folder.options()).await.unwrap();
+    let made = home.run_in(&below, &["dev", "user", "robin", "--json"], "");
     assert_eq!(made.code, 0, "{}", made.err);
     let info: DevInfo = serde_json::from_str(&made.out).unwrap();
     let password = std::fs::read_to_string(&info.password_file).unwrap();
@@ -155,8 +160,25 @@ async fn another_person_is_made_once_and_logs_in() {
     assert_eq!(dev::person(&folder.0, "robin").await.unwrap(), info, "twice is once");
     let me = dev::person(&folder.0, &dev::start(&folder.options()).await.unwrap().user).await.unwrap();
     assert_eq!(me.password_file.file_name().unwrap(), "password");
-    assert_eq!(home.run(&["dev", "user", "../robin", "--dir", dir]).code, 2);
-    dev::reset(&folder.0).await.unwrap();
+    assert_eq!(home.run_in(&here, &["dev", "user", "../robin"], "").code, 2);
+
+    // Every other word finds it as well, and says which it is; another folder may be named.
+    let status = home.run_in(&below, &["dev", "status", "--json"], "");
+    let status: Value = serde_json::from_str(&status.out).unwrap();
+    assert_eq!(
+        (status["dir"].as_str(), &status["info"]["api"]),
+        (folder.0.to_str(), &info.api.clone().into())
+    );
+    let again = home.run_in(&below, &["dev", "--json"], "");
+    assert!(again.err.contains(&format!("this is the cluster in {}", folder.0.display())), "{}", again.err);
+    assert_eq!(serde_json::from_str::<DevInfo>(&again.out).unwrap().api, info.api);
+    let other = home.run_in(&below, &["dev", "stop", "--dir", ".terreau"], "");
+    let (none, there) = ("there is no cluster in .terreau; one runs in", folder.0.display().to_string());
+    assert!(other.code == 0 && other.out.contains(none) && other.out.contains(&there), "{}", other.out);
+    let ended = home.run_in(&below, &["dev", "stop"], "");
+    assert!(ended.code == 0 && ended.out.starts_with("stopped; "), "{}", ended.out);
+    assert!(marked(&folder.mark()).is_empty());
+    assert_eq!(home.run_in(&below, &["dev", "reset", "--yes"], "").code, 0);
     assert!(!folder.0.exists());
 }
 
