@@ -1,11 +1,10 @@
 //! `terreau cp`: files to and from an instance, as a tar that is read and written as it goes.
 //!
-//! What comes from an instance is hostile: of its entries only files and folders below the one name that was asked for
-//! are taken; links, devices and `..` end the copy.
+//! What comes from an instance is hostile, and goes through `unpack`.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 
 use bytes::{Buf, Bytes};
 use tokio::sync::mpsc;
@@ -14,22 +13,27 @@ use super::args::{CpArgs, Place};
 use super::client::{Client, app_path};
 use super::context::Context;
 use super::exit::ExitStatus;
-use super::failure::{Failure, Ran, harmless};
+use super::failure::{Failure, Ran};
+use super::printer::Printer;
 use super::tunnel::{self, Ears, Mouth};
+use super::unpack::{Stop, print, unpack};
 use super::{exec, local, suggest, waiting};
 use crate::model::wire::{CopyBegin, CopyWay, Started, ToServer, Which, parted};
 
 /// Pieces that wait to be written.
 const WAITING: usize = 8;
+/// In the place of a path here: standard input or output.
+const STREAM: &str = "-";
 
 /// Runs it.
 pub fn run(args: &CpArgs, cx: &Context) -> Ran {
     let (which, named) = (args.which.which(), args.app.app.as_ref());
     match (&args.from, &args.to) {
         (Place::There(word, path), Place::Here(to)) => {
+            parted(path).ok_or_else(|| nameless(path))?;
             let app = local::app(local::one_of(word.as_ref(), named)?, cx.printer)?;
             let (client, api) = (cx.client()?.tunnel()?, app_path(&app, "/exec"));
-            waiting(fetch(&client, &api, which, path, Path::new(to))).map_err(|failure| {
+            waiting(fetch(&client, &api, which, path, Path::new(to), cx.printer)).map_err(|failure| {
                 local::or_process(failure, word.as_ref(), |process, _| {
                     format!("did you mean `terreau cp :{path} {to} -p {process}`?")
                 })
@@ -68,24 +72,35 @@ async fn ask(
 }
 
 fn nameless(path: &str) -> Failure {
-    Failure::usage(format!("{path} has no name of its own; name what is to be copied"))
+    Failure::usage(format!("{path} has no name of its own; name what is to be copied")).hint(suggest::COPIES)
 }
 
-async fn fetch(client: &Client, api: &str, which: Which, path: &str, to: &Path) -> Ran {
+async fn fetch(client: &Client, api: &str, which: Which, path: &str, to: &Path, printer: Printer) -> Ran {
     let name = parted(path).ok_or_else(|| nameless(path))?.1;
     let target = if to.is_dir() { to.join(name) } else { to.to_owned() };
-    let (there, _) = ask(client, api, which, CopyWay::Out, path).await?;
+    let is_stream = to.as_os_str() == STREAM;
+    let (there, started) = ask(client, api, which, CopyWay::Out, path).await?;
+    if is_stream && started.is_folder {
+        return Err(Failure::usage(format!("{path} is a folder, and standard output takes one file"))
+            .hint("say where to: `.` is this folder"));
+    }
     let (_, nothing) = mpsc::channel(1);
     let (tx, rx) = mpsc::channel(WAITING);
     let (wanted, put) = (name.to_owned(), target.clone());
-    let unpacking = tokio::task::spawn_blocking(move || unpack(Pipe::new(rx), &wanted, &put));
+    let unpacking = tokio::task::spawn_blocking(move || {
+        if is_stream { print(Pipe::new(rx), &wanted, printer) } else { unpack(Pipe::new(rx), &wanted, &put) }
+    });
     let came = exec::through(there, nothing, tx).await?;
     let unpacked = unpacking.await.map_err(|e| Failure::failed("the copy ended").because(e.to_string()))?;
     if came.code != 0 {
         return Err(told(path, came.code, &came.said));
     }
-    unpacked
-        .map_err(|e| Failure::failed(format!("cannot copy {path} to {}", target.display())).because(e))?;
+    unpacked.map_err(|stop| match stop {
+        Stop::Refused(why) => {
+            Failure::failed(format!("cannot copy {path} to {}", target.display())).because(why)
+        }
+        Stop::Failed(failure) => failure,
+    })?;
     Ok(ExitStatus::Done)
 }
 
@@ -98,65 +113,38 @@ fn told(path: &str, code: i32, said: &str) -> Failure {
     }
 }
 
-/// Takes what is `name` in the archive to `target`; nothing else.
-fn unpack(tar: impl Read, name: &str, target: &Path) -> Result<(), String> {
-    let text = |e: io::Error| e.to_string();
-    let mut archive = tar::Archive::new(tar);
-    let mut count = 0_u64;
-    for entry in archive.entries().map_err(text)? {
-        let mut entry = entry.map_err(text)?;
-        let path = entry.path().map_err(text)?.into_owned();
-        let shown = harmless(&path.display().to_string());
-        let below = within(&path, name).ok_or_else(|| format!("{shown} leads elsewhere: refused"))?;
-        let at = if below.as_os_str().is_empty() { target.to_owned() } else { target.join(&below) };
-        let taken = match entry.header().entry_type() {
-            tar::EntryType::Directory => std::fs::create_dir_all(&at),
-            tar::EntryType::Regular | tar::EntryType::Continuous => write_file(&mut entry, &at),
-            tar::EntryType::XGlobalHeader => continue,
-            _ => return Err(format!("{shown} is a link or a device: refused")),
-        };
-        taken.map_err(text)?;
-        count += 1;
-    }
-    if count == 0 { Err("nothing came".to_owned()) } else { Ok(()) }
-}
-
-/// What stands below `name` in an entry's path.
-fn within(path: &Path, name: &str) -> Option<PathBuf> {
-    let mut parts = path.components().filter(|c| *c != Component::CurDir);
-    match parts.next()? {
-        Component::Normal(first) if first == name => {}
-        _ => return None,
-    }
-    parts.map(|c| if let Component::Normal(part) = c { Some(part) } else { None }).collect()
-}
-
-/// Writes a file beside its place, then puts it there whole.
-fn write_file(entry: &mut tar::Entry<'_, impl Read>, at: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    let folder = at.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder)?;
-    let mut part = tempfile::Builder::new().prefix(".terreau-").tempfile_in(folder)?;
-    io::copy(entry, part.as_file_mut())?;
-    let mode = entry.header().mode().unwrap_or(0o644) & 0o777;
-    // Never with the powers of another owner or group.
-    part.as_file().set_permissions(std::fs::Permissions::from_mode(mode))?;
-    part.persist(at).map_err(|e| e.error)?;
-    Ok(())
-}
-
 async fn send(client: &Client, api: &str, which: Which, from: &Path, path: &str) -> Ran {
     let wrong = |e: io::Error| Failure::file("read", from, &e);
-    let kind = std::fs::metadata(from).map_err(wrong)?;
-    let own = from.canonicalize().map_err(wrong)?;
-    let own = own.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let spooled =
+        if from.as_os_str() == STREAM {
+            let spooling = tokio::task::spawn_blocking(spooled).await;
+            Some(spooling.map_err(|e| Failure::failed("the copy ended").because(e.to_string()))?.map_err(
+                |e| Failure::failed("cannot keep standard input for the copy").because(e.to_string()),
+            )?)
+        } else {
+            None
+        };
+    let source = spooled.as_ref().map_or(from, |file| file.path()).to_owned();
+    let kind = std::fs::metadata(&source).map_err(wrong)?;
+    let own = match from.file_name() {
+        Some(name) => name.to_string_lossy().into_owned(),
+        // `.` and `..`
+        None => {
+            from.canonicalize().map_err(wrong)?.file_name().unwrap_or_default().to_string_lossy().into_owned()
+        }
+    };
     let (there, started) = ask(client, api, which, CopyWay::In, path).await?;
+    if spooled.is_some() && started.is_folder {
+        return Err(Failure::usage(format!("{path} is a folder, and standard input has no name"))
+            .hint(format!("name the file: {}/NAME", path.trim_end_matches('/'))));
+    }
     // Into it, where it is a folder; else as it.
     let name = if started.is_folder { own.as_str() } else { parted(path).ok_or_else(|| nameless(path))?.1 };
     let (tx, rx) = mpsc::channel(WAITING);
-    let (source, name) = (from.to_owned(), name.to_owned());
+    let name = name.to_owned();
     let packing = tokio::task::spawn_blocking(move || {
         let mut tar = tar::Builder::new(Drain { tx });
+        // Of a folder; what is named itself is followed.
         tar.follow_symlinks(false);
         if kind.is_dir() {
             tar.append_dir_all(&name, &source)?;
@@ -173,6 +161,15 @@ async fn send(client: &Client, api: &str, which: Which, from: &Path, path: &str)
     }
     packed.map_err(wrong)?;
     Ok(ExitStatus::Done)
+}
+
+/// Standard input in a file: a copy begins with its size.
+fn spooled() -> io::Result<tempfile::NamedTempFile> {
+    use std::os::unix::fs::PermissionsExt;
+    let mut file = tempfile::NamedTempFile::new()?;
+    io::copy(&mut io::stdin().lock(), file.as_file_mut())?;
+    file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+    Ok(file)
 }
 
 /// Reads what comes through a channel.
@@ -214,56 +211,5 @@ impl Write for Drain {
     }
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn archive(entries: &[(&str, tar::EntryType, &str)]) -> Vec<u8> {
-        let mut tar = tar::Builder::new(Vec::new());
-        for (path, kind, text) in entries {
-            let mut header = tar::Header::new_gnu();
-            header.as_gnu_mut().unwrap().name[..path.len()].copy_from_slice(path.as_bytes());
-            header.set_entry_type(*kind);
-            header.set_mode(0o4755);
-            let size = if *kind == tar::EntryType::Regular { text.len() } else { 0 };
-            header.set_size(size as u64);
-            if *kind == tar::EntryType::Symlink || *kind == tar::EntryType::Link {
-                header.set_link_name(text).unwrap();
-            }
-            header.set_cksum();
-            tar.append(&header, &text.as_bytes()[..size]).unwrap();
-        }
-        tar.into_inner().unwrap()
-    }
-
-    #[test]
-    fn only_files_and_folders_below_the_name_are_taken() {
-        use std::os::unix::fs::PermissionsExt;
-        use tar::EntryType as E;
-        let temp = tempfile::tempdir().unwrap();
-        let target = temp.path().join("out");
-        let good = archive(&[("data/", E::Directory, ""), ("data/a/b", E::Regular, "hello")]);
-        unpack(&good[..], "data", &target).unwrap();
-        assert_eq!(std::fs::read(target.join("a/b")).unwrap(), b"hello");
-        let mode = std::fs::metadata(target.join("a/b")).unwrap().permissions().mode();
-        assert_eq!(mode & 0o7777, 0o755, "no set-user-id");
-        let hostile: [&[(&str, E, &str)]; 7] = [
-            &[("../x", E::Regular, "x")],
-            &[("/etc/x", E::Regular, "x")],
-            &[("data/../../x", E::Regular, "x")],
-            &[("other", E::Regular, "x")],
-            &[("data/l", E::Symlink, "/etc")],
-            &[("data/h", E::Link, "data/a/b")],
-            &[("data/f", E::Fifo, "")],
-        ];
-        for entries in hostile {
-            let why = unpack(&archive(entries)[..], "data", &target).unwrap_err();
-            assert!(why.ends_with("refused"), "{entries:?}: {why}");
-        }
-        assert!(!temp.path().join("x").exists());
-        assert!(unpack(&archive(&[])[..], "data", &target).is_err());
     }
 }

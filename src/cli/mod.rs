@@ -65,6 +65,7 @@ mod tokens;
 mod top;
 mod tunnel;
 mod turn;
+mod unpack;
 mod upload;
 mod validate;
 mod whoami;

@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_copy_that_is_none_says_the_two_ways() {
-        for words in [&["x"][..], &[], &["x", ":"], &["carnet:", "x"], &["", "x"]] {
+        for words in [&["x"][..], &[], &["", "x"]] {
             let line: Vec<&str> = std::iter::once("cp").chain(words.iter().copied()).collect();
             assert_eq!(said(&line).as_deref(), Some(COPIES), "{line:?}");
         }

@@ -40,7 +40,7 @@ fn what_is_no_server_is_refused_with_the_form_of_one() {
 #[test]
 fn a_copy_that_is_none_and_options_of_other_tools_are_answered_with_what_to_type() {
     let home = Home::new();
-    for words in [&["cp", "x", ":"][..], &["cp", "x"], &["cp", "x", "y"], &["cp", ":x", "carnet:y"]] {
+    for words in [&["cp", ":", "x"][..], &["cp", "x"], &["cp", "x", "y"], &["cp", ":x", "carnet:y"]] {
         let r = home.run(words);
         assert_eq!(r.code, 2, "{words:?}: {}", r.err);
         let hint = "hint: `terreau cp APP:PATH HERE` from an instance, `terreau cp HERE APP:PATH` to one";

@@ -121,13 +121,19 @@ pub struct OnceArgs {
 /// Copy a file or a folder to or from a running instance
 ///
 /// One of the two paths is APP:PATH, or :PATH for the app of --app, else this folder's. A path that does not begin with
-/// / is relative to the folder where the app's program starts, as with `exec`. It is copied through `tar` in the
-/// instance, as it comes: nothing of it is kept on the way. Links in what comes from an instance are refused, because
-/// they could lead anywhere here.
+/// / is relative to the folder where the app's program starts, as with `exec`; APP: alone, as TO, is that folder. In the
+/// place of the path here `-` is standard output, or standard input: one file. It is copied through `tar` in the instance,
+/// as it comes: nothing of it is kept on the way.
+///
+/// Links in a folder are copied as links, both ways. Of what comes from an instance, a link that leads out of the folder
+/// is refused, because it could lead anywhere here; hard links and devices are refused too. Where FROM itself is a link
+/// here, what it leads to is copied.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:
   terreau cp carnet:report.csv .
+  terreau cp carnet:report.csv -
   terreau cp ./seed.sql carnet:/tmp/seed.sql
+  terreau cp ./seed.sql carnet:
   terreau cp :notes ./notes-there --process worker")]
 pub struct CpArgs {
     /// What to copy
@@ -161,18 +167,16 @@ impl FromStr for Place {
             return Err("must not be empty".to_owned());
         }
         let Some((app, path)) = text.split_once(':') else { return Ok(Self::Here(text.to_owned())) };
-        let there = |app| match path {
-            "" => Err("must name a path after the colon".to_owned()),
-            path => Ok(Self::There(app, path.to_owned())),
-        };
+        // Where the app's program starts.
+        let path = if path.is_empty() { "." } else { path }.to_owned();
         if app.is_empty() {
-            return there(None);
+            return Ok(Self::There(None, path));
         }
-        match app.parse() {
-            Ok(app) => there(Some(app)),
+        Ok(match app.parse() {
+            Ok(app) => Self::There(Some(app), path),
             // A file whose name holds a colon.
-            Err(_) => Ok(Self::Here(text.to_owned())),
-        }
+            Err(_) => Self::Here(text.to_owned()),
+        })
     }
 }
 
@@ -290,7 +294,9 @@ mod tests {
         assert_eq!(":x".parse(), Ok(Place::There(None, "x".to_owned())));
         assert_eq!("./a:b".parse(), Ok(Place::Here("./a:b".to_owned())));
         assert_eq!("x".parse(), Ok(Place::Here("x".to_owned())));
-        assert!("carnet:".parse::<Place>().is_err());
+        assert_eq!("carnet:".parse(), there("carnet", "."));
+        assert_eq!(":".parse(), Ok(Place::There(None, ".".to_owned())));
+        assert!("".parse::<Place>().is_err());
     }
 
     #[test]

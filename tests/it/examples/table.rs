@@ -71,6 +71,7 @@ pub const LINES: &[Special] = &[
     Special { line: "terreau agent --config /etc/terreau/agent.toml --set log.level=debug", how: How::Until("serving"), ..PLAIN },
     Special { line: "terreau exec carnet -- sh -c 'cat > import.csv' < import.csv", before: "echo a,b > import.csv", ..PLAIN },
     Special { line: "terreau run carnet -- sh -c 'wc -l' < import.csv", before: "echo a,b > import.csv", ..PLAIN },
+    Special { line: "terreau cp ./seed.sql carnet:", before: "echo 'select 1' > seed.sql", ..PLAIN },
     Special { line: "terreau cp ./seed.sql carnet:/tmp/seed.sql", before: "echo 'select 1' > seed.sql", ..PLAIN },
     Special { line: "terreau release import carnet-3.json --deploy", before: EDIT, ..PLAIN },
     // Back to one instance: what follows replaces them one after the other.

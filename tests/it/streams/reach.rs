@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -12,10 +13,11 @@ use sha2::Digest;
 
 use super::Talker;
 use crate::bounds::connections_to;
+use crate::cli::run;
 use crate::harness::eventually;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn files_and_folders_are_copied_both_ways_and_links_are_refused() {
+async fn files_and_folders_are_copied_both_ways_and_links_that_lead_elsewhere_are_refused() {
     let it = Talker::new("copy").await;
     it.describe("", &[("MODE", "words")]);
     it.expect(0, &["deploy"]);
@@ -26,6 +28,8 @@ async fn files_and_folders_are_copied_both_ways_and_links_are_refused() {
     std::fs::write(here("data/deep/noise"), &noise).unwrap();
     std::fs::write(here("data/run"), "#!/bin/sh\n").unwrap();
     std::fs::set_permissions(here("data/run"), std::fs::Permissions::from_mode(0o750)).unwrap();
+
+    std::os::unix::fs::symlink("deep/noise", here("data/near")).unwrap();
 
     let app = &it.name;
     // Relative to where the app's program starts.
@@ -42,6 +46,9 @@ async fn files_and_folders_are_copied_both_ways_and_links_are_refused() {
 
     it.expect(0, &["cp", &format!("{app}:in"), "out"]);
     assert_eq!(std::fs::read(here("out/deep/noise")).unwrap(), noise);
+    // Links in a folder stay links, both ways.
+    assert_eq!(it.expect(0, &["exec", "--", "readlink", "in/near"]).out, "deep/noise\n");
+    assert_eq!(std::fs::read_link(here("out/near")).unwrap(), Path::new("deep/noise"));
     assert_eq!(std::fs::metadata(here("out/run")).unwrap().permissions().mode() & 0o777, 0o750);
     std::fs::create_dir(here("there")).unwrap();
     it.expect(0, &["cp", ":other", "there"]);
@@ -55,7 +62,28 @@ async fn files_and_folders_are_copied_both_ways_and_links_are_refused() {
     }
     it.expect(0, &["exec", "--", "ln", "-s", "/etc", "in/link"]);
     let refused = it.expect(1, &["cp", ":in", "again"]);
-    assert!(refused.err.contains("a link or a device: refused"), "{}", refused.err);
+    let why = "in/link is a link that leads out of in, to /etc: refused";
+    assert!(refused.err.contains(why), "{}", refused.err);
+    assert!(!here("again/link").is_symlink());
+    let refused = it.expect(1, &["cp", ":in/link", "again"]);
+    assert!(refused.err.contains("link is a link to /etc; copy that instead"), "{}", refused.err);
+
+    // `-` is standard output and input, and the app alone the folder that its program starts in.
+    assert_eq!(it.expect(0, &["cp", ":other", "-"]).out, "#!/bin/sh\n");
+    assert!(!here("-").exists());
+    let folder = it.expect(2, &["cp", ":in", "-"]);
+    assert!(folder.err.contains("is a folder, and standard output takes one file"), "{}", folder.err);
+    it.expect(0, &["cp", "data/run", &format!("{app}:")]);
+    std::os::unix::fs::symlink("data/run", here("alias")).unwrap();
+    it.expect(0, &["cp", "alias", ":"]);
+    it.expect(0, &["exec", "--", "sh", "-c", "test -x run && test -x alias && ! test -L alias"]);
+    let typed = |to: &str| {
+        tokio::task::block_in_place(|| run(it.home.command(it.path(), &["cp", "-", to]), "by hand\n"))
+    };
+    assert_eq!(typed(":typed").code, 0);
+    assert_eq!(it.expect(0, &["exec", "--", "cat", "typed"]).out, "by hand\n");
+    let nameless = typed(":in");
+    assert!(nameless.code == 2 && nameless.err.contains("name the file: in/NAME"), "{}", nameless.err);
     it.expect(2, &["cp", "a", "b"]);
     for (words, wanted) in [
         (&["exec", "ls", "-l"][..], "`terreau exec -- ls -l`"),
@@ -86,9 +114,16 @@ async fn files_and_folders_are_copied_both_ways_and_links_are_refused() {
         "none out of web.ID",
         "/no/such/folder/none out of web.ID",
         "in out of web.ID",
+        "in/link out of web.ID",
+        "other out of web.ID",
+        "in out of web.ID",
+        "a copy to . in web.ID",
+        "a copy to . in web.ID",
+        "a copy to typed in web.ID",
+        "a copy to in in web.ID",
     ];
     assert_eq!(told("cp"), wanted);
-    assert_eq!(told("exec").len(), 4, "{audit:?}");
+    assert_eq!(told("exec").len(), 7, "{audit:?}");
     it.expect(0, &["delete", "--yes"]);
 }
 
