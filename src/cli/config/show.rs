@@ -46,9 +46,7 @@ pub(super) fn env(args: &ConfigListArgs, cx: &Context) -> Ran {
         }
         let rows: Vec<Vec<String>> = list.env.iter().map(|v| env_row(v, shown.as_ref())).collect();
         cx.printer.data(printer::table(&["NAME", "VALUE", "ORIGIN", "VERSION", "WHEN", "WHO"], &rows))?;
-        if list.env.iter().any(|v| v.staged) {
-            cx.printer.hint(format!("what is staged comes with the next release: terreau deploy {app}"));
-        }
+        waits(list.env.iter().map(|v| (v.staged, v.held)), &app, cx);
         Ok(ExitStatus::Done)
     })
 }
@@ -83,7 +81,7 @@ fn env_row(v: &EnvView, shown: Option<&Shown>) -> Vec<String> {
     };
     let mut origin = match v.origin {
         // It runs on until then.
-        EnvOrigin::Set if v.unset => "set (unset, staged)".to_owned(),
+        EnvOrigin::Set if v.unset => format!("set (unset, {})", until(v.held)),
         EnvOrigin::Set => "set".to_owned(),
         EnvOrigin::Descriptor => "descriptor".to_owned(),
         EnvOrigin::Platform => "platform".to_owned(),
@@ -92,7 +90,7 @@ fn env_row(v: &EnvView, shown: Option<&Shown>) -> Vec<String> {
         origin = format!("{origin} ({})", harmless(process));
     }
     if v.staged && !v.unset {
-        origin.push_str(", staged");
+        origin = format!("{origin}, {}", until(v.held));
     }
     if v.hidden_by_set {
         origin.push_str(", replaced by what is set");
@@ -104,6 +102,24 @@ fn env_row(v: &EnvView, shown: Option<&Shown>) -> Vec<String> {
     };
     let when = v.at.as_deref().map(printer::when).unwrap_or_default();
     vec![harmless(&v.name), value, origin, version, when, harmless(v.by.as_deref().unwrap_or_default())]
+}
+
+/// What a value that does not run yet waits for, in a word.
+fn until(is_held: bool) -> &'static str {
+    if is_held { "held" } else { "staged" }
+}
+
+/// Says how what waits comes to run. `all`: of each value, whether it is staged, and held.
+fn waits(all: impl Iterator<Item = (bool, bool)>, app: &Placement, cx: &Context) {
+    let staged: Vec<bool> = all.filter(|(staged, _)| *staged).map(|(_, held)| held).collect();
+    if staged.contains(&true) {
+        cx.printer.hint(format!(
+            "what is held comes with `terreau deploy {app} --promote`, and goes with `terreau deploy {app} --revert`"
+        ));
+    }
+    if staged.contains(&false) {
+        cx.printer.hint(format!("what is staged comes with the next release: terreau deploy {app}"));
+    }
 }
 
 /// `terreau secret list`
@@ -133,9 +149,7 @@ pub(super) fn secrets(args: &ConfigListArgs, cx: &Context) -> Ran {
         let rows: Vec<Vec<String>> = list.secrets.iter().map(|v| secret_row(v, shown.as_ref())).collect();
         cx.printer
             .data(printer::table(&["NAME", "VALUE", "TYPE", "VERSION", "WHEN", "WHO", "WHAT"], &rows))?;
-        if list.secrets.iter().any(|v| v.staged) {
-            cx.printer.hint(format!("what is staged comes with the next release: terreau deploy {app}"));
-        }
+        waits(list.secrets.iter().map(|v| (v.staged, v.held)), &app, cx);
         Ok(ExitStatus::Done)
     })
 }
@@ -146,7 +160,7 @@ fn secret_row(v: &SecretView, shown: Option<&Shown>) -> Vec<String> {
         SecretType::Generated => "generated",
         SecretType::Credential => "credential",
     };
-    let kind = if v.staged { format!("{kind}, staged") } else { kind.to_owned() };
+    let kind = if v.staged { format!("{kind}, {}", until(v.held)) } else { kind.to_owned() };
     let value = match (v.version, v.kind) {
         (None, _) => String::new(),
         (Some(_), SecretType::User) => masked(&v.name, v.staged, shown),

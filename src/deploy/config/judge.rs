@@ -26,6 +26,8 @@ const MAX_HEAD: usize = 8 << 10;
 pub(super) struct Scene {
     pub(super) head: Versioned<Head>,
     pub(super) release: Option<Release>,
+    /// The release whose canaries are held.
+    pub(super) held: Option<Release>,
     pub(super) changes: Vec<ConfigChange>,
     env: BTreeMap<EnvName, Vec<u64>>,
     secrets: BTreeMap<SecretName, Vec<u64>>,
@@ -35,6 +37,17 @@ impl Scene {
     pub(super) fn project(&self, app: &Placement) -> Result<Option<Project>, Error> {
         let source = self.release.as_ref().map(|r| Source::same_as(app, r, None)).transpose()?;
         Ok(source.map(|s| s.project))
+    }
+
+    /// Which values of the environment come next: with the canaries that are held, else with the next release.
+    pub(super) fn coming_env(&self) -> &BTreeMap<EnvName, u64> {
+        self.held.as_ref().map_or(&self.head.value.env, |r| &r.bindings.env_versions)
+    }
+
+    /// Which version of a secret comes next.
+    pub(super) fn coming_secret(&self, name: &SecretName) -> Option<u64> {
+        let held = self.held.as_ref().and_then(|r| r.bindings.secret_versions.get(name));
+        held.or_else(|| self.head.value.secrets.get(name)).copied()
     }
 
     /// A number that no version of this name ever had, unsettings included.
@@ -67,9 +80,13 @@ impl Deployer {
             async { Ok(secret::versions(consul, app).await?) },
         )?;
         let release = self.current(&head.value).await?;
+        let canaries = match &head.value.held {
+            Some(of) => Some(self.runner.store().objects().get_json(&of.release.object).await?),
+            None => None,
+        };
         let uid = head.value.uid.clone();
         let changes = changes.into_iter().map(|c| c.value).filter(|c| c.uid == uid).collect();
-        Ok(Scene { head, release, changes, env, secrets })
+        Ok(Scene { head, release, held: canaries, changes, env, secrets })
     }
 
     /// Under the lock: what is to be done.

@@ -13,7 +13,7 @@ use crate::model::text::{Piece, Text};
 use crate::model::wire::{
     ConfigHistory, ConfigVersion, EnvList, EnvOrigin, EnvView, SecretList, SecretType, SecretView,
 };
-use crate::model::{Head, Placement, Release, SecretName, Uid, nearest};
+use crate::model::{Placement, Release, SecretName, Uid, nearest};
 use crate::operation::run::fresh_uid;
 use crate::resources::{env, secret};
 use crate::store::records::{Audit, By, SCHEMA};
@@ -27,7 +27,7 @@ const LOOKED_AT: usize = 100;
 pub enum At {
     /// Those that the running release has.
     Serving,
-    /// The current ones, staged ones among them: the next release gets them.
+    /// The current ones, staged ones among them: the next release gets them. Where canaries are held, those that they have.
     Next,
 }
 
@@ -41,7 +41,7 @@ impl Deployer {
         let project = scene.project(app)?;
         let mut list = set_ones(&scene);
         if let Some(project) = &project {
-            list.extend(said_ones(project, &scene.head.value));
+            list.extend(said_ones(project, scene.coming_env()));
         }
         list.sort_by(|a, b| (a.origin, &a.name, &a.process).cmp(&(b.origin, &b.name, &b.process)));
         Ok(EnvList { app: app.to_string(), release: release(&scene), env: list })
@@ -50,13 +50,13 @@ impl Deployer {
     /// The secrets of an app, without their values.
     pub async fn secret_list(&self, app: &Placement) -> Result<SecretList, Error> {
         let scene = self.scene(app).await?;
-        let head = &scene.head.value;
         let mut secrets: Vec<SecretView> = Vec::new();
         if let Some(project) = scene.project(app)? {
             let serving = scene.release.as_ref().map(|r| &r.bindings.secret_versions);
             let view = |name: &SecretName, kind, description: Option<String>| {
-                let version = head.secrets.get(name).copied();
+                let version = scene.coming_secret(name);
                 let serving = serving.and_then(|s| s.get(name).copied());
+                let staged = version.is_some() && serving != version;
                 let made = scene.changes.iter().rev().find(|c| c.made.secrets.get(name).copied() == version);
                 SecretView {
                     name: name.to_string(),
@@ -65,7 +65,8 @@ impl Deployer {
                     version,
                     at: made.filter(|_| version.is_some()).map(|c| c.at.clone()),
                     by: made.filter(|_| version.is_some()).map(|c| c.by.login.clone()),
-                    staged: version.is_some() && serving != version,
+                    staged,
+                    held: staged && scene.held.is_some(),
                     serving,
                 }
             };
@@ -182,10 +183,10 @@ impl Deployer {
         of: &BTreeSet<EnvName>,
         at: At,
     ) -> Result<Values, Error> {
-        let head = self.head(app).await?.value;
+        let scene = self.scene(app).await?;
         let set = match at {
-            At::Next => head.env.clone(),
-            At::Serving => self.current(&head).await?.map(|r| r.bindings.env_versions).unwrap_or_default(),
+            At::Next => scene.coming_env().clone(),
+            At::Serving => scene.release.map(|r| r.bindings.env_versions).unwrap_or_default(),
         };
         if let Some(name) = of.iter().find(|n| !set.contains_key(*n)) {
             let all: Vec<&str> = set.keys().map(EnvName::as_str).collect();
@@ -196,7 +197,7 @@ impl Deployer {
         }
         let wanted = set.into_iter().filter(|(n, _)| of.is_empty() || of.contains(n));
         let wanted: BTreeMap<EnvName, u64> = wanted.collect();
-        self.seen(by, (app, &head.uid), "env", wanted.keys().map(EnvName::as_str)).await?;
+        self.seen(by, (app, &scene.head.value.uid), "env", wanted.keys().map(EnvName::as_str)).await?;
         let values = env::read(&self.runner.hands().consul, app, &wanted).await?;
         let version = |n: &EnvName| wanted.get(n).copied().unwrap_or_default();
         Ok(values.into_iter().map(|(n, value)| (n.to_string(), (version(&n), value))).collect())
@@ -214,13 +215,11 @@ impl Deployer {
         let project = scene.project(app)?;
         let given =
             project.iter().flat_map(|p| &p.secrets).filter(|s| matches!(s.kind, SecretKind::User { .. }));
-        let nothing = BTreeMap::new();
-        let kept = match at {
-            At::Next => &scene.head.value.secrets,
-            At::Serving => scene.release.as_ref().map_or(&nothing, |r| &r.bindings.secret_versions),
+        let kept = |name: &SecretName| match at {
+            At::Next => scene.coming_secret(name),
+            At::Serving => scene.release.as_ref()?.bindings.secret_versions.get(name).copied(),
         };
-        let all: BTreeMap<&SecretName, u64> =
-            given.filter_map(|s| Some((&s.name, *kept.get(&s.name)?))).collect();
+        let all: BTreeMap<&SecretName, u64> = given.filter_map(|s| Some((&s.name, kept(&s.name)?))).collect();
         let meant = all.iter().filter(|(n, _)| of.is_empty() || of.contains(**n));
         let wanted: BTreeMap<SecretName, u64> = meant.map(|(n, v)| ((*n).clone(), *v)).collect();
         if let Some(name) = of.iter().find(|n| !wanted.contains_key(*n)) {
@@ -292,7 +291,7 @@ fn release(scene: &Scene) -> Option<u64> {
 /// What people set: as it is now, as it runs, and what is unset by the next release.
 fn set_ones(scene: &Scene) -> Vec<EnvView> {
     let nothing = BTreeMap::new();
-    let now = &scene.head.value.env;
+    let now = scene.coming_env();
     let runs = scene.release.as_ref().map_or(&nothing, |r| &r.bindings.env_versions);
     let names: BTreeSet<&EnvName> = now.keys().chain(runs.keys()).collect();
     let view = |name: &EnvName| {
@@ -307,6 +306,7 @@ fn set_ones(scene: &Scene) -> Vec<EnvView> {
             at: made.map(|c| c.at.clone()),
             by: made.map(|c| c.by.login.clone()),
             staged: current != serving,
+            held: current != serving && scene.held.is_some(),
             unset: current.is_none(),
             serving,
             ..blank(name.as_str(), EnvOrigin::Set)
@@ -316,8 +316,8 @@ fn set_ones(scene: &Scene) -> Vec<EnvView> {
 }
 
 /// What the descriptor says, and what Terreau adds.
-fn said_ones(project: &Project, head: &Head) -> Vec<EnvView> {
-    let is_set = |name: &str| head.env.keys().any(|n| n.as_str() == name);
+fn said_ones(project: &Project, set: &BTreeMap<EnvName, u64>) -> Vec<EnvView> {
+    let is_set = |name: &str| set.keys().any(|n| n.as_str() == name);
     let mut list = Vec::new();
     let mut say = |name: &str, origin, process: Option<String>, value: Option<String>| {
         list.push(EnvView { process, value, hidden_by_set: is_set(name), ..blank(name, origin) });
@@ -363,6 +363,7 @@ fn blank(name: &str, origin: EnvOrigin) -> EnvView {
         at: None,
         by: None,
         staged: false,
+        held: false,
         unset: false,
         serving: None,
         hidden_by_set: false,

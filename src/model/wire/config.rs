@@ -44,6 +44,9 @@ pub struct EnvView {
     /// True where the next release brings the change: what runs has another version, or none.
     #[serde(default)]
     pub staged: bool,
+    /// True where that is the release whose canaries are held: it comes with their promotion, and goes where they go back.
+    #[serde(default)]
+    pub held: bool,
     /// True where it is unset by a change that is staged.
     #[serde(default)]
     pub unset: bool,
@@ -129,6 +132,9 @@ pub struct SecretView {
     /// True where the next release brings the current version.
     #[serde(default)]
     pub staged: bool,
+    /// True where that is the release whose canaries are held: it comes with their promotion, and goes where they go back.
+    #[serde(default)]
+    pub held: bool,
     /// The version that the running release has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serving: Option<u64>,

@@ -229,3 +229,48 @@ async fn a_plan_names_the_hosts_that_change_and_what_of_the_descriptor_is_not_us
         assert!(plan.out.contains(&wanted), "{wanted} in {}", plan.out);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_held_release_was_given_is_listed_as_held_until_it_goes_on_or_back() {
+    let w = World::new(DECLARED).await;
+    let file = w.path().join("terreau.hcl");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let route = format!("route \"{}.example.org\" {{}}", w.name);
+    assert!(text.contains(&route), "{text}");
+    std::fs::write(&file, text.replace(&route, &format!("{route}\n    update {{ promote = \"manual\" }}")))
+        .unwrap();
+    std::fs::write(w.path().join("key"), "canary-first").unwrap();
+    w.expect(0, &["deploy", "--secret-file", "api_key=key"]);
+    let held = w.expect(0, &["env", "set", "MODE=canary-loud"]);
+    assert!(held.err.contains("held: the canaries of release 2 are healthy"), "{}", held.err);
+    let list = w.expect(0, &["env", "list"]);
+    let row = list.out.lines().find(|l| l.starts_with("MODE")).unwrap_or_default();
+    assert!(row.contains("set, held") && row.contains("me"), "{}", list.out);
+    assert!(
+        list.err.contains("--promote`, and goes with") && !list.err.contains("next release"),
+        "{}",
+        list.err
+    );
+    let mode = w.listed("MODE", "set").unwrap();
+    assert_eq!((&mode["held"], &mode["staged"], &mode["version"]), (&json!(true), &json!(true), &json!(1)));
+    let shown = w.expect(0, &["env", "list", "--show"]).out;
+    assert!(shown.lines().any(|l| l.starts_with("MODE") && l.contains("canary-loud")), "{shown}");
+    assert_eq!(w.expect(0, &["env", "export"]).out, "", "it does not run");
+
+    w.expect(0, &["deploy", "--revert"]);
+    assert_eq!(w.listed("MODE", "set"), None);
+    w.expect(0, &["env", "set", "MODE=canary-soft"]);
+    w.expect(0, &["deploy", "--promote"]);
+    w.comes_to_have("MODE", Some("canary-soft")).await;
+    let mode = w.listed("MODE", "set").unwrap();
+    assert_eq!((&mode["held"], &mode["staged"]), (&json!(false), &json!(false)), "{mode}");
+
+    w.told(0, &["secret", "set", "api_key", "--stdin"], "canary-second");
+    let list = w.expect(0, &["secret", "list"]);
+    assert!(list.out.contains("user, held") && list.out.contains("2 (1 runs)"), "{}", list.out);
+    let shown = w.expect(0, &["secret", "list", "--show"]).out;
+    assert!(shown.contains("canary-second (canary-first runs)"), "{shown}");
+    w.expect(0, &["deploy", "--revert"]);
+    let list = w.expect(0, &["secret", "list"]);
+    assert!(!list.out.contains("held") && !list.out.contains("runs)"), "{}", list.out);
+}
