@@ -59,6 +59,7 @@ fn begun(app: &Placement, what: &Accepted, back_to: Option<BackTo>) -> Response 
     (status = 401, body = Problem, content_type = "application/problem+json"),
     (status = 403, body = Problem, content_type = "application/problem+json"),
     (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "A change of it is under way, or its name is not available", body = Problem, content_type = "application/problem+json"),
     (status = 422, body = Problem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn plan(

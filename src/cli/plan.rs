@@ -84,13 +84,10 @@ pub async fn ask(client: &Client, app: &Placement, request: &PlanRequest) -> Res
 }
 
 fn status(plan: &Plan) -> ExitStatus {
-    // A value that is missing will be asked for by the deploy; anything else stops it.
-    if plan.obstacles.iter().any(|o| o.code != "missing") {
-        ExitStatus::Conflict
-    } else if plan.is_empty() && plan.obstacles.is_empty() {
-        ExitStatus::Done
-    } else {
-        ExitStatus::Changes
+    match (plan.obstacles.is_empty(), plan.is_empty()) {
+        (false, _) => ExitStatus::Conflict,
+        (true, true) => ExitStatus::Done,
+        (true, false) => ExitStatus::Changes,
     }
 }
 

@@ -140,9 +140,12 @@ impl Deployer {
         Ok(self.runner.store().head(app).await?.map(|h| h.value.owners))
     }
 
-    /// What a deploy would do. Nothing is written.
+    /// What a deploy would do. Nothing is written. While somebody changes the app there is nothing to be said of it.
     pub async fn plan(&self, by: &By, app: &Placement, input: &DeployInput) -> Result<Plan, Error> {
         let source = Source::from_input(app, input)?;
+        if let Some(holder) = self.runner.store().holder(app).await? {
+            return Err(Error::Held { app: app.clone(), holder: Box::new(holder) });
+        }
         Ok(self.prepare(by, app, &source, prepare::DryRuns::Wanted).await?.plan)
     }
 

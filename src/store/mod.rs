@@ -157,6 +157,12 @@ impl Store {
             .collect())
     }
 
+    /// Who holds an app's lock now.
+    pub async fn holder(&self, app: &Placement) -> Result<Option<LockHolder>, EngineError> {
+        let entry = self.consul.kv_get(&keys::lock(app)).await?.filter(|e| e.session.is_some());
+        Ok(entry.and_then(|e| serde_json::from_slice(&e.value).ok()))
+    }
+
     /// The ids of the last audit records, oldest first.
     pub async fn audited(&self) -> Result<Vec<Uid>, EngineError> {
         let mut ids: Vec<Uid> = self

@@ -42,7 +42,7 @@ const TABLE: &[(&str, &[&str], Needs)] = &[
     ("init", &[], Needs::Nothing),
     ("validate", &[], Needs::Nothing),
     ("render", &[], Needs::Nothing),
-    ("plan", &[], Needs::Right),
+    ("plan", &[], Needs::Lock),
     ("deploy", &[], Needs::Lock),
     ("delete", &["APP", "--yes"], Needs::Lock),
     ("status", &["APP"], Needs::ToRead),
@@ -184,7 +184,9 @@ fn the_documented_exit_codes_are_those_of_the_table() {
     let mut page = String::from(
         "# Exit codes\n\nMade by a test, which also tries each of them; edit `tests/it/exits.rs`, not this page.\n\n\
          Every command ends with 0 when what was asked for is so, with 1 when it was tried and failed, with 10 when a plan has\n\
-         changes. Where a part of an app, a person or an operation that was named is not there, it ends with 6 (and names the one\n\
+         changes. `plan` ends with 0 where nothing would change, with 10 where something would, and with 5 where anything is in the\n\
+         way: what it names (a host of another app, a name that rests, a service or a value that is missing), or a change of the\n\
+         app that is under way. Where a part of an app, a person or an operation that was named is not there, it ends with 6 (and names the one\n\
          that was probably meant); where the app is in a state in which it cannot be done (`restart` of a stopped one), with 5.\n\
          Ctrl-C while a change is followed leaves it to go on, and ends with 130.\n\
          What may stand in its way:\n\n| command |",
@@ -269,7 +271,8 @@ fn try_all(home: &Home, server: &str, dir: &Path, way: &str, app: &str, wrong: &
                 other => other.replace("APP", app),
             });
         }
-        if way == "lock" {
+        // A plan waits for nobody anyway.
+        if way == "lock" && *path != "plan" {
             line.push("--no-wait".to_owned());
         }
         let line: Vec<&str> = line.iter().map(String::as_str).collect();

@@ -8,7 +8,10 @@ use clap_complete::engine::ArgValueCompleter;
 use super::{AppArg, FileArg, TurnArgs};
 use crate::model::names::{Placement, SecretName};
 
-/// `terreau plan`
+/// Show what a deploy would change, and change nothing
+///
+/// Ends with 0 where nothing would change, with 10 where something would, and with 5 where something is in the way: what it
+/// names (a host of another app, a secret without a value), or a change of the app that is under way.
 #[derive(Debug, Clone, Args)]
 #[command(
     after_help = "Examples:\n  terreau plan\n  terreau plan --out review.plan\n  terreau plan carnet@preproduction --file preproduction.hcl --json"

@@ -101,7 +101,6 @@ pub enum Command {
     /// Check a terreau.hcl: every fault, with its line
     Validate(ValidateArgs),
     Render(RenderArgs),
-    /// Show what a deploy would change, and change nothing
     Plan(PlanArgs),
     Deploy(DeployArgs),
     #[command(alias = "destroy")]

@@ -172,7 +172,7 @@ async fn pt_60_a_first_deploy_without_a_terminal_takes_secrets_from_files_and_sa
     assert_eq!(w.asks(&["status", &w.name], "").code, 6, "nothing was deployed");
 
     // A reviewed plan says how, and takes them.
-    w.expect(10, &["plan", "--out", "review.plan"]);
+    w.expect(5, &["plan", "--out", "review.plan"]);
     let refused = w.expect(1, &["deploy", "--plan", "review.plan"]);
     assert!(refused.err.contains("--secret-file mail=FILE"), "{}", refused.err);
     let given = ["--secret-file", "api_key=key", "--secret-file", "mail=-"];
