@@ -8,7 +8,7 @@ use crate::access::{AccessError, Decision, TokenScope, Verb, meaning};
 use crate::deploy;
 use crate::engines::{EngineError, Fault};
 use crate::model::wire::{FieldFault, Problem, ProblemCode};
-use crate::plan::Obstacle;
+use crate::plan::refusal;
 
 tokio::task_local! {
     /// Names the request in answers and in the log.
@@ -212,7 +212,7 @@ impl From<deploy::Error> for Fail {
             }
             E::Invalid(why) => Self::new(ProblemCode::Invalid, why),
             E::TooLarge(why) => Self::new(ProblemCode::TooLarge, why),
-            E::Obstacles(list) => obstacles(&list),
+            E::Obstacles(list) => Self(Box::new(refusal(&list))),
             E::NotFound(why) => Self::new(ProblemCode::NotFound, why),
             E::Absent { why, hint } => Self::new(ProblemCode::NotFound, why).hint(hint),
             E::NameNotAvailable { why, hint } => {
@@ -248,26 +248,6 @@ impl From<deploy::Error> for Fail {
             E::Engine(e) => e.into(),
         }
     }
-}
-
-fn obstacles(list: &[Obstacle]) -> Fail {
-    let taken = list.iter().any(|o| matches!(o.code.as_str(), "name_not_available" | "not_ours"));
-    let mut fail = Fail::fields(
-        list.iter()
-            .map(|o| FieldFault {
-                field: Some(o.target.clone()),
-                message: o.why.clone(),
-                suggestion: Some(o.hint.clone()).filter(|h| !h.is_empty()),
-                ..FieldFault::default()
-            })
-            .collect(),
-    );
-    if taken {
-        let errors = std::mem::take(&mut fail.0.errors);
-        fail = Fail::new(ProblemCode::Conflict, fail.0.detail);
-        fail.0.errors = errors;
-    }
-    fail
 }
 
 /// Every path and method that is none of ours.

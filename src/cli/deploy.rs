@@ -9,7 +9,7 @@ use secrecy::ExposeSecret;
 use serde::Deserialize;
 
 use super::args::DeployArgs;
-use super::client::{Client, app_path};
+use super::client::{Client, app_path, problem_failure};
 use super::context::Context;
 use super::exit::ExitStatus;
 use super::failure::{Failure, Ran, harmless};
@@ -20,6 +20,7 @@ use super::{commit, config, hidden, plan, turn, upload, waiting};
 use crate::model::project::SecretKind;
 use crate::model::wire::{Accepted, AppStatus, DeployRequest, Hidden, PlanRequest, Unchanged};
 use crate::model::{Placement, SecretName, nearest};
+use crate::plan::{Obstacle, Plan, refusal};
 
 /// A deploy is accepted within this time.
 const LONGEST: Duration = Duration::from_mins(15);
@@ -82,21 +83,26 @@ pub fn run(args: &DeployArgs, cx: &Context) -> Ran {
         // Also what is uploaded is asked again after a wait: where the other one's was the first deploy, its capability
         // has become the app's.
         let answer = turn::take(cx, &client, args.turn, async || {
-            let ticket = match &packed {
-                Some(packed) => Some(upload::send(&client, &app, packed, cx.printer).await?),
-                None => None,
-            };
             let mut request = DeployRequest {
                 descriptor: descriptor.text.clone(),
                 artifact: packed.as_ref().map(|p| p.artifact.clone()),
-                ticket,
+                ticket: None,
                 token: None,
                 message: args.message.clone(),
                 source: source.clone(),
                 secrets: given.clone(),
             };
-            let missing = missing_secrets(cx, &client, &app, &descriptor, &request).await?;
-            request.secrets.extend(missing);
+            let asked = asked(&descriptor, &request);
+            // Before anything is uploaded.
+            if (packed.is_some() || !asked.is_empty())
+                && let Some(plan) = foreseen(&client, &app, &request, !asked.is_empty()).await?
+            {
+                none_in_the_way(&plan, &descriptor, &client)?;
+                request.secrets.extend(missing_secrets(cx, &app, &plan, asked).await?);
+            }
+            if let Some(packed) = &packed {
+                request.ticket = Some(upload::send(&client, &app, packed, cx.printer).await?);
+            }
             submit(&client, &app, &request).await
         })
         .await?;
@@ -224,44 +230,71 @@ fn declared(descriptor: &Descriptor, name: &SecretName) -> Result<(), Failure> {
     }
 }
 
-/// Asks for the values of `user` secrets that the server does not have. Values are never shown.
-async fn missing_secrets(
-    cx: &Context,
+/// A `user` secret that no value was given for, with what is said of it.
+struct Asked<'a> {
+    name: String,
+    description: &'a str,
+    example: Option<&'a str>,
+}
+
+fn asked<'a>(descriptor: &'a Descriptor, request: &DeployRequest) -> Vec<Asked<'a>> {
+    let all = descriptor.project.secrets.iter().filter_map(|s| match &s.kind {
+        SecretKind::User { description, example } => {
+            Some(Asked { name: s.name.to_string(), description, example: example.as_deref() })
+        }
+        SecretKind::Generated { .. } => None,
+    });
+    all.filter(|s| !request.secrets.contains_key(&s.name)).collect()
+}
+
+/// What the server says of a deploy before it is asked for; `None` where it does not say, and the deploy itself is asked.
+async fn foreseen(
     client: &Client,
     app: &Placement,
-    descriptor: &Descriptor,
     request: &DeployRequest,
-) -> Result<BTreeMap<String, Hidden>, Failure> {
-    let mine: Vec<_> = descriptor
-        .project
-        .secrets
-        .iter()
-        .filter_map(|s| match &s.kind {
-            SecretKind::User { description, example } => Some((s.name.to_string(), description, example)),
-            SecretKind::Generated { .. } => None,
-        })
-        .filter(|(name, ..)| !request.secrets.contains_key(name))
-        .collect();
-    if mine.is_empty() {
-        return Ok(BTreeMap::new());
-    }
+    may_ask: bool,
+) -> Result<Option<Plan>, Failure> {
     let question = PlanRequest {
         descriptor: request.descriptor.clone(),
         artifact: request.artifact.clone(),
-        ticket: request.ticket.clone(),
+        ticket: None,
     };
-    let plan = plan::ask(client, app, &question).await?;
-    let missing: Vec<_> = mine
-        .into_iter()
-        .filter(|(name, ..)| plan.obstacles.iter().any(|o| o.code == "missing" && o.target == *name))
-        .collect();
+    match plan::ask(client, app, &question).await {
+        // While somebody else is at it, the upload need not wait; and what an engine says to the plan alone stops no deploy.
+        // What a person is asked for needs the plan.
+        Err(failure) if !may_ask && (failure.busy.is_some() || failure.status == ExitStatus::EngineAway) => {
+            Ok(None)
+        }
+        // Who may deploy and not plan; and a name that is somebody else's, which the deploy says better.
+        Err(failure) if matches!(failure.status, ExitStatus::NotAllowed | ExitStatus::NotFound) => Ok(None),
+        plan => plan.map(Some),
+    }
+}
+
+/// Refuses, as the server would, what cannot be deployed as it is; but for secrets, whose values come with the deploy.
+fn none_in_the_way(plan: &Plan, descriptor: &Descriptor, client: &Client) -> Result<(), Failure> {
+    let secrets = &descriptor.project.secrets;
+    let comes = |o: &&Obstacle| o.code == "missing" && secrets.iter().any(|s| s.name.as_str() == o.target);
+    let list: Vec<Obstacle> = plan.obstacles.iter().filter(|o| !comes(o)).cloned().collect();
+    if list.is_empty() { Ok(()) } else { Err(problem_failure(refusal(&list), client.server())) }
+}
+
+/// Asks for the values of `user` secrets that the server does not have. Values are never shown.
+async fn missing_secrets(
+    cx: &Context,
+    app: &Placement,
+    plan: &Plan,
+    asked: Vec<Asked<'_>>,
+) -> Result<BTreeMap<String, Hidden>, Failure> {
+    let lacks = |s: &Asked| plan.obstacles.iter().any(|o| o.code == "missing" && o.target == s.name);
+    let missing: Vec<_> = asked.into_iter().filter(lacks).collect();
     if missing.is_empty() {
         return Ok(BTreeMap::new());
     }
     if !cx.printer.can_ask() {
         let mut failure = Failure::failed(format!("{app} needs secrets that have no value yet"));
         let mut options = String::new();
-        for (name, description, _) in missing {
+        for Asked { name, description, .. } in missing {
             let about =
                 if description.is_empty() { String::new() } else { format!(": {}", harmless(description)) };
             // Writing to a String cannot fail.
@@ -275,9 +308,9 @@ async fn missing_secrets(
             .hint("or run `terreau deploy` on a terminal once: it asks for them"));
     }
     let mut values = BTreeMap::new();
-    for (name, description, example) in missing {
+    for Asked { name, description, example } in missing {
         let about = harmless(description);
-        let like = example.as_deref().map(|e| format!(", for example {}", harmless(e))).unwrap_or_default();
+        let like = example.map(|e| format!(", for example {}", harmless(e))).unwrap_or_default();
         let value = hidden::ask(cx.printer, &format!("Secret {name} ({about}{like}): ")).await?;
         let value = value.expose_secret();
         if value.is_empty() {

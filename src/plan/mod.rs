@@ -10,9 +10,11 @@ pub mod difference;
 mod document;
 mod names;
 mod pairs;
+mod refusal;
 mod routes;
 mod steps;
 
 pub use build::{Data, DeleteInput, Input, delete, deploy};
 pub use document::{Action, Change, Guard, Impact, Obstacle, Plan};
+pub use refusal::refusal;
 pub use routes::answers;

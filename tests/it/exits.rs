@@ -3,6 +3,8 @@
 //! The rows are compared with the program's own list of commands, so that a new command is in the table or fails here.
 //! `TERREAU_BLESS=1` writes `docs/exit-codes.md` anew.
 
+mod plan;
+
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

@@ -190,7 +190,7 @@ impl World {
 
     /// Puts the app online with values of `user` secrets, for which the command line asks on a terminal only.
     async fn deploys_with(&self, secrets: Value) {
-        // Without them the artifact is uploaded, and the deploy then refused for want of the values.
+        // Without them nothing is deployed.
         self.expect(1, &["deploy"]);
         let plan = self.path().join("plan.json");
         self.asks(&["plan", "--out", plan.to_str().unwrap()], "");
