@@ -27,8 +27,9 @@ async fn change(api: &Api, caller: &mut Caller, app: Placement, what: Change) ->
     let done = whole(async move { deployer.change(&by, &on, &what).await }).await?;
     Ok(Json(Changed {
         app: app.to_string(),
-        unchanged: done.id.is_none(),
+        unchanged: done.id.is_none() && done.operation.is_none(),
         change: done.id.map(|id| id.to_string()),
+        operation: done.operation.map(|id| id.to_string()),
         summary: done.summary,
         counts: done.counts.into_iter().map(|(n, c)| (n.to_string(), c)).collect(),
     }))
@@ -126,6 +127,7 @@ pub(super) async fn stop_run(
         app: app.to_string(),
         unchanged: summary.ends_with("already"),
         change: None,
+        operation: None,
         summary,
         counts: BTreeMap::new(),
     }))

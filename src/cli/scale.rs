@@ -15,7 +15,7 @@ use super::follow::{self, Course, Form, Named, Then};
 use super::printer::GREEN;
 use super::{local, ps, turn, waiting};
 use crate::model::Placement;
-use crate::model::wire::{AppStatus, Changed, RestartRequest, ScaleRequest};
+use crate::model::wire::{Accepted, AppStatus, Changed, RestartRequest, ScaleRequest};
 
 /// What is wanted of `scale`.
 const WHICH: &str = "name each process and its count, as web=2";
@@ -141,6 +141,12 @@ fn ask(cx: &Context, app: &Placement, verb: &str, request: &impl Serialize, how:
         let done: Changed =
             turn::take(cx, &client, how.turn, async || client.call(Method::POST, &path, request).await)
                 .await?;
+        if let Some(operation) = done.operation {
+            // Its job was gone: it comes back by a release.
+            cx.printer.say(harmless(&done.summary));
+            let it = Accepted { operation, app: done.app, back_to: None };
+            return follow::accepted(cx, &client, &it, how.then, how.form).await;
+        }
         let how_to = format!("see it with `terreau status {app}`");
         if done.unchanged || how.then == Then::Detach {
             match how.form {

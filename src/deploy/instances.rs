@@ -103,7 +103,7 @@ pub(super) fn condition(
             Some(_) => (AppCondition::Starting, None),
             None if leaving() => (AppCondition::Stopping, None),
             None => {
-                let why = "nomad has no job of it any more; `terreau deploy` brings it back";
+                let why = "nomad has no job of it any more; `terreau start` brings it back";
                 (AppCondition::Stopped, Some(why.to_owned()))
             }
         };

@@ -1,10 +1,13 @@
-//! Start, stop, scale, restart: plans of one step. Needs nothing of Garage, so that it works while that is away.
+//! Start, stop, scale, restart: plans of one step. Needs nothing of Garage, so that it works while that is away; but for the
+//! start of an app whose job is gone, which is an operation like a deploy.
 
 use std::collections::BTreeMap;
 
+use super::config::notes::staged;
 use super::held::none_held;
 use super::prepare::unfinished;
-use super::{Deployer, Error, no_part, no_such, to_the_second};
+use super::source::Source;
+use super::{Accepted, Deployer, Error, no_part, no_such, to_the_second};
 use crate::engines::nomad::{Allocation, JobView};
 use crate::model::head::{AppState, Intent, Kind, Wanted};
 use crate::model::wire::ScaleRequest;
@@ -13,7 +16,7 @@ use crate::operation::intended::{counts_of, set_counts};
 use crate::operation::run::fresh_uid;
 use crate::operation::{Begun, IntentVerb, Intention, Lock, restart};
 use crate::store::Versioned;
-use crate::store::records::By;
+use crate::store::records::{By, Verb};
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,8 +39,10 @@ pub enum Change {
 /// What came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changed {
-    /// Its id; `None`: there was nothing to do.
+    /// Its id; `None`: there was nothing to do, or it is an operation.
     pub id: Option<Uid>,
+    /// The operation that registers a job anew which was gone.
+    pub operation: Option<Uid>,
     /// One line for people.
     pub summary: String,
     /// How many instances each process shall have now.
@@ -48,6 +53,8 @@ pub struct Changed {
 enum Decided {
     Nothing(String),
     Intend(Intent),
+    /// The job is gone: a release like the one that ran registers it anew.
+    Anew,
 }
 
 impl Change {
@@ -78,10 +85,41 @@ impl Deployer {
             Decided::Nothing(summary) => {
                 self.runner.unlock(lock).await;
                 let counts = shall_have(&head.value);
-                Ok(Changed { id: None, summary, counts })
+                Ok(Changed { id: None, operation: None, summary, counts })
             }
             Decided::Intend(intent) => self.intend(lock, head, intent, by).await,
+            Decided::Anew => self.anew(lock, head.value, by).await,
         }
+    }
+
+    /// Registers a job anew that is gone: by a release with the content of the one that ran, and what is configured now.
+    async fn anew(&self, lock: Lock, head: Head, by: &By) -> Result<Changed, Error> {
+        let app = &head.app;
+        let opening = async {
+            let Some(release) = self.current(&head).await? else { return Err(no_such(app)) };
+            let source = Source::same_as(app, &release, None)?;
+            let staged = staged(&head, Some(&release), &source.project, |_| true);
+            let opening = self.prepare_opening(by, app, &source, Verb::Deploy, lock.operation()).await?;
+            Ok((release.number, staged, opening))
+        };
+        let (number, staged, opening) = match Box::pin(opening).await {
+            Ok(found) => found,
+            Err(e) => {
+                self.runner.unlock(lock).await;
+                return Err(e);
+            }
+        };
+        let mut summary = format!("nomad has no job of {app} any more: release {number} is made once again");
+        if let Some(names) = staged {
+            summary = format!("{summary}, with what is staged ({names})");
+        }
+        let counts = counts_of(&head);
+        Ok(match self.opened(lock, Ok(opening)).await? {
+            Accepted::Operation(id) => Changed { id: None, operation: Some(id), summary, counts },
+            Accepted::Unchanged(_) => {
+                Changed { id: None, operation: None, summary: format!("{app} is not stopped"), counts }
+            }
+        })
     }
 
     async fn intend(
@@ -105,7 +143,7 @@ impl Deployer {
                 summary = format!("{summary}: nomad has not answered yet; it goes on by itself");
             }
         }
-        Ok(Changed { id: Some(id), summary, counts: shall_have(&after) })
+        Ok(Changed { id: Some(id), operation: None, summary, counts: shall_have(&after) })
     }
 
     /// Under the lock: what is to be done, from the head and what Nomad holds.
@@ -128,10 +166,10 @@ impl Deployer {
             none_held(&head.value)?;
         }
         let nomad = &self.runner.hands().nomad;
-        let gone = || {
-            Error::Moved(format!("nomad has no job of {app} any more; `terreau deploy` brings it back"), None)
+        let Some(stored) = nomad.job(app.namespace(), &app.flat()).await? else {
+            let decided = without_job(&head.value, what)?;
+            return Ok((head, decided));
         };
-        let stored = nomad.job(app.namespace(), &app.flat()).await?.ok_or_else(gone)?;
         let view = JobView::of(&stored)?;
         let live: BTreeMap<ProcessName, u32> = view
             .counts()
@@ -165,10 +203,7 @@ impl Deployer {
                     Decided::Intend(intent(counts, BTreeMap::new()))
                 }
             }
-            Change::Stop if is_stopped && nothing_lives => Decided::Nothing(match &head.value.stopped {
-                Some(s) => format!("{app} was stopped by {} at {}", s.by, to_the_second(&s.at)),
-                None => format!("{app} is stopped already"),
-            }),
+            Change::Stop if is_stopped && nothing_lives => Decided::Nothing(stopped_already(&head.value)),
             Change::Stop => {
                 let none = live.keys().map(|name| (name.clone(), 0)).collect();
                 Decided::Intend(intent(none, BTreeMap::new()))
@@ -182,12 +217,7 @@ impl Deployer {
                     Decided::Intend(intent(counts, BTreeMap::new()))
                 }
             }
-            Change::Restart { .. } if is_stopped => {
-                return Err(Error::Refused {
-                    why: format!("{app} is stopped, so there is nothing to restart"),
-                    hint: format!("`terreau start {app}` starts it"),
-                });
-            }
+            Change::Restart { .. } if is_stopped => return Err(nothing_to_restart(app)),
             Change::Restart { process, alloc } => {
                 let all = nomad.allocations(app.namespace(), &app.flat()).await?;
                 let chosen = chosen(app, &head.value, &all, process.as_deref(), alloc.as_deref())?;
@@ -195,6 +225,39 @@ impl Deployer {
             }
         };
         Ok((head, decided))
+    }
+}
+
+/// What is to be done where Nomad has no job of the app: it was purged by hand, or taken by Nomad's garbage collection.
+fn without_job(head: &Head, what: &Change) -> Result<Decided, Error> {
+    let app = &head.app;
+    let is_stopped = head.wanted == Wanted::Stopped;
+    match what {
+        Change::Start => Ok(Decided::Anew),
+        Change::Stop if is_stopped => Ok(Decided::Nothing(stopped_already(head))),
+        Change::Restart { .. } if is_stopped => Err(nothing_to_restart(app)),
+        Change::Stop | Change::Scale(_) | Change::Restart { .. } => Err(Error::Refused {
+            why: format!(
+                "nomad has no job of {app} any more, so there is nothing to {}",
+                what.verb().as_str()
+            ),
+            hint: format!("`terreau start {app}` brings it back"),
+        }),
+    }
+}
+
+fn stopped_already(head: &Head) -> String {
+    let app = &head.app;
+    match &head.stopped {
+        Some(s) => format!("{app} was stopped by {} at {}", s.by, to_the_second(&s.at)),
+        None => format!("{app} is stopped already"),
+    }
+}
+
+fn nothing_to_restart(app: &Placement) -> Error {
+    Error::Refused {
+        why: format!("{app} is stopped, so there is nothing to restart"),
+        hint: format!("`terreau start {app}` starts it"),
     }
 }
 

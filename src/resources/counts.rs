@@ -36,7 +36,7 @@ pub async fn set(
     let refused = |why: &str| conflict(Engine::Nomad, format!("set the counts of job {id}"), why);
     for _ in 0..TRIES {
         let Some(stored) = nomad.job(namespace, &id).await? else {
-            return Err(refused("nomad has no such job any more; `terreau deploy` brings it back"));
+            return Err(refused("nomad has no such job any more; `terreau start` brings it back"));
         };
         let view = JobView::of(&stored)?;
         if view.meta("terreau") != Some(uid.as_str()) {

@@ -32,7 +32,8 @@ pub struct StopArgs {
 
 /// Bring a stopped app back
 ///
-/// It comes back with the same release and the same counts.
+/// It comes back with the same release and the same counts. Where Nomad has no job of it any more, because somebody purged
+/// it, a release with the same content registers it anew.
 ///
 /// Waits until it is so, and says how it goes; Ctrl-C stops waiting, not the change.
 #[derive(Debug, Clone, Args)]

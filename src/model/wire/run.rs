@@ -70,6 +70,10 @@ pub struct Changed {
     /// `/v1/apps/{app}/course`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<String>,
+    /// A release that brings the app back is under way, because its job was gone: follow it at
+    /// `/v1/operations/{id}/events`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<String>,
     /// Nothing was to be done.
     pub unchanged: bool,
     /// One line for people.

@@ -163,6 +163,53 @@ async fn counts_that_were_scaled_hold_through_deploys_and_stops_and_replace_noth
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_start_brings_back_an_app_whose_job_was_purged() {
+    let it = App::new(stack().await, "purged");
+    let purge = async || {
+        let url = format!("{}/v1/job/{}?purge=true", it.stack.nomad(), it.name);
+        assert!(it.stack.http().delete(url).send().await.unwrap().status().is_success());
+        eventually("it is gone", PATIENCE, async || it.allocations().await.is_empty().then_some(())).await;
+    };
+    it.expect(0, &["deploy"]);
+    it.expect(0, &["scale", "worker=2"]);
+    it.expect(0, &["env", "set", "--stage", "VERSION=staged"]);
+    it.expect(0, &["stop"]);
+    purge().await;
+    assert!(it.expect(0, &["stop"]).err.contains("was stopped by me"));
+    let refused = it.expect(5, &["scale", "web=2"]).err;
+    assert!(refused.contains("nomad has no job of") && !refused.contains("plan again"), "{refused}");
+    let start = format!("`terreau start {}`", it.name);
+    assert!(refused.contains(&start), "{refused}");
+    let back = it.expect(0, &["start"]);
+    assert!(
+        back.err.contains("release 1 is made once again, with what is staged (env VERSION)"),
+        "{}",
+        back.err
+    );
+    assert!(back.out.contains(&format!("{}.example.org", it.name)), "the URL is data: {}", back.out);
+    assert!(it.until_page(200).await.starts_with("staged "));
+    let status = it.status();
+    assert_eq!((&status["release"], &status["status"]), (&json!(2), &json!("running")), "{status}");
+    assert_eq!(App::process(&status, "worker")["healthy"], 2);
+    assert!(it.expect(0, &["start"]).err.contains("is not stopped"));
+    assert!(it.expect(0, &["plan"]).out.contains("no changes"), "what runs is what the folder says");
+
+    // The same of one that nobody has stopped; and who has not the folder at hand needs it for nothing.
+    purge().await;
+    let status = it.status();
+    assert!(status["why"].as_str().unwrap().contains("`terreau start` brings it back"), "{status}");
+    for verb in ["restart", "stop"] {
+        let refused = it.expect(5, &[verb]).err;
+        assert!(refused.contains(&start), "{refused}");
+    }
+    std::fs::remove_file(it.path().join("terreau.hcl")).unwrap();
+    let begun = it.expect(0, &["start", &it.name, "--json"]);
+    let end: serde_json::Value = serde_json::from_str(&begun.out).unwrap();
+    assert_eq!((&end["outcome"], &end["summary"]), (&json!("done"), &json!("release 3 runs")), "{end}");
+    it.until_page(200).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stop_in_the_middle_of_a_rollout_is_taken_and_a_start_that_fails_says_why() {
     let it = App::new(stack().await, "midway");
     it.expect(0, &["deploy"]);
