@@ -221,11 +221,14 @@ impl From<deploy::Error> for Fail {
             }
             E::Held { ref holder, .. } => {
                 let text = format!("{} of {}, operation {}", holder.verb, holder.login, holder.operation);
-                let follow = format!("follow it with `terreau operations follow {}`", holder.operation);
+                let id = &holder.operation;
+                let end = format!(
+                    "`terreau operations follow {id}` follows it, `terreau operations cancel {id}` ends it"
+                );
                 let mut fail = Self::new(ProblemCode::Conflict, e.to_string());
                 fail.0.holder = Some(text);
                 fail.0.operation = Some(holder.operation.to_string());
-                fail.hint(format!("{follow}, then try again"))
+                fail.hint(format!("{end}; then try again"))
             }
             E::Refused { why, hint } => Self::new(ProblemCode::Conflict, why).hint(hint),
             E::Moved(why, _) => {

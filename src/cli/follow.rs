@@ -1,6 +1,7 @@
 //! Follows an operation by its events until it ends. A connection that breaks is made again where it stopped, so no
 //! timeout of anything in between ends the watching; Ctrl-C does, and leaves the operation alone.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -151,11 +152,27 @@ pub async fn to_its_end(
     Ok(Some(end))
 }
 
-/// Waits until an operation has ended, and says nothing of its course; at once where it cannot be followed (a change of
-/// one step, or one that has just ended).
-pub async fn until_over(cx: &Context, client: &Client, id: &str, what: &str) -> Result<(), Failure> {
+/// Waits until an operation has ended, and says nothing of its course but `news`, once there are any; at once where it
+/// cannot be followed (a change of one step, or one that has just ended).
+pub async fn until_over(
+    cx: &Context,
+    client: &Client,
+    (id, what): (&str, &str),
+    news: impl Future<Output = Vec<String>>,
+) -> Result<(), Failure> {
     let mut board = Board::mute(cx.printer, what);
-    let waited = watch(client, &of_operation(id), &mut board).await;
+    let bar = board.bar.clone();
+    let telling = async {
+        for text in news.await {
+            line(cx.printer, bar.as_ref(), &text);
+        }
+        std::future::pending::<Infallible>().await
+    };
+    let course = of_operation(id);
+    let waited = tokio::select! {
+        waited = watch(client, &course, &mut board) => waited,
+        never = telling => match never {},
+    };
     board.close();
     match waited {
         Err(failure) if failure.status != ExitStatus::NotFound => Err(failure),
@@ -228,6 +245,14 @@ fn heard(event: &sse::Event, board: &mut Board) -> Result<Option<OperationEnd>, 
     }
 }
 
+/// Says a line above what moves.
+fn line(printer: Printer, bar: Option<&ProgressBar>, text: &str) {
+    match bar {
+        Some(bar) => bar.suspend(|| printer.say(text)),
+        None => printer.say(text),
+    }
+}
+
 /// Progress as people see it: a moving line on a terminal, one plain line a step in a pipe.
 struct Board {
     printer: Printer,
@@ -260,10 +285,7 @@ impl Board {
     }
 
     fn line(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| self.printer.say(text)),
-            None => self.printer.say(text),
-        }
+        line(self.printer, self.bar.as_ref(), text);
     }
 
     fn show(&mut self, progress: &Progress) {

@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use super::args::{OperationArgs, OperationId, OperationsCommand, OperationsListArgs};
+use super::args::{OperationArgs, OperationsCommand, OperationsListArgs, WhichOperation};
 use super::client::{Client, escaped};
 use super::context::Context;
 use super::exit::ExitStatus;
@@ -12,7 +12,7 @@ use super::printer::{Printer, Talk, table, when};
 use super::{local, waiting};
 use crate::model::Placement;
 use crate::model::head::Outcome;
-use crate::model::wire::{Accepted, OperationLine, OperationView, Operations, Waits};
+use crate::model::wire::{Accepted, OperationEnd, OperationLine, OperationView, Operations, Waits};
 
 /// Above a list.
 const HEADER: [&str; 6] = ["OPERATION", "APP", "WHAT", "WHO", "SINCE", "STATE"];
@@ -45,13 +45,19 @@ pub fn run(command: &OperationsCommand, cx: &Context) -> Ran {
 
 /// The whole id of the operation that is meant: the one named, else the one that is under way on the app.
 async fn meant(args: &OperationArgs, client: &Client, printer: Printer) -> Result<String, Failure> {
-    match (&args.id, &args.app.app) {
-        (Some(id), None) => whole(id, client).await,
-        (Some(_), Some(app)) => {
-            Err(Failure::usage(format!("an id says already which operation: --app {app} is too much")))
+    let word = match (&args.which, &args.app.app) {
+        (Some(WhichOperation::Whole(_) | WhichOperation::Beginning(_)), Some(app)) => {
+            return Err(Failure::usage(format!(
+                "an id says already which operation: --app {app} is too much"
+            )));
         }
-        (None, named) => open_one(&local::app(named.as_ref(), printer)?, client, printer).await,
-    }
+        (Some(WhichOperation::Whole(id)), None) => return Ok(id.to_string()),
+        (Some(WhichOperation::Beginning(beginning)), None) => return whole(beginning, client).await,
+        (Some(WhichOperation::Of(app)), _) => Some(app),
+        (None, _) => None,
+    };
+    let app = local::app(local::one_of(word, args.app.app.as_ref())?, printer)?;
+    open_one(&app, client, printer).await
 }
 
 /// The one operation that is under way on an app.
@@ -85,14 +91,10 @@ async fn open_one(app: &Placement, client: &Client, printer: Printer) -> Result<
 }
 
 /// The whole id of the one operation that is meant, among those that the server lists for this person: no other can be.
-async fn whole(id: &OperationId, client: &Client) -> Result<String, Failure> {
-    let beginning = match id {
-        OperationId::Whole(id) => return Ok(id.to_string()),
-        OperationId::Beginning(beginning) => beginning,
-    };
+async fn whole(beginning: &str, client: &Client) -> Result<String, Failure> {
     let all: Operations = client.get(&format!("/v1/operations?ended={LOOKED_AT}")).await?;
     let found: Vec<&OperationLine> =
-        all.open.iter().chain(&all.ended).filter(|o| o.id.starts_with(beginning.as_str())).collect();
+        all.open.iter().chain(&all.ended).filter(|o| o.id.starts_with(beginning)).collect();
     match found.as_slice() {
         // Of an answer: an id goes into a path.
         [one] => Ok(escaped(&one.id)),
@@ -202,13 +204,7 @@ pub fn waits(waits: Option<&Waits>, id: &str) -> Vec<String> {
 
 /// Ends it where it stands, and says what is left.
 async fn abandon(args: &OperationArgs, client: &Client, cx: &Context) -> Ran {
-    let path = format!("/v1/operations/{}/abandon", meant(args, client, cx).await?);
-    let it: Accepted = client.read(client.send(client.request(Method::POST, &path)).await?).await?;
-    let end = follow::to_its_end(cx, client, &follow::of_operation(&it.operation)).await?;
-    let Some(end) = end else { return Ok(ExitStatus::Left) };
-    if args.json {
-        cx.printer.json(&end)?;
-    }
+    let Some(end) = ordered("abandon", args, client, cx).await? else { return Ok(ExitStatus::Left) };
     if end.outcome != Outcome::Abandoned {
         return Err(Failure::failed(format!("it was over before: {}", end.summary)));
     }
@@ -219,16 +215,7 @@ async fn abandon(args: &OperationArgs, client: &Client, cx: &Context) -> Ran {
 
 /// Cancels, and watches it turn back. Done is what was asked for: that nothing has changed, or that a rollout was given up.
 async fn cancel(args: &OperationArgs, client: &Client, cx: &Context) -> Ran {
-    let path = format!("/v1/operations/{}/cancel", meant(args, client, cx.printer).await?);
-    let it: Accepted = client.read(client.send(client.request(Method::POST, &path)).await?).await?;
-    // What was told before is known to who follows it.
-    let mut course = follow::of_operation(&it.operation);
-    course.path += "?from_now=true";
-    let end = follow::to_its_end(cx, client, &course).await?;
-    let Some(end) = end else { return Ok(ExitStatus::Left) };
-    if args.json {
-        cx.printer.json(&end)?;
-    }
+    let Some(end) = ordered("cancel", args, client, cx).await? else { return Ok(ExitStatus::Left) };
     match end.outcome {
         Outcome::Undone | Outcome::Reverted | Outcome::Failed => {
             cx.printer.say(harmless(&end.summary));
@@ -236,4 +223,23 @@ async fn cancel(args: &OperationArgs, client: &Client, cx: &Context) -> Ran {
         }
         _ => Err(Failure::failed(format!("it was over before: {}", end.summary))),
     }
+}
+
+/// Gives an order to an operation, and watches what becomes of it; `None` where the person left.
+async fn ordered(
+    order: &str,
+    args: &OperationArgs,
+    client: &Client,
+    cx: &Context,
+) -> Result<Option<OperationEnd>, Failure> {
+    let path = format!("/v1/operations/{}/{order}", meant(args, client, cx.printer).await?);
+    let it: Accepted = client.read(client.send(client.request(Method::POST, &path)).await?).await?;
+    // What was told before is known to who follows it.
+    let mut course = follow::of_operation(&it.operation);
+    course.path += "?from_now=true";
+    let end = follow::to_its_end(cx, client, &course).await?;
+    if let (Some(end), true) = (&end, args.json) {
+        cx.printer.json(end)?;
+    }
+    Ok(end)
 }

@@ -19,16 +19,33 @@ use rand::RngExt;
 use tokio::time::Instant;
 
 use super::args::TurnArgs;
-use super::client::Client;
+use super::client::{Client, escaped};
 use super::context::Context;
 use super::exit::ExitStatus;
 use super::failure::{Failure, harmless};
-use super::follow;
+use super::{follow, operations};
+use crate::model::wire::OperationView;
 
 /// How long it is waited in all.
 const LONGEST: Duration = Duration::from_hours(1);
+/// How often it is looked what the other operation waits for, until it does.
+const LOOK: Duration = Duration::from_secs(2);
 /// The pause before the first new try, and the longest one.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(2));
+
+/// What the operation that is waited for waits for itself, as soon as there is something to be said: it may be its app's
+/// healthy deadline, for nothing.
+async fn waits_for(client: &Client, id: &str) -> Vec<String> {
+    loop {
+        let Ok(view) = client.get::<OperationView>(&format!("/v1/operations/{}", escaped(id))).await else {
+            return Vec::new();
+        };
+        if view.waits.is_some() || view.end.is_some() {
+            return operations::waits(view.waits.as_ref(), id);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
 
 /// Asks for a change; where somebody else's is under way it names them, waits until that has ended, and asks again.
 /// Ctrl-C ends the waiting: nothing was changed then.
@@ -48,7 +65,7 @@ pub async fn take<T>(
             Err(failure) if failure.busy.is_some() => failure,
             done => return done,
         };
-        let holder = failure.busy.clone().unwrap_or_default().into_string();
+        let holder = harmless(failure.busy.as_deref().unwrap_or_default());
         if turn.no_wait {
             return Err(failure);
         }
@@ -56,17 +73,16 @@ pub async fn take<T>(
             let waited = format!("waited for it for {} minutes", LONGEST.as_secs() / 60);
             return Err(failure.because(waited));
         }
-        if said != holder {
+        let is_new = said != holder;
+        if is_new {
             cx.printer.say(format!("{}, waiting", harmless(&failure.message)));
-            cx.printer.hint(format!(
-                "`terreau operations cancel {}` turns it back, or gives it up",
-                harmless(&holder)
-            ));
+            cx.printer.hint(format!("`terreau operations cancel {holder}` turns it back, or gives it up"));
             said.clone_from(&holder);
             pause = PAUSES.0;
         }
+        let news = async { if is_new { waits_for(client, &holder).await } else { Vec::new() } };
         let wait = async {
-            follow::until_over(cx, client, &holder, &failure.message).await?;
+            follow::until_over(cx, client, (&holder, &failure.message), news).await?;
             // Others wait as well: they shall not all come back at once.
             tokio::time::sleep(pause.mul_f64(rand::rng().random_range(0.5..1.5))).await;
             Ok::<_, Failure>(())

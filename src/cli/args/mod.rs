@@ -35,7 +35,7 @@ pub use hook::{HookAddArgs, HookCommand, HookIdArgs, HookListArgs, HookTestArgs}
 pub use logs::{LogsArgs, Stream};
 pub use look::{EventsArgs, PsArgs, TopArgs};
 pub use loops::LoopsArgs;
-pub use operations::{AbandonArgs, OperationArgs, OperationId, OperationsCommand, OperationsListArgs};
+pub use operations::{AbandonArgs, OperationArgs, OperationsCommand, OperationsListArgs, WhichOperation};
 pub use people::{
     OwnersCommand, ProjectsArgs, ProjectsCommand, ServerCommand, TokensCommand, UserRemoveArgs, UsersCommand,
 };

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::{AppArg, OfApp};
 use crate::model::Uid;
+use crate::model::names::{NameError, Placement};
 
 /// The length of an id, and of the shortest beginning of one that is taken.
 const LENGTH: usize = 26;
@@ -38,7 +39,7 @@ pub enum OperationsCommand {
     /// `auto_revert = false`), and a first one is stopped. It can be asked by anybody who may change the app, on any
     /// server of the cluster. In between an operation goes forward: the answer then says what to do instead.
     #[command(
-        after_help = "Examples:\n  terreau operations cancel\n  terreau operations cancel 01jc5zxq6e1v2m3n4p5q6r7s8t"
+        after_help = "Examples:\n  terreau operations cancel\n  terreau operations cancel carnet\n  terreau operations cancel 01jc5zxq6e1v2m3n4p5q6r7s8t"
     )]
     Cancel(OperationArgs),
     /// End an operation where it stands (admins)
@@ -66,10 +67,10 @@ pub struct AbandonArgs {
 /// An operation.
 #[derive(Debug, Clone, Args)]
 pub struct OperationArgs {
-    /// The operation's id, or the beginning of it that no other has (4 characters at least) [default: the one that is under
-    /// way on the app]
-    #[arg(value_name = "ID")]
-    pub id: Option<OperationId>,
+    /// The operation's id, or the beginning of it that no other has (4 characters at least); or the app that it is under way
+    /// on [default: the folder's app]
+    #[arg(value_name = "ID|APP[@ENV]")]
+    pub which: Option<WhichOperation>,
     /// Which app, where no id is given.
     #[command(flatten)]
     pub app: OfApp,
@@ -78,19 +79,25 @@ pub struct OperationArgs {
     pub json: bool,
 }
 
-/// An operation's id as people write it.
+/// An operation as people name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum OperationId {
-    /// The whole of it.
+pub enum WhichOperation {
+    /// By the whole of its id.
     Whole(Uid),
-    /// Its beginning.
+    /// By the beginning of its id.
     Beginning(String),
+    /// The one that is under way on this app.
+    Of(Placement),
 }
 
-impl FromStr for OperationId {
+impl FromStr for WhichOperation {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        // An id begins with a digit, as the time does that it holds, and no name does.
+        if text.starts_with(|c: char| c.is_ascii_lowercase()) {
+            return text.parse().map(Self::Of).map_err(|e: NameError| e.to_string());
+        }
         let text = text.to_ascii_lowercase();
         if let Ok(id) = Uid::new(text.as_str()) {
             return Ok(Self::Whole(id));

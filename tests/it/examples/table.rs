@@ -85,6 +85,7 @@ pub const LINES: &[Special] = &[
     Special { line: "terreau operations cancel", code: 6, ..PLAIN },
     Special { line: "terreau operations abandon --force", code: 6, ..PLAIN },
     Special { line: "terreau operations abandon 01jc5zxq6e1v2m3n4p5q6r7s8t --force", code: 5, ..PLAIN },
+    Special { line: "terreau operations cancel carnet", code: 6, ..PLAIN },
     Special { line: "terreau operations follow", code: 6, ..PLAIN },
     Special { line: "terreau start", before: "terreau stop", ..PLAIN },
     Special { line: "terreau start carnet@preproduction --detach", before: "terreau stop carnet@preproduction", ..PLAIN },

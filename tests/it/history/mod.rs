@@ -9,6 +9,7 @@ mod graph;
 mod held;
 mod releases;
 mod transfer;
+mod values;
 mod waiting;
 
 use std::path::Path;
