@@ -176,7 +176,8 @@ impl Deployer {
         let (it, project) = Exported::read(text)?;
         if project.name != app.project {
             return Err(Error::Invalid(format!(
-                "it is a release of {}, and the request names {app}",
+                "it is a release of {}, and the request names {app}: a release comes into its own project alone, in \
+                 whichever environment",
                 it.app
             )));
         }

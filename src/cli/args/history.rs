@@ -81,8 +81,8 @@ pub enum ReleaseCommand {
     Export(ReleaseExportArgs),
     /// Verify a release in a file, compare it with what runs, and deploy it with --deploy
     ///
-    /// Its hashes must hold, and it must render to the very same job. Configuration comes with it where it is the app's
-    /// own; credentials and the cluster's settings are those of here, and settings that differ are named. With --deploy, what it changes
+    /// Its hashes must hold, and it must render to the very same job. A file of another project is refused. Configuration comes
+    /// with it where it is the app's own, and from another environment of the project its content alone; credentials and the cluster's settings are those of here, and settings that differ are named. With --deploy, what it changes
     /// and takes away is said first, as `terreau release import` without it says; like `terreau deploy`, it asks for no confirmation.
     #[command(
         after_help = "Examples:\n  terreau release import carnet-3.json\n  terreau release import carnet-3.json --deploy"

@@ -123,3 +123,69 @@ async fn an_exported_release_comes_back_as_the_same_job_and_a_file_that_lies_is_
     }
     person.expect(6, dir, &["release", "export", "9"]);
 }
+
+/// An app of one process that nobody reaches: nothing of it stands in the way of another one's.
+fn describe_worker(app: &Project, says: &str) {
+    let text = format!(
+        "project \"{}\" {{\n  process \"worker\" {{\n    command = [\"/bin/sleep\", \"infinity\"]\n  }}\n  env = {{ SAYS = \"{says}\" }}\n}}\n",
+        app.name
+    );
+    std::fs::write(app.path().join("terreau.hcl"), text).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_another_app_is_refused_and_of_another_environment_its_content_alone_comes() {
+    let stack = stack().await;
+    let person = Person::of(stack);
+    let (from, to) = (Project::new("given"), Project::new("taken"));
+    for app in [&from, &to] {
+        describe_worker(app, "there");
+        person.expect(0, app.path(), &["deploy"]);
+    }
+    person.expect(0, from.path(), &["env", "set", "MODE=canary-there"]);
+    let file = person.expect(0, from.path(), &["release", "export"]).out;
+    assert!(!file.contains("canary-there"), "{file}");
+    let write = |app: &Project, text: &str| {
+        let path = app.path().join("release.json");
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+
+    // Another project's is not this one's, whatever is written over its name.
+    let path = write(&to, &file);
+    for args in [&["release", "import", &path][..], &["release", "import", &path, "--deploy"]] {
+        let refused = person.expect(1, to.path(), args);
+        let why = format!("it is a release of {}, and the request names {}", from.name, to.name);
+        assert!(
+            refused.err.contains(&why) && refused.err.contains("its own project alone"),
+            "{}",
+            refused.err
+        );
+    }
+    let path = write(&to, &file.replace(&from.name, &to.name));
+    let refused = person.expect(1, to.path(), &["release", "import", &path, "--deploy"]);
+    assert!(refused.err.contains("it was changed"), "{}", refused.err);
+    assert_eq!(person.json(to.path(), &["releases", "--json"])["releases"].as_array().unwrap().len(), 1);
+
+    // Of the same project elsewhere the content comes, verified, and what is set here stays.
+    let here = format!("{}@test", from.name);
+    describe_worker(&from, "here");
+    person.expect(0, from.path(), &["deploy", &here]);
+    person.expect(0, from.path(), &["env", "set", "MODE=canary-here", "--app", &here]);
+    let path = write(&from, &file);
+    let looked = person.expect(0, from.path(), &["release", "import", &path, "--app", &here]);
+    let verified = format!("release 2 of {}: its hashes hold, and it renders to the same job", from.name);
+    assert!(looked.err.contains(&verified), "{}", looked.err);
+    assert_eq!(looked.out, "env SAYS\n");
+    let came = person.expect(0, from.path(), &["release", "import", &path, "--app", &here, "--deploy"]);
+    assert!(came.err.contains("release 3 runs"), "{}", came.err);
+    crate::harness::eventually("it runs with both", super::PATIENCE, async || {
+        let says = person.asks(from.path(), &["exec", &here, "--", "/bin/sh", "-c", "echo $SAYS $MODE"]);
+        (says.out.trim() == "there canary-here").then_some(())
+    })
+    .await;
+    assert!(file.contains("\\\"there\\\""), "{file}");
+    let lie = write(&from, &file.replace("\\\"there\\\"", "\\\"lie\\\""));
+    let refused = person.expect(1, from.path(), &["release", "import", &lie, "--app", &here, "--deploy"]);
+    assert!(refused.err.contains("it was changed"), "{}", refused.err);
+}
