@@ -123,6 +123,11 @@ impl Store {
         self.readable(keys::DRIFT).await
     }
 
+    /// What is known to differ of an app.
+    pub async fn drift_of(&self, app: &Placement) -> Result<Option<Versioned<DriftRecord>>, EngineError> {
+        self.read(&keys::drift(app)).await
+    }
+
     /// The agents that live.
     pub async fn agents(&self) -> Result<Vec<(Uid, AgentRecord)>, EngineError> {
         let entries = self.consul.kv_list(keys::AGENTS).await?;
