@@ -10,6 +10,9 @@ use super::failure::{Failure, Ran, harmless};
 use super::waiting;
 use crate::model::wire::{Checkup, Finding, Isolation, MendRequest, Mended};
 
+/// So many are asked for at once.
+const AT_ONCE: usize = 50;
+
 /// Runs it.
 pub fn run(args: &DoctorArgs, cx: &Context) -> Ran {
     let client = cx.client()?;
@@ -57,23 +60,26 @@ fn apart(isolation: &Isolation) -> String {
 }
 
 fn fix(args: &DoctorArgs, findings: Vec<Finding>, client: &Client, cx: &Context) -> Ran {
+    let count = findings.len();
     let targets: Vec<String> = findings.into_iter().filter(|f| f.fixable).map(|f| f.target).collect();
     if targets.is_empty() {
         cx.printer.say("there is nothing that --fix could mend");
-        return Ok(ExitStatus::Done);
+        return Ok(if count == 0 { ExitStatus::Done } else { ExitStatus::Changes });
     }
     if !args.yes {
-        let question =
-            format!("Mend {} of these? What is nobody's is deleted an hour from now. [y/N] ", targets.len());
+        let question = format!(
+            "Mend {} of these? What is nobody's is stopped now, and deleted an hour from now. [y/N] ",
+            targets.len()
+        );
         cx.printer.confirmed(&question, |answer| matches!(answer, "y" | "Y" | "yes"))?;
     }
-    let request = MendRequest { targets };
-    let done: Mended = waiting(client.call(Method::POST, "/v1/doctor", &request))?;
-    for what in &done.done {
-        cx.printer.say(harmless(what));
+    let mut is_whole = true;
+    for some in targets.chunks(AT_ONCE) {
+        let request = MendRequest { targets: some.to_vec() };
+        let done: Mended = waiting(client.call(Method::POST, "/v1/doctor", &request))?;
+        done.done.iter().for_each(|what| cx.printer.say(harmless(what)));
+        done.left.iter().for_each(|what| cx.printer.warn(harmless(what)));
+        is_whole &= done.left.is_empty();
     }
-    for what in &done.left {
-        cx.printer.warn(harmless(what));
-    }
-    if done.left.is_empty() { Ok(ExitStatus::Done) } else { Ok(ExitStatus::Failed) }
+    if is_whole { Ok(ExitStatus::Done) } else { Ok(ExitStatus::Failed) }
 }

@@ -224,7 +224,9 @@ impl Deployer {
                     .to_owned(),
             });
         }
+        // One that was abandoned half-way is alive again by a release, whatever it holds.
         if made.plan.is_empty()
+            && made.head.value.state != AppState::Abandoned
             && let Some(release) = &made.head.value.release
         {
             return Ok(Err(release.number));

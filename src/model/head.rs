@@ -302,6 +302,11 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// True where two ids name one thing: directories write names as they please.
+    pub fn is_same(self, a: &str, b: &str) -> bool {
+        if self == Self::Account { a.eq_ignore_ascii_case(b) } else { a == b }
+    }
+
     /// As in plans and records.
     pub fn as_str(self) -> &'static str {
         match self {

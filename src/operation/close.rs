@@ -86,6 +86,7 @@ pub fn close(head: &Head, record: &OpRecord, outcome: Outcome, at: &str, summary
         Outcome::Failed | Outcome::Abandoned => {
             keep_everything(&mut next, record);
             if outcome == Outcome::Abandoned {
+                forget_untried(&mut next, head, record);
                 next.state = AppState::Abandoned;
                 // What Nomad holds is equal to nothing that is wanted, so that the next deploy registers it.
                 if record.steps.iter().any(|s| s.state != StepState::Todo && ends_holding(&s.spec)) {
@@ -155,6 +156,23 @@ fn done(next: &mut Head, record: &OpRecord, registered: Option<u64>) {
 
 fn ends_holding(spec: &StepSpec) -> bool {
     matches!(spec, StepSpec::JobRegister { .. } | StepSpec::JobPromote { .. } | StepSpec::JobStop { .. })
+}
+
+/// What an abandoned operation had not begun to make is nowhere.
+fn forget_untried(next: &mut Head, head: &Head, record: &OpRecord) {
+    let todo = record.steps.iter().filter(|s| s.state == StepState::Todo);
+    for (kind, id) in todo.filter_map(|s| made(&s.spec)) {
+        let had = |h: &Head| h.owned.iter().any(|o| o.kind == kind && o.id == id);
+        if !had(head) {
+            next.owned.retain(|o| o.kind != kind || o.id != id);
+        }
+        if let (Kind::Secret, Ok(name)) = (kind, SecretName::new(id)) {
+            match head.secrets.get(&name) {
+                Some(version) => next.secrets.insert(name, *version),
+                None => next.secrets.remove(&name),
+            };
+        }
+    }
 }
 
 /// What was made for a release that does not serve is still ours: the next deploy uses it or takes it away.

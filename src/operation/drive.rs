@@ -56,7 +56,8 @@ impl Runner {
                 tracing::warn!(operation = %lock.operation, "the lease is lost; another agent goes on");
                 return;
             }
-            match decide(&record.value, std::mem::replace(&mut seen, Seen::Nothing)) {
+            let now_seen = std::mem::replace(&mut seen, Seen::Nothing);
+            match decide(&record.value, now_seen.clone()) {
                 Next::Run(n) => {
                     let spec = record.value.steps[n].spec.clone();
                     // Once, however often it is tried.
@@ -141,7 +142,8 @@ impl Runner {
                     let last = Versioned { value: last, index: record.index };
                     match self.end(lock, last, outcome).await {
                         End::Over => return,
-                        End::Cancelled(kept, now) => (lock, record) = (kept, *now),
+                        // What was seen of the step in hand is so, whoever orders what meanwhile.
+                        End::Cancelled(kept, now) => (lock, record, seen) = (kept, *now, now_seen),
                     }
                 }
             }

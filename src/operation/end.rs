@@ -30,6 +30,16 @@ pub(super) enum End {
     Cancelled(Lock, Box<Versioned<OpRecord>>),
 }
 
+/// What came of keeping the record of held canaries.
+enum Kept {
+    /// It is there, under this name.
+    At(Sha256Hex),
+    /// Somebody has ordered that it ends where it stands.
+    Abandoned(Box<Versioned<OpRecord>>),
+    /// It is another agent's.
+    Lost,
+}
+
 impl Runner {
     /// Ends an operation: tells, writes the last records, gives the lock back.
     pub(super) async fn end(&self, lock: Lock, record: Versioned<OpRecord>, outcome: Outcome) -> End {
@@ -67,8 +77,9 @@ impl Runner {
         let kept = self.inner.store.objects().put_ended(&op.id, &ended).await;
         let kept_record = match outcome {
             Outcome::Held => match self.keep_record(&lock, &op).await {
-                Some(object) => Some(object),
-                None => return End::Over,
+                Kept::At(object) => Some(object),
+                Kept::Abandoned(now) => return End::Cancelled(lock, now),
+                Kept::Lost => return End::Over,
             },
             _ => None,
         };
@@ -120,21 +131,26 @@ impl Runner {
     }
 
     /// Writes the record of an operation whose canaries are held to Garage: what is left of it is done by their promotion.
-    /// `None`: it is another agent's.
-    async fn keep_record(&self, lock: &Lock, op: &OpRecord) -> Option<Sha256Hex> {
+    async fn keep_record(&self, lock: &Lock, op: &OpRecord) -> Kept {
         let mut failures = 0;
         loop {
             match self.inner.store.objects().put_json(op).await {
-                Ok(object) => return Some(object),
+                Ok(object) => return Kept::At(object),
                 Err(e) => {
                     failures += 1;
                     self.say(&lock.operation, Progress::Waiting { why: e.to_string() });
                     tokio::time::sleep(backoff(failures)).await;
                     if lock.lease.is_lost() && !self.is_still_ours(lock).await {
-                        return None;
+                        return Kept::Lost;
                     }
                     if self.inner.stop.is_cancelled() {
-                        return None;
+                        return Kept::Lost;
+                    }
+                    if let Ok(Some(now)) = self.inner.store.operation(&op.id).await
+                        && now.value.is_abandoned()
+                        && now.value.claim == op.claim
+                    {
+                        return Kept::Abandoned(Box::new(now));
                     }
                 }
             }
@@ -231,7 +247,9 @@ impl Runner {
     /// more, its hour begins anew. What does not fit into that transaction stays listed: the sweep leaves alone what is used.
     /// Of a site old objects are listed, which nobody uses.
     async fn spared(&self, head: &Head, next: Option<&Head>) -> Result<Vec<TxnOp>, EngineError> {
-        let is_owned = |h: &Head, kind, id: &str| h.owned.iter().any(|o| o.kind == kind && o.id == id);
+        let is_owned = |h: &Head, kind: Kind, id: &str| {
+            h.owned.iter().any(|o| o.kind == kind && kind.is_same(&o.id, id))
+        };
         let back = |kind, id: &str| {
             kind != Kind::Site && !is_owned(head, kind, id) && next.is_some_and(|n| is_owned(n, kind, id))
         };
@@ -257,8 +275,7 @@ impl Runner {
         Ok(ops)
     }
 
-    /// When the sweep may take what is doomed now.
-    /// When the name of an app that is deleted now is free again.
+    /// When the sweep may take what is doomed now: then the name of an app that is deleted now is free again.
     pub fn free_at(&self) -> jiff::Timestamp {
         self.now().saturating_add(GRACE).unwrap_or(jiff::Timestamp::MAX)
     }

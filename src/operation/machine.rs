@@ -71,8 +71,10 @@ fn abandoned(record: &OpRecord, seen: Seen) -> Next {
     };
     let last = as_seen(record, seen);
     let outcome = match (verdict, record.direction) {
-        (Some(verdict), _) => verdict,
+        // To hold canaries is no end.
+        (Some(verdict), _) if verdict != Outcome::Held => verdict,
         _ if is_half_way(&last) => Outcome::Abandoned,
+        (Some(_), _) => Outcome::Abandoned,
         (None, Direction::Forward) => Outcome::Done,
         (None, Direction::Backward) => Outcome::Undone,
     };

@@ -111,7 +111,7 @@ async fn sweep_one(
         let in_use = head.as_ref().is_some_and(|h| {
             h.value.uid == d.uid
                 && thing.kind != Kind::Site
-                && h.value.owned.iter().any(|o| o.kind == thing.kind && o.id == thing.id)
+                && h.value.owned.iter().any(|o| o.kind == thing.kind && thing.kind.is_same(&o.id, &thing.id))
         });
         if !in_use {
             remove(&work, thing, head.as_ref().map(|h| &h.value), &still).await?;

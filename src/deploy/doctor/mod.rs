@@ -45,6 +45,7 @@ impl Deployer {
         if found.is_empty() {
             return Ok((found, whole, unseen));
         }
+        drop(whole);
         let (again, whole, also) = self.orphans_once().await?;
         let both = found.intersection(&again).cloned().collect();
         Ok((both, whole, [unseen, also].concat()))
@@ -54,7 +55,7 @@ impl Deployer {
         // The records last: whatever was made meanwhile is in them.
         let (there, mut unseen) = things::marked(&self.runner).await;
         let whole = self.runner.store().whole().await?;
-        let tells_whose = [keys::HEADS, keys::OPERATIONS, keys::INTENTS, keys::DOOMED];
+        let tells_whose = [keys::HEADS, keys::OPERATIONS, keys::INTENTS, keys::DOOMED, keys::NAMES];
         if whole.unread.iter().any(|(key, _)| tells_whose.iter().any(|prefix| key.starts_with(prefix))) {
             unseen.push("what is nobody's: a record that may say whose it is cannot be read".to_owned());
             return Ok((BTreeSet::new(), whole, unseen));

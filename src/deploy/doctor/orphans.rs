@@ -21,6 +21,11 @@ pub(super) enum Orphan {
     Unheld(Name, Placement, Uid),
 }
 
+/// Whether a thing is accounted for by these records after all.
+pub(super) fn is_known(thing: &Thing, whole: &Whole) -> bool {
+    Known::of(whole).accounts_for(thing)
+}
+
 /// All of them.
 pub(super) fn orphans(there: &BTreeSet<Thing>, whole: &Whole) -> BTreeSet<Orphan> {
     let known = Known::of(whole);
@@ -37,7 +42,9 @@ pub(super) fn orphans(there: &BTreeSet<Thing>, whole: &Whole) -> BTreeSet<Orphan
         .collect();
     for (key, entry) in &whole.names {
         let owner = &entry.value;
-        if !known.names.contains(&(&owner.uid, key.clone())) {
+        // The name of values goes with them.
+        let guards = found.iter().any(|o| matches!(o, Orphan::Thing(t, _) if t.is_below(key)));
+        if !guards && !known.names.contains(&(&owner.uid, key.clone())) {
             found.insert(Orphan::Entry(key.clone(), owner.app.clone(), owner.uid.clone()));
         }
     }
@@ -60,7 +67,7 @@ struct Known<'a> {
     heads: BTreeMap<&'a Uid, &'a Head>,
     /// Flat names of apps that are there, or whose things wait for the sweep.
     flats: BTreeSet<String>,
-    doomed: BTreeSet<(&'a Uid, Kind, &'a str)>,
+    doomed: BTreeSet<(&'a Uid, Kind, String)>,
     names: BTreeSet<(&'a Uid, String)>,
     whole: &'a Whole,
 }
@@ -82,7 +89,7 @@ impl<'a> Known<'a> {
         for d in &whole.doomed {
             known.flats.insert(d.app.flat());
             for thing in &d.things {
-                known.doomed.insert((&d.uid, thing.kind, thing.id.as_str()));
+                known.doomed.insert((&d.uid, thing.kind, spelled(thing.kind, &thing.id)));
                 known.names.extend(thing.names.iter().map(|n| (&d.uid, key(n))));
             }
         }
@@ -93,7 +100,7 @@ impl<'a> Known<'a> {
         match &thing.whose {
             Whose::Named(flat) => self.flats.contains(flat),
             Whose::Marked(uid) => {
-                let is_doomed = self.doomed.contains(&(uid, thing.kind, thing.id.as_str()));
+                let is_doomed = self.doomed.contains(&(uid, thing.kind, spelled(thing.kind, &thing.id)));
                 is_doomed || self.heads.get(uid).is_some_and(|h| owns(h, thing))
             }
         }
@@ -107,14 +114,14 @@ impl<'a> Known<'a> {
     }
 }
 
+fn spelled(kind: Kind, id: &str) -> String {
+    if kind == Kind::Account { id.to_ascii_lowercase() } else { id.to_owned() }
+}
+
 fn owns(head: &Head, thing: &Thing) -> bool {
     // Whoever drives its operation, or takes it up, knows what to do with it.
     let moves = head.operation.is_some() || head.intent.is_some() || head.state == AppState::New;
-    let same = |id: &str| match thing.kind {
-        Kind::Account => id.eq_ignore_ascii_case(&thing.id),
-        _ => id == thing.id,
-    };
-    moves || head.owned.iter().any(|o| o.kind == thing.kind && same(&o.id))
+    moves || head.owned.iter().any(|o| o.kind == thing.kind && thing.kind.is_same(&o.id, &thing.id))
 }
 
 /// Under which name what is left of an app's values is kept from another app, until it is gone.

@@ -7,8 +7,10 @@ use crate::engines::EngineError;
 use crate::engines::directory::{Entry, Scope};
 use crate::engines::nomad::JobDetail;
 use crate::model::Uid;
+use crate::model::desired::Space;
 use crate::model::head::Kind;
 use crate::operation::Runner;
+use crate::store::keys;
 use crate::store::records::DoomedThing;
 
 /// Whose a thing is, as it says itself.
@@ -26,6 +28,13 @@ pub(super) struct Thing {
     pub(super) kind: Kind,
     pub(super) id: String,
     pub(super) whose: Whose,
+}
+
+impl Thing {
+    /// Whether this entry of the name index keeps others away from it.
+    pub(super) fn is_below(&self, entry: &str) -> bool {
+        matches!(&self.whose, Whose::Named(flat) if entry == keys::name(Space::Secrets, flat))
+    }
 }
 
 /// All of them. What could not be asked for is told, and what it holds is not among them.

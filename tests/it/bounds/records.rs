@@ -88,7 +88,7 @@ async fn what_happened_to_an_app_of_the_same_name_before_is_not_its_successors()
             app: app.clone(),
             uid,
             about: Vec::new(),
-            verb: "exec".to_owned(),
+            verb: "restart".to_owned(),
             operation: id.clone(),
             outcome: Outcome::Done,
             summary: summary.to_owned(),
@@ -101,7 +101,7 @@ async fn what_happened_to_an_app_of_the_same_name_before_is_not_its_successors()
     let unsaid = write(None, "of nobody knows whom").await;
     let texts = async |old| {
         let told = bare.deployer.events(&app, 1_000, old).await.unwrap();
-        told.into_iter().filter(|e| e.what == "exec").map(|e| e.text).collect::<Vec<_>>()
+        told.into_iter().filter(|e| e.what == "restart").map(|e| e.text).collect::<Vec<_>>()
     };
     assert!(texts(Old::Hidden).await.is_empty());
     assert_eq!(texts(Old::Told).await, ["of nobody knows whom"]);
@@ -114,6 +114,6 @@ async fn what_happened_to_an_app_of_the_same_name_before_is_not_its_successors()
     assert!(told.contains(&unsaid) && !told.contains(&theirs));
     // What it does itself is told, and bears its identity.
     let uid = bare.deployer.runner().store().head(&app).await.unwrap().unwrap().value.uid;
-    bare.deployer.runner().tell(&me(), (&app, &uid), "exec", "sh".to_owned()).await.unwrap();
+    bare.deployer.runner().tell(&me(), (&app, &uid), "restart", "sh".to_owned()).await.unwrap();
     assert_eq!(texts(Old::Hidden).await, ["sh"]);
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use terreau::deploy::{Accepted, Data};
-use terreau::model::head::{AppState, Outcome};
+use terreau::model::head::{AppState, Kind, Outcome};
 use terreau::model::wire::FindingKind;
 use terreau::operation::{Announced, announce, sweep};
 use tokio_util::sync::CancellationToken;
@@ -60,6 +60,16 @@ async fn an_operation_that_is_abandoned_at_any_step_leaves_nothing_that_is_nobod
 
         let head = deployer.runner().store().head(&app).await.unwrap().unwrap().value;
         assert_eq!(head.state, AppState::Abandoned, "{case}");
+        // What was not begun is nowhere, and what may be there is the app's.
+        let owns = |kind: Kind| head.owned.iter().any(|o| o.kind == kind);
+        let reached = |kind: Kind| match kind {
+            Kind::Bucket => true,
+            Kind::Key => !what.starts_with("a bucket"),
+            _ => gate == "nomad",
+        };
+        for kind in [Kind::Bucket, Kind::Key, Kind::Job] {
+            assert_eq!(owns(kind), reached(kind), "{case}: {kind:?} of {:?}", head.owned);
+        }
         let left = eventually(&format!("{case}: everything can be looked at"), PATIENCE, async || {
             let found = deployer.checkup().await.unwrap();
             found.unseen.is_empty().then_some(found.findings)
@@ -86,6 +96,28 @@ async fn an_operation_that_is_abandoned_at_any_step_leaves_nothing_that_is_nobod
     let found = deployer.checkup().await.unwrap();
     let left: Vec<_> = found.findings.iter().filter(|f| f.kind != FindingKind::Loop).collect();
     assert!(left.iter().all(|f| f.kind == FindingKind::Audit), "nothing is left of any of them: {left:#?}");
+}
+
+/// What nothing was changed of but a bucket's quota: the descriptor of before changes nothing, and the app is alive again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deploy_of_what_runs_brings_an_abandoned_app_back() {
+    let stack = Stack::start(StackOptions::engines()).await;
+    let gated = Gated::on(&stack).await;
+    let (deployer, app) = (&gated.bare.deployer, app("left"));
+    let text = descriptor(&app, "first");
+    gated.done_in_the_end("back", &app, &text).await;
+    gated.gates.of("garage").from(|a| a.starts_with("POST /v2/UpdateBucket"), Mood::Down);
+    let more = text.replace("\"media\" {}", "\"media\" { max_objects = 20 }");
+    assert_ne!(more, text);
+    let Accepted::Operation(id) = gated.begin(&app, &more).await.unwrap() else { panic!() };
+    eventually("it waits", PATIENCE, async || gated.gates.of("garage").has_begun().then_some(())).await;
+    deployer.abandon(&me(), &id).await.unwrap();
+    assert_eq!(gated.bare.end_of(id).await.0, Outcome::Abandoned);
+    gated.gates.of("garage").is(Mood::Well);
+    gated.at_rest("abandoned", &app).await;
+    gated.done_in_the_end("back", &app, &text).await;
+    let head = deployer.runner().store().head(&app).await.unwrap().unwrap().value;
+    assert_eq!((head.state, head.release.unwrap().number.0), (AppState::Live, 3));
 }
 
 /// A first deploy that is abandoned and then deleted: nothing of it is left, and its name is free.
