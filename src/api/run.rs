@@ -35,7 +35,8 @@ async fn change(api: &Api, caller: &mut Caller, app: Placement, what: Change) ->
     }))
 }
 
-/// Brings a stopped app back: the same release, with the counts that it had.
+/// Brings a stopped app back: the same release, with the counts that it had. Where Nomad has no job of it any more, an
+/// operation makes that release once again, with the configuration that it had; what is staged stays staged.
 #[utoipa::path(post, path = "/v1/apps/{app}/start", tag = "apps", params(("app" = String, Path)), responses(
     (status = 200, description = "Nomad has taken it, or nothing was to be done", body = Changed),
     (status = 401, body = Problem, content_type = "application/problem+json"),

@@ -120,7 +120,11 @@ impl Deployer {
             }
             _ => None,
         };
-        let owners = owners(&source.project, &head.value, by);
+        let owners = if source.as_it_ran {
+            head.value.owners.clone()
+        } else {
+            owners(&source.project, &head.value, by)
+        };
         let names: BTreeSet<SecretName> = secrets.iter().map(|(n, ..)| n.clone()).collect();
         let mut plan = plan::deploy(&plan::Input {
             app,
@@ -156,6 +160,9 @@ impl Deployer {
         }
         versions::mark(&mut plan.after.doomed, &head.value, &existing);
         plan.notes.extend(notes);
+        if source.as_it_ran {
+            still_staged(&mut plan, &head.value, &existing);
+        }
         if head.value.wanted == HeadWanted::Stopped && !plan.is_empty() {
             plan.notes.push(format!("{app} is stopped: this starts it"));
         }
@@ -200,7 +207,7 @@ impl Deployer {
             message: source.message.clone(),
             source: source.origin.clone(),
             operation: None,
-            rollback_of: source.again.as_ref().map(|(n, _)| *n),
+            rollback_of: source.again.as_ref().filter(|_| !source.as_it_ran).map(|(n, _)| *n),
             descriptor: source.descriptor.clone(),
             bindings,
             spec_hash: desired.job.as_ref().map(|j| j.spec_hash.clone()),
@@ -347,6 +354,15 @@ pub(super) fn unfinished(head: &Head) -> Result<(), Error> {
         verb: intent.verb.clone(),
     };
     Err(Error::Held { app: head.app.clone(), holder: Box::new(holder) })
+}
+
+/// What is staged comes with the release after this one, as before.
+fn still_staged(plan: &mut Plan, head: &Head, existing: &versions::Existing) {
+    plan.after.env.clone_from(&head.env);
+    for (name, version) in &mut plan.after.secrets {
+        let staged = head.secrets.get(name).filter(|v| existing.get(name).is_some_and(|l| l.contains(v)));
+        *version = staged.copied().unwrap_or(*version);
+    }
 }
 
 fn owners_of(by: &By) -> Vec<Owner> {

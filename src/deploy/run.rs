@@ -53,7 +53,7 @@ pub struct Changed {
 enum Decided {
     Nothing(String),
     Intend(Intent),
-    /// The job is gone: a release like the one that ran registers it anew.
+    /// The job is gone: the release that ran is made once again, which registers it anew.
     Anew,
 }
 
@@ -92,12 +92,13 @@ impl Deployer {
         }
     }
 
-    /// Registers a job anew that is gone: by a release with the content of the one that ran, and what is configured now.
+    /// Registers a job anew that is gone: by a release with the content and the configuration of the one that ran. Must
+    /// change nothing else: who starts it has not seen what is staged.
     async fn anew(&self, lock: Lock, head: Head, by: &By) -> Result<Changed, Error> {
         let app = &head.app;
         let opening = async {
             let Some(release) = self.current(&head).await? else { return Err(no_such(app)) };
-            let source = Source::same_as(app, &release, None)?;
+            let source = Source::as_it_ran(app, &release)?;
             let staged = staged(&head, Some(&release), &source.project, |_| true);
             let opening = self.prepare_opening(by, app, &source, Verb::Deploy, lock.operation()).await?;
             Ok((release.number, staged, opening))
@@ -111,7 +112,7 @@ impl Deployer {
         };
         let mut summary = format!("nomad has no job of {app} any more: release {number} is made once again");
         if let Some(names) = staged {
-            summary = format!("{summary}, with what is staged ({names})");
+            summary = format!("{summary}; what is staged stays so ({names})");
         }
         let counts = counts_of(&head);
         Ok(match self.opened(lock, Ok(opening)).await? {

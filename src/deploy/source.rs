@@ -25,8 +25,10 @@ pub(super) struct Source {
     pub(super) message: Option<String>,
     pub(super) origin: Option<Origin>,
     pub(super) given: BTreeMap<SecretName, SecretString>,
-    /// For a rollback: the release, and the versions of its configuration.
+    /// For an older release again: the release, and the versions of its configuration.
     pub(super) again: Option<(ReleaseNumber, BTreeMap<SecretName, u64>)>,
+    /// It is the release that ran: no rollback, and what is staged and who owns the app stay as they are.
+    pub(super) as_it_ran: bool,
     /// What is set in the environment, where that is not what the head says: of an older release, or changed.
     pub(super) env: Option<BTreeMap<EnvName, u64>>,
     /// Values of the environment that come with this release.
@@ -64,6 +66,7 @@ impl Source {
             origin: input.origin.clone(),
             given: input.secrets.clone(),
             again: None,
+            as_it_ran: false,
             env: None,
             env_given: Vec::new(),
             env_unset: Vec::new(),
@@ -83,6 +86,11 @@ impl Source {
         })
     }
 
+    /// The release that ran, whose job is gone: its content and its configuration once more.
+    pub(super) fn as_it_ran(app: &Placement, ran: &Release) -> Result<Self, Error> {
+        Ok(Self { as_it_ran: true, ..Self::from_release(app, ran, None)? })
+    }
+
     /// The content of a release, with whatever is configured now.
     pub(super) fn same_as(app: &Placement, old: &Release, message: Option<String>) -> Result<Self, Error> {
         Ok(Self {
@@ -95,6 +103,7 @@ impl Source {
             origin: old.source.clone(),
             given: BTreeMap::new(),
             again: None,
+            as_it_ran: false,
             env: None,
             env_given: Vec::new(),
             env_unset: Vec::new(),

@@ -213,6 +213,7 @@ impl Deployer {
                 origin: it.source,
                 given: BTreeMap::new(),
                 again: is_same_app.then_some((it.number, it.bindings.secret_versions)),
+                as_it_ran: false,
                 env: is_same_app.then_some(it.bindings.env_versions),
                 env_given: Vec::new(),
                 env_unset: Vec::new(),

@@ -33,7 +33,7 @@ pub struct StopArgs {
 /// Bring a stopped app back
 ///
 /// It comes back with the same release and the same counts. Where Nomad has no job of it any more, because somebody purged
-/// it, a release with the same content registers it anew.
+/// it, that release is made once again, under a new number, with the configuration that it had; what is staged stays staged.
 ///
 /// Waits until it is so, and says how it goes; Ctrl-C stops waiting, not the change.
 #[derive(Debug, Clone, Args)]

@@ -11,6 +11,7 @@ use crate::mechanism::{Addresses, Bare, app, me, web};
 use terreau::deploy::Change;
 use terreau::model::head::{Outcome, Wanted};
 use terreau::model::wire::AppCondition;
+use terreau::store::keys;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pt_62_a_stop_is_quick_and_clear_and_start_and_deploy_bring_back_the_same_release_and_env() {
@@ -170,10 +171,22 @@ async fn a_start_brings_back_an_app_whose_job_was_purged() {
         assert!(it.stack.http().delete(url).send().await.unwrap().status().is_success());
         eventually("it is gone", PATIENCE, async || it.allocations().await.is_empty().then_some(())).await;
     };
+    let file = it.path().join("terreau.hcl");
+    let owned =
+        std::fs::read_to_string(&file).unwrap().replacen("{\n", "{\n  owners = [\"me\", \"robin\"]\n", 1);
+    std::fs::write(&file, owned).unwrap();
     it.expect(0, &["deploy"]);
     it.expect(0, &["scale", "worker=2"]);
     it.expect(0, &["env", "set", "--stage", "VERSION=staged"]);
     it.expect(0, &["stop"]);
+    // Robin has left since, whom the descriptor still names.
+    let key = format!("{}/v1/kv/{}", it.stack.consul(), keys::head(&it.name.parse().unwrap()));
+    let head = it.stack.http().get(format!("{key}?raw")).send().await.unwrap();
+    let mut head: serde_json::Value = head.json().await.unwrap();
+    let owners = head["owners"].as_array_mut().unwrap();
+    owners.retain(|o| !o.to_string().contains("robin"));
+    assert_eq!(owners.len(), 1, "{head}");
+    assert!(it.stack.http().put(&key).json(&head).send().await.unwrap().status().is_success());
     purge().await;
     assert!(it.expect(0, &["stop"]).err.contains("was stopped by me"));
     let refused = it.expect(5, &["scale", "web=2"]).err;
@@ -181,18 +194,19 @@ async fn a_start_brings_back_an_app_whose_job_was_purged() {
     let start = format!("`terreau start {}`", it.name);
     assert!(refused.contains(&start), "{refused}");
     let back = it.expect(0, &["start"]);
-    assert!(
-        back.err.contains("release 1 is made once again, with what is staged (env VERSION)"),
-        "{}",
-        back.err
-    );
+    let same = "release 1 is made once again; what is staged stays so (env VERSION)";
+    assert!(back.err.contains(same), "{}", back.err);
     assert!(back.out.contains(&format!("{}.example.org", it.name)), "the URL is data: {}", back.out);
-    assert!(it.until_page(200).await.starts_with("staged "));
+    assert!(it.until_page(200).await.starts_with("one "));
     let status = it.status();
     assert_eq!((&status["release"], &status["status"]), (&json!(2), &json!("running")), "{status}");
+    assert_eq!(status["owners"], json!(["me"]), "{status}");
+    assert!(!it.expect(0, &["releases"]).out.contains("release 1 again"), "it is no rollback");
     assert_eq!(App::process(&status, "worker")["healthy"], 2);
     assert!(it.expect(0, &["start"]).err.contains("is not stopped"));
-    assert!(it.expect(0, &["plan"]).out.contains("no changes"), "what runs is what the folder says");
+    let plan = it.expect(10, &["plan"]);
+    let said = format!("{}{}", plan.out, plan.err);
+    assert!(said.contains("staged values come with it: env VERSION"), "{said}");
 
     // The same of one that nobody has stopped; and who has not the folder at hand needs it for nothing.
     purge().await;
@@ -206,7 +220,7 @@ async fn a_start_brings_back_an_app_whose_job_was_purged() {
     let begun = it.expect(0, &["start", &it.name, "--json"]);
     let end: serde_json::Value = serde_json::from_str(&begun.out).unwrap();
     assert_eq!((&end["outcome"], &end["summary"]), (&json!("done"), &json!("release 3 runs")), "{end}");
-    it.until_page(200).await;
+    assert!(it.until_page(200).await.starts_with("one "), "it is staged as before");
 }
 
 #[tokio::test(flavor = "multi_thread")]
