@@ -53,6 +53,11 @@ impl Folder {
         let found = dev::nearest(&here);
         Ok(if found.parent() == Some(here.as_path()) { dev::FOLDER.into() } else { found })
     }
+
+    /// Whether the one that is meant was found in a folder above, and named by nobody.
+    fn is_found_above(&self, meant: &Path) -> bool {
+        self.dir.is_none() && meant != Path::new(dev::FOLDER)
+    }
 }
 
 #[derive(Debug, Clone, clap::Subcommand)]
@@ -109,16 +114,25 @@ pub async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
                 say(&format!("there is no cluster in {}{more}", dir.display()))?;
                 return Ok(ExitCode::SUCCESS);
             }
-            say(&format!("stopped; `terreau dev{}` starts it again with its data", dir_option(&dir)))?;
+            let (shown, option) = (dir.display(), dir_option(&dir));
+            say(&format!(
+                "stopped the cluster in {shown}; `terreau dev{option}` starts it again with its data"
+            ))?;
             Ok(ExitCode::SUCCESS)
         }
         Some(Verb::Reset { folder, yes }) => {
             let dir = folder.meant()?;
+            let shown = dir.display();
+            if yes && folder.is_found_above(&dir) {
+                anyhow::bail!(
+                    "nothing was forgotten: the cluster is in {shown}, above this folder; with --yes, name it: --dir {shown}"
+                );
+            }
             if !yes && !is_meant(&dir)? {
                 anyhow::bail!("nothing was forgotten: `yes` was not the answer; scripts say --yes");
             }
             dev::reset(&dir).await?;
-            say("ended and forgotten")?;
+            say(&format!("ended and forgot the cluster in {shown}"))?;
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -168,7 +182,7 @@ async fn foreground(dir: &Path) -> anyhow::Result<ExitCode> {
 
 async fn start(place: &Place) -> anyhow::Result<ExitCode> {
     let dir = place.folder.meant()?;
-    if place.folder.dir.is_none() && dir != Path::new(dev::FOLDER) {
+    if place.folder.is_found_above(&dir) {
         let shown = dir.display();
         note(&format!(
             "note: this is the cluster in {shown}; `terreau dev --dir {}` starts one of this folder",

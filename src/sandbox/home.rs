@@ -161,13 +161,21 @@ fn login() -> String {
 }
 
 /// The cluster of whoever works in `here`: in `.terreau` of it, or of the nearest folder above that has one of this
-/// person's; where none has, the one that a start makes here.
+/// person's; where none has, the one that a start makes here. A folder above counts only where not everybody may put
+/// things into it, as in `/tmp`.
 pub fn nearest(here: &Path) -> PathBuf {
     use std::os::unix::fs::MetadataExt;
+    const ANYBODY_WRITES: u32 = 0o002;
     let me = rustix::process::geteuid().as_raw();
-    let is_ours = |path: &Path| std::fs::metadata(path).is_ok_and(|m| m.uid() == me);
-    let has_one = |dir: &PathBuf| is_ours(dir) && is_ours(&dir.join("mark"));
-    here.ancestors().map(|d| d.join(FOLDER)).find(has_one).unwrap_or_else(|| here.join(FOLDER))
+    // Of a link, who made the link: it may lead into a cluster that is not meant.
+    let is_ours =
+        |path: &Path| std::fs::symlink_metadata(path).is_ok_and(|m| !m.is_symlink() && m.uid() == me);
+    let is_open = |above: &Path| std::fs::metadata(above).is_ok_and(|m| m.mode() & ANYBODY_WRITES != 0);
+    let has_one = |above: &&Path| {
+        let dir = above.join(FOLDER);
+        (*above == here || !is_open(above)) && is_ours(&dir) && is_ours(&dir.join("mark"))
+    };
+    here.ancestors().find(has_one).unwrap_or(here).join(FOLDER)
 }
 
 /// The clusters of other folders that run now, of this person: each with where it is, once it is ready. They are known by
@@ -198,4 +206,36 @@ fn supervised(pid: u32) -> Option<PathBuf> {
     let named = named.or_else(|| words.iter().find_map(|w| w.strip_prefix("--dir=")));
     let at = std::fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
     Some(named.map_or_else(|| nearest(&at), |dir| at.join(dir)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_above_counts_where_it_is_no_link_and_nobody_else_may_put_one_there() {
+        use std::os::unix::fs::PermissionsExt;
+        let temp = tempfile::tempdir().unwrap();
+        let above = temp.path().canonicalize().unwrap().join("above");
+        let here = above.join("app/deep");
+        let make = |dir: &Path| {
+            std::fs::create_dir_all(dir).unwrap();
+            std::fs::write(dir.join("mark"), "x").unwrap();
+        };
+        let mode = |dir: &Path, mode: u32| {
+            std::fs::set_permissions(dir, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        std::fs::create_dir_all(&here).unwrap();
+        mode(&above, 0o755);
+        assert_eq!(nearest(&here), here.join(FOLDER), "there is none");
+        make(&above.join(FOLDER));
+        assert_eq!(nearest(&here), above.join(FOLDER));
+        // In between, a link to a cluster is none.
+        make(&temp.path().join("other"));
+        std::os::unix::fs::symlink(temp.path().join("other"), above.join("app").join(FOLDER)).unwrap();
+        assert_eq!(nearest(&here), above.join(FOLDER));
+        mode(&above, 0o1777);
+        assert_eq!(nearest(&here), here.join(FOLDER), "anybody may have put it there");
+        assert_eq!(nearest(&above), above.join(FOLDER), "whoever works there made it");
+    }
 }

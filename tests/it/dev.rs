@@ -176,9 +176,18 @@ async fn another_person_is_made_once_and_logs_in_from_any_folder_of_the_project(
     let (none, there) = ("there is no cluster in .terreau; one runs in", folder.0.display().to_string());
     assert!(other.code == 0 && other.out.contains(none) && other.out.contains(&there), "{}", other.out);
     let ended = home.run_in(&below, &["dev", "stop"], "");
-    assert!(ended.code == 0 && ended.out.starts_with("stopped; "), "{}", ended.out);
+    assert!(
+        ended.code == 0 && ended.out.starts_with(&format!("stopped the cluster in {there}; ")),
+        "{}",
+        ended.out
+    );
     assert!(marked(&folder.mark()).is_empty());
-    assert_eq!(home.run_in(&below, &["dev", "reset", "--yes"], "").code, 0);
+    // What is forgotten never comes back: a script names what it did not start here.
+    let refused = home.run_in(&below, &["dev", "reset", "--yes"], "");
+    assert!(refused.code == 1 && refused.err.contains(&format!("name it: --dir {there}")), "{}", refused.err);
+    assert!(folder.0.exists());
+    let forgot = home.run_in(&below, &["dev", "reset", "--yes", "--dir", &there], "");
+    assert!(forgot.code == 0 && forgot.out.contains(&there), "{} {}", forgot.out, forgot.err);
     assert!(!folder.0.exists());
 }
 
