@@ -223,7 +223,7 @@ impl From<deploy::Error> for Fail {
                 let text = format!("{} of {}, operation {}", holder.verb, holder.login, holder.operation);
                 let id = &holder.operation;
                 let end = format!(
-                    "`terreau operations follow {id}` follows it, `terreau operations cancel {id}` ends it"
+                    "`terreau operations follow {id}` follows it, `terreau operations cancel {id}` turns it back, or gives it up"
                 );
                 let mut fail = Self::new(ProblemCode::Conflict, e.to_string());
                 fail.0.holder = Some(text);

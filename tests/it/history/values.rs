@@ -64,7 +64,7 @@ async fn from_a_value_that_breaks_the_app_to_a_good_one_nobody_waits_for_a_deadl
         waits.until(PATIENCE, |l| l.starts_with("  given up at ") && l.ends_with(&ends)).await.unwrap();
     }
     let refused = bob.expect(5, dir, &["env", "set", "--stage", "OTHER=2", "--no-wait"]);
-    let ends = format!("`terreau operations cancel {id}` ends it");
+    let ends = format!("`terreau operations cancel {id}` turns it back, or gives it up; then try again");
     assert!(refused.err.contains(&ends), "{}", refused.err);
     bob.expect(0, dir, &["operations", "cancel"]);
     assert_eq!(breaks.end(PATIENCE).await.code, 1);
