@@ -421,3 +421,25 @@ pub struct LeaderRecord {
     /// Since when (RFC 3339, UTC).
     pub since: String,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_verb_is_in_the_list_of_all() {
+        // Whoever adds one is told here by the compiler, and adds it to the number and to the list.
+        let place = |verb: Verb| match verb {
+            Verb::Deploy => 0,
+            Verb::Rollback => 1,
+            Verb::Promote => 2,
+            Verb::Revert => 3,
+            Verb::Delete => 4,
+            Verb::Configure => 5,
+            Verb::Transfer => 6,
+            Verb::Maintenance => 7,
+        };
+        let places: Vec<usize> = Verb::ALL.into_iter().map(place).collect();
+        assert_eq!(places, (0..8).collect::<Vec<_>>());
+    }
+}
