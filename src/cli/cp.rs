@@ -3,8 +3,9 @@
 //! What comes from an instance is hostile, and goes through `unpack`.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::Path;
+use std::time::UNIX_EPOCH;
 
 use bytes::{Buf, Bytes};
 use tokio::sync::mpsc;
@@ -117,6 +118,11 @@ async fn send(client: &Client, api: &str, which: Which, from: &Path, path: &str)
     let wrong = |e: io::Error| Failure::file("read", from, &e);
     let spooled =
         if from.as_os_str() == STREAM {
+            // Before anything of it is read. A folder is found out after that: nobody holds a connection open for as long as an
+            // input takes to end.
+            if path.ends_with('/') || parted(path).is_none() {
+                return Err(unnamed(path));
+            }
             let spooling = tokio::task::spawn_blocking(spooled).await;
             Some(spooling.map_err(|e| Failure::failed("the copy ended").because(e.to_string()))?.map_err(
                 |e| Failure::failed("cannot keep standard input for the copy").because(e.to_string()),
@@ -124,8 +130,7 @@ async fn send(client: &Client, api: &str, which: Which, from: &Path, path: &str)
         } else {
             None
         };
-    let source = spooled.as_ref().map_or(from, |file| file.path()).to_owned();
-    let kind = std::fs::metadata(&source).map_err(wrong)?;
+    let is_folder = spooled.is_none() && std::fs::metadata(from).map_err(wrong)?.is_dir();
     let own = match from.file_name() {
         Some(name) => name.to_string_lossy().into_owned(),
         // `.` and `..`
@@ -135,21 +140,20 @@ async fn send(client: &Client, api: &str, which: Which, from: &Path, path: &str)
     };
     let (there, started) = ask(client, api, which, CopyWay::In, path).await?;
     if spooled.is_some() && started.is_folder {
-        return Err(Failure::usage(format!("{path} is a folder, and standard input has no name"))
-            .hint(format!("name the file: {}/NAME", path.trim_end_matches('/'))));
+        return Err(unnamed(path));
     }
     // Into it, where it is a folder; else as it.
     let name = if started.is_folder { own.as_str() } else { parted(path).ok_or_else(|| nameless(path))?.1 };
     let (tx, rx) = mpsc::channel(WAITING);
-    let name = name.to_owned();
+    let (name, source) = (name.to_owned(), from.to_owned());
     let packing = tokio::task::spawn_blocking(move || {
         let mut tar = tar::Builder::new(Drain { tx });
         // Of a folder; what is named itself is followed.
         tar.follow_symlinks(false);
-        if kind.is_dir() {
-            tar.append_dir_all(&name, &source)?;
-        } else {
-            tar.append_file(&name, &mut File::open(&source)?)?;
+        match spooled {
+            Some(file) => append_spooled(&mut tar, &name, &file)?,
+            None if is_folder => tar.append_dir_all(&name, &source)?,
+            None => tar.append_file(&name, &mut File::open(&source)?)?,
         }
         tar.into_inner()?.flush()
     });
@@ -163,13 +167,32 @@ async fn send(client: &Client, api: &str, which: Which, from: &Path, path: &str)
     Ok(ExitStatus::Done)
 }
 
-/// Standard input in a file: a copy begins with its size.
-fn spooled() -> io::Result<tempfile::NamedTempFile> {
-    use std::os::unix::fs::PermissionsExt;
-    let mut file = tempfile::NamedTempFile::new()?;
-    io::copy(&mut io::stdin().lock(), file.as_file_mut())?;
-    file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+/// Standard input takes the name of a file there.
+fn unnamed(path: &str) -> Failure {
+    let name = match path.trim_end_matches('/') {
+        "" if path.is_empty() => ":NAME".to_owned(),
+        folder => format!("{folder}/NAME"),
+    };
+    let shown = if path.is_empty() { "where the app's program starts" } else { path };
+    Failure::usage(format!("{shown} is a folder, and standard input has no name"))
+        .hint(format!("name the file: {name}"))
+}
+
+/// Standard input in a file: a copy begins with its size. The file has no name, so that nobody else reads it.
+fn spooled() -> io::Result<File> {
+    let mut file = tempfile::tempfile()?;
+    io::copy(&mut io::stdin().lock(), &mut file)?;
+    file.rewind()?;
     Ok(file)
+}
+
+/// What came on standard input, as a plain file: it has no mode of its own.
+fn append_spooled(tar: &mut tar::Builder<Drain>, name: &str, file: &File) -> io::Result<()> {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(file.metadata()?.len());
+    header.set_mode(0o644);
+    header.set_mtime(UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs()));
+    tar.append_data(&mut header, name, file)
 }
 
 /// Reads what comes through a channel.

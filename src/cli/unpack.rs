@@ -46,7 +46,10 @@ pub(super) fn unpack(tar: impl Read, name: &str, target: &Path) -> Result<(), St
                 std::fs::create_dir_all(&at)?;
             }
             tar::EntryType::Regular | tar::EntryType::Continuous => {
-                through_no_link(target, below.parent().unwrap_or(Path::new("")))?;
+                // A file in the place of `target` replaces a link there, and is not written through it.
+                if let Some(folder) = below.parent() {
+                    through_no_link(target, folder)?;
+                }
                 write_file(&mut entry, &at)?;
             }
             tar::EntryType::Symlink => {
@@ -91,47 +94,73 @@ pub(super) fn print(tar: impl Read, name: &str, printer: Printer) -> Result<(), 
         }
         count += 1;
         let mut buffer = vec![0; 64 << 10];
+        let mut shown = Shown::default();
         loop {
             let n = entry.read(&mut buffer)?;
-            if n == 0 {
-                break;
-            }
             // What an app wrote does not steer a terminal.
             let done = if printer.shows_data() {
-                printer.document(&harmless(&String::from_utf8_lossy(&buffer[..n])))
+                printer.document(&shown.next(&buffer[..n]))
             } else {
                 printer.bytes(&buffer[..n])
             };
             done.map_err(Stop::Failed)?;
+            if n == 0 {
+                break;
+            }
         }
     }
     if count == 0 { Err("nothing came".to_owned().into()) } else { Ok(()) }
 }
 
-/// Whether a link leads to something in the folder that is copied: `below` is where in it the link stands.
+/// Bytes that come in pieces, as text for a terminal.
+#[derive(Default)]
+struct Shown {
+    /// The beginning of a character whose rest is still to come.
+    begun: Vec<u8>,
+}
+
+impl Shown {
+    /// The text of the next piece; an empty piece is the last one.
+    fn next(&mut self, piece: &[u8]) -> String {
+        let mut bytes = std::mem::take(&mut self.begun);
+        bytes.extend_from_slice(piece);
+        let last = bytes.utf8_chunks().last().map_or(&[][..], |chunk| chunk.invalid());
+        let is_begun = !piece.is_empty() && std::str::from_utf8(last).is_err_and(|e| e.error_len().is_none());
+        if is_begun {
+            self.begun = bytes.split_off(bytes.len() - last.len());
+        }
+        harmless(&String::from_utf8_lossy(&bytes))
+    }
+}
+
+/// Whether a link leads to something in the folder that is copied: `below` is where in it the link stands. It goes up only
+/// before it goes down: the folders above a link are real ones, while a name that it goes down by may be a link itself,
+/// and `..` behind that leads from where that one leads to.
 fn stays(below: &Path, to: &Path) -> bool {
-    let mut depth = below.components().count().saturating_sub(1);
+    let mut above = below.components().count().saturating_sub(1);
+    let mut goes_down = false;
     for part in to.components() {
         match part {
-            Component::Normal(_) => depth += 1,
+            Component::Normal(_) => goes_down = true,
             Component::CurDir => {}
-            Component::ParentDir if depth > 0 => depth -= 1,
+            Component::ParentDir if above > 0 && !goes_down => above -= 1,
             Component::ParentDir | Component::RootDir | Component::Prefix(_) => return false,
         }
     }
     true
 }
 
-/// Refuses a way below `target` that leads through a link that was here before.
+/// Refuses a way to `target` and below it that leads through a link that was here before.
 fn through_no_link(target: &Path, below: &Path) -> Result<(), String> {
     let mut at = target.to_owned();
-    for part in below.components() {
-        at.push(part);
+    let mut parts = below.components();
+    loop {
         if at.is_symlink() {
             return Err(format!("{} is a link here, and leads elsewhere: refused", at.display()));
         }
+        let Some(part) = parts.next() else { return Ok(()) };
+        at.push(part);
     }
-    Ok(())
 }
 
 /// Makes a link, in the place of a file or a link that is there.
@@ -211,13 +240,16 @@ mod tests {
         assert_eq!(mode & 0o7777, 0o755, "no set-user-id");
         // Once more over itself.
         unpack(&good[..], "data", &target).unwrap();
-        let hostile: [&[(&str, E, &str)]; 11] = [
+        let hostile: [&[(&str, E, &str)]; 13] = [
             &[("../x", E::Regular, "x")],
             &[("/etc/x", E::Regular, "x")],
             &[("data/../../x", E::Regular, "x")],
             &[("other", E::Regular, "x")],
             &[("data/l", E::Symlink, "/etc")],
             &[("data/l", E::Symlink, "a/../../x")],
+            // A chain of links: by the count of its words the second one stays.
+            &[("data/x", E::Symlink, "."), ("data/e", E::Symlink, "x/x/x/../../../.ssh")],
+            &[("data/l", E::Symlink, "a/../b")],
             &[("data", E::Symlink, "a")],
             // Through a link that an earlier copy has left.
             &[("data/all/evil", E::Regular, "x")],
@@ -237,5 +269,41 @@ mod tests {
         assert!(!target.join("to/evil").exists() && target.join("s/evil").is_file());
         assert!(!temp.path().join("x").exists());
         assert!(unpack(&archive(&[])[..], "data", &target).is_err());
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_the_target_is_replaced_by_a_file_and_no_folder_is_written_through_it() {
+        use tar::EntryType as E;
+        let temp = tempfile::tempdir().unwrap();
+        let (elsewhere, target) = (temp.path().join("elsewhere"), temp.path().join("out"));
+        std::fs::create_dir(&elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &target).unwrap();
+        let hostile: [&[(&str, E, &str)]; 3] = [
+            &[("data/", E::Directory, "")],
+            &[("data/evil", E::Regular, "x")],
+            &[("data/evil", E::Symlink, "a")],
+        ];
+        for entries in hostile {
+            let Stop::Refused(why) = unpack(&archive(entries)[..], "data", &target).unwrap_err() else {
+                panic!()
+            };
+            assert!(why.ends_with("out is a link here, and leads elsewhere: refused"), "{entries:?}: {why}");
+        }
+        assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 0);
+        unpack(&archive(&[("data", E::Regular, "hello")])[..], "data", &target).unwrap();
+        assert!(target.is_file() && !target.is_symlink() && elsewhere.is_dir());
+    }
+
+    #[test]
+    fn a_character_that_comes_in_two_pieces_is_shown_as_one() {
+        let pieces = |pieces: &[&[u8]]| {
+            let mut shown = Shown::default();
+            let mut text: String = pieces.iter().map(|piece| shown.next(piece)).collect();
+            text.push_str(&shown.next(b""));
+            text
+        };
+        assert_eq!(pieces(&[b"a\xe2", b"\x82", b"\xacb"]), "a€b");
+        assert_eq!(pieces(&[b"a\xe2\x82", b"b"]), "a\u{fffd}b", "it was none");
+        assert_eq!(pieces(&[b"a\xff", b"b\xe2"]), "a\u{fffd}b\u{fffd}", "the end is not kept back");
     }
 }

@@ -81,9 +81,23 @@ async fn files_and_folders_are_copied_both_ways_and_links_that_lead_elsewhere_ar
         tokio::task::block_in_place(|| run(it.home.command(it.path(), &["cp", "-", to]), "by hand\n"))
     };
     assert_eq!(typed(":typed").code, 0);
-    assert_eq!(it.expect(0, &["exec", "--", "cat", "typed"]).out, "by hand\n");
+    let typed_there = it.expect(0, &["exec", "--", "sh", "-c", "cat typed; stat -c %a typed"]).out;
+    assert_eq!(typed_there, "by hand\n644\n");
     let nameless = typed(":in");
     assert!(nameless.code == 2 && nameless.err.contains("name the file: in/NAME"), "{}", nameless.err);
+    // Refused before anything is read: this input never ends.
+    for nameless in [":", ":in/", ":/"] {
+        let mut command = it.home.command(it.path(), &["cp", "-", nameless]);
+        let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let held = child.stdin.take();
+        let wait = Duration::from_secs(20);
+        let ended = eventually("it is refused", wait, async || child.try_wait().unwrap()).await;
+        drop(held);
+        let mut said = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert_eq!(ended.code(), Some(2), "{nameless}: {said}");
+        assert!(said.contains("standard input has no name"), "{nameless}: {said}");
+    }
     it.expect(2, &["cp", "a", "b"]);
     for (words, wanted) in [
         (&["exec", "ls", "-l"][..], "`terreau exec -- ls -l`"),
