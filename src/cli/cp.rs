@@ -191,6 +191,8 @@ fn append_spooled(tar: &mut tar::Builder<Drain>, name: &str, file: &File) -> io:
     let mut header = tar::Header::new_gnu();
     header.set_size(file.metadata()?.len());
     header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
     header.set_mtime(UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs()));
     tar.append_data(&mut header, name, file)
 }
