@@ -162,8 +162,8 @@ fn ends_holding(spec: &StepSpec) -> bool {
 fn forget_untried(next: &mut Head, head: &Head, record: &OpRecord) {
     let todo = record.steps.iter().filter(|s| s.state == StepState::Todo);
     for (kind, id) in todo.filter_map(|s| made(&s.spec)) {
-        let had = |h: &Head| h.owned.iter().any(|o| o.kind == kind && o.id == id);
-        if !had(head) {
+        let is_owned = |h: &Head| h.owned.iter().any(|o| o.kind == kind && o.id == id);
+        if !is_owned(head) {
             next.owned.retain(|o| o.kind != kind || o.id != id);
         }
         if let (Kind::Secret, Ok(name)) = (kind, SecretName::new(id)) {

@@ -613,9 +613,7 @@ async fn the_printed_job_runs_unchanged_with_nomads_own_command() {
     let job = render(&project, &placement, &bindings).unwrap().job.unwrap();
     let file = tempfile::Builder::new().suffix(".nomad.hcl").tempfile().unwrap();
     std::fs::write(file.path(), &job.hcl).unwrap();
-    let nomad = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(".engines/nomad");
-    let nomad = if nomad.exists() { nomad } else { PathBuf::from("nomad") };
-    let output = tokio::process::Command::new(nomad)
+    let output = tokio::process::Command::new(&stack.engines.nomad.path)
         .args(["job", "run", "-detach"])
         .arg(file.path())
         .env("NOMAD_ADDR", stack.nomad())

@@ -219,7 +219,7 @@ impl World {
                 self.stack.http().get(format!("{nomad}/v1/job/{}{path}", self.name)).send().await.unwrap();
             texts.push((format!("Nomad's job{path}"), reply.text().await.unwrap()));
         }
-        let inspect = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join(".engines/nomad"))
+        let inspect = Command::new(&self.stack.engines.nomad.path)
             .args(["job", "inspect", &format!("-address={nomad}"), &self.name])
             .env_remove("AWS_CA_BUNDLE")
             .output()

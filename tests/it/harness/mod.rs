@@ -75,7 +75,7 @@ impl StackOptions {
 pub struct Stack {
     /// Its folder, ports and names.
     pub layout: Layout,
-    engines: Engines,
+    pub engines: Engines,
     running: Mutex<BTreeMap<Part, (Child, Identity)>>,
     guard: Guard,
     _claim: Claim,
