@@ -163,7 +163,7 @@ async fn what_is_nobodys_is_seen_and_what_was_an_apps_goes_with_the_sweep() {
     world.bare.end_of(id).await;
     world.sweep().await;
     consul.kv_put(&format!("secrets/{}/.v/session/1", gone.flat()), &b"late"[..]).await.unwrap();
-    consul.kv_put(&format!("secrets/{}/.env/MODE/1", gone.flat()), &b"late"[..]).await.unwrap();
+    consul.kv_put(&format!("secrets/{}/.env/mode/1", gone.flat()), &b"late"[..]).await.unwrap();
     // As where the head alone is lost: the name goes with the values that it guards. And what somebody put there by hand.
     let guard = keys::name(Space::Secrets, &gone.flat());
     world.name(&guard, &gone, &gone_uid).await;

@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn only_what_terreau_alone_writes_is_taken_for_ours() {
         assert_eq!(of_value("secrets/carnet/.v/session/3"), Some(("carnet", "session")));
-        assert_eq!(of_value("secrets/carnet/.env/MODE/1"), Some(("carnet", ".env")));
+        assert_eq!(of_value("secrets/carnet/.env/mode/1"), Some(("carnet", ".env")));
         for foreign in ["secrets/carnet/session", "secrets/consul/.vault", "secrets/nomad", "other/.v/a/1"] {
             assert_eq!(of_value(foreign), None, "{foreign}");
         }
