@@ -6,13 +6,10 @@
 use std::collections::BTreeMap;
 
 use bytes::BytesMut;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::lines::{More, Writer, next_line, stamp};
 use crate::engines::nomad::FileInfo;
-
-/// How far a node's clock may be behind.
-const BEHIND: SignedDuration = SignedDuration::from_mins(1);
 
 /// One of a task's two streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -168,10 +165,8 @@ impl Source {
         if let Some(since) = since {
             let is_old = |f: &LogFile| f.written.is_some_and(|at| at < since);
             let first = self.files.iter().find(|(_, f)| !is_old(f)).map(|(n, _)| (*n, 0));
-            // The newest may be written to again; and where it is hardly older, the node's clock may only be behind.
-            let is_near = |f: &LogFile| f.written.is_some_and(|at| since.duration_since(at) <= BEHIND);
-            let end = self.files.last_key_value();
-            let end = end.map(|(n, f)| (*n, if is_near(f) { 0 } else { f.size }));
+            // The newest may be written to again.
+            let end = self.files.last_key_value().map(|(n, f)| (*n, f.size));
             if let Some((file, offset)) = first.or(end) {
                 self.go_on_to(file, offset);
             }
@@ -308,23 +303,6 @@ mod tests {
         );
         it.go_on_to(1, 0);
         assert_eq!(it.next_part(9).map(|p| p.file), Some(2), "the last lines of old files are old");
-    }
-
-    #[test]
-    fn the_newest_file_of_a_node_whose_clock_is_behind_is_read() {
-        let list = [
-            file("web.stdout.0", 5, "2026-01-01T00:00:00Z"),
-            file("web.stdout.1", 5, "2026-01-01T00:00:40Z"),
-        ];
-        let next = |since: &str| {
-            let mut it = source(&list);
-            it.within(Some(since.parse().unwrap()), None);
-            it.next_part(9)
-        };
-        let newest = Some(Part { file: 1, offset: 0, len: 5 });
-        assert_eq!(next("2026-01-01T00:00:41Z"), newest);
-        assert_eq!(next("2026-01-01T00:01:40Z"), newest);
-        assert_eq!(next("2026-01-01T00:01:41Z"), None, "it is old");
     }
 
     #[test]
